@@ -1,0 +1,253 @@
+"""The batch shapes that cross the rooms: one buffer of octets plus one structured array of columns.
+
+A batch stays a batch from the socket to the edge. Arrays are treated as immutable once a
+batch has been handed on. All times are int64 nanoseconds TAI since 1958-01-01; `ABSENT` marks
+a time that nobody stated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ABSENT = int(np.iinfo(np.int64).min)
+"""A time that is not known (int64 minimum)."""
+
+U8Array = NDArray[np.uint8]
+I64Array = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+Records = NDArray[np.void]
+
+
+class Kind(IntEnum):
+    """The kind of stream an item belongs to."""
+
+    TM = 1
+    TC = 2
+    VIDEO = 3
+    VOICE = 4
+    EVENT = 5
+
+
+class Unit(IntEnum):
+    """What the octets of an item are."""
+
+    PACKET = 1  # one whole space or encapsulation packet
+    FRAME = 2  # one whole transfer frame (opaque service, or a frame that could not be used)
+    OCTETS = 3  # octets that belong to no unit (between packets, after the last whole frame)
+    EVENT = 4  # UTF-8 JSON object
+
+
+class DataMode(IntEnum):
+    """How the data reached us (DESIGN 3)."""
+
+    REAL_TIME = 0
+    DUMP = 1
+    PLAYBACK = 2
+
+
+class Quality(IntEnum):
+    """GOOD, or the one cause for which a unit was rejected. Names are used as counter labels."""
+
+    GOOD = 0
+    FECF = 1  # frame error control failed
+    VERSION = 2  # transfer frame version is not the link's
+    SPACECRAFT = 3  # spacecraft id is not in the link's set
+    UNKNOWN_VC = 4  # virtual channel is not configured
+    FHP_OUT_OF_RANGE = 5  # first header pointer beyond the data field
+    SERVICE = 6  # synchronisation flag does not match the configured service
+    FIELD = 7  # a header field is impossible (secondary header longer than the frame, ...)
+    LENGTH = 8  # trailing octets that are no whole unit, or a datagram of the wrong size
+    PACKET_VERSION = 9  # packet version not accepted on this VC
+    PACKET_LENGTH = 10  # packet longer than the configured maximum, or an impossible length
+    PACKET_TRUNCATED = 11  # open packet cut off: frame lost, or next first header pointer too early
+    PACKET_EXCESS = 12  # octets between the end of a packet and the next first header pointer
+    NO_PACKET_START = 13  # octets before the first known packet start (searching)
+
+
+class ItemFlag:
+    """Bits of the `flags` column."""
+
+    SEQUENCE_FLAGS = 0x0003  # the two sequence flags of a space packet
+    SECONDARY_HEADER = 0x0004
+    TELECOMMAND = 0x0008  # packet type bit
+    PACKET_VERSION_SHIFT = 4  # bits 4-6: packet version number
+    PACKET_VERSION = 0x0070
+    IDLE = 0x0080  # idle packet: kept, not delivered unless asked for
+    REPLAY = 0x0100  # AOS replay flag was set on the frame
+    FRAME_GAP_BEFORE = 0x0200  # frames of this VC were lost just before the packet
+    RESTART_GAP_BEFORE = 0x0400  # the gateway was restarted just before it
+
+
+ITEM_DTYPE = np.dtype(
+    [
+        ("offset", "<i8"),  # octets: start of the item in ItemBatch.octets
+        ("length", "<u4"),  # octets
+        ("kind", "u1"),  # Kind
+        ("unit", "u1"),  # Unit
+        ("quality", "u1"),  # Quality
+        ("data_mode", "u1"),  # DataMode
+        ("spacecraft", "<u2"),  # the journal's id of the spacecraft; 0 = none
+        ("link", "<u2"),  # the journal's id of the source link; 0 = none
+        ("version", "i1"),  # transfer frame version number, -1 = no frame
+        ("vcid", "<i2"),  # virtual channel, -1 = none
+        ("apid", "<i4"),  # application process id, -1 = none
+        ("sequence_count", "<i4"),  # packet sequence count, -1 = none
+        ("missing_before", "<u4"),  # packets missing just before it, by the APID's counting rule
+        ("flags", "<u2"),  # ItemFlag
+        ("vc_count", "<i8"),  # VC frame count of the frame holding the first octet, -1 = none
+        ("receive_time_ns", "<i8"),  # gateway receive
+        ("earth_receive_time_ns", "<i8"),  # as the peer states it, or ABSENT
+        ("generation_time_ns", "<i8"),  # on-board, correlated, or ABSENT
+    ]
+)
+
+FRAME_DTYPE = np.dtype(
+    [
+        ("link", "<u2"),
+        ("spacecraft", "<u2"),
+        ("version", "u1"),  # transfer frame version number
+        ("vcid", "u1"),
+        ("quality", "u1"),  # Quality
+        ("flags", "u1"),  # FrameFlag
+        ("scid", "<u2"),
+        ("mc_count", "<i2"),  # master channel frame count, -1 = none (AOS)
+        ("vc_count", "<i8"),
+        ("fhp", "<i2"),  # first header pointer, -1 = none
+        ("ocf", "<u4"),  # operational control field, 0 when FrameFlag.OCF is not set
+        ("receive_time_ns", "<i8"),
+        ("earth_receive_time_ns", "<i8"),
+        ("source_offset", "<i8"),  # octet offset of the frame in its source, -1 = none
+    ]
+)
+
+
+class FrameFlag:
+    """Bits of the frame column `flags`."""
+
+    OCF = 0x01
+    SECONDARY_HEADER = 0x02
+    REPLAY = 0x04
+    IDLE = 0x08  # only idle data
+    OPAQUE = 0x10  # octets kept as one opaque item
+
+
+def no_items(count: int = 0) -> Records:
+    """Return `count` item rows with every column at its 'none' value (shape (count,), ITEM_DTYPE)."""
+    rows = np.zeros(count, ITEM_DTYPE)
+    rows["version"] = -1
+    rows["vcid"] = -1
+    rows["apid"] = -1
+    rows["sequence_count"] = -1
+    rows["vc_count"] = -1
+    rows["earth_receive_time_ns"] = ABSENT
+    rows["generation_time_ns"] = ABSENT
+    return rows
+
+
+def no_frames(count: int = 0) -> Records:
+    """Return `count` frame rows with every column at its 'none' value (shape (count,), FRAME_DTYPE)."""
+    rows = np.zeros(count, FRAME_DTYPE)
+    rows["mc_count"] = -1
+    rows["fhp"] = -1
+    rows["earth_receive_time_ns"] = ABSENT
+    rows["source_offset"] = -1
+    return rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ItemBatch:
+    """Items in arrival order: `octets` uint8 (total,), `items` ITEM_DTYPE (n,) pointing into it."""
+
+    octets: U8Array
+    items: Records
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def octets_of(self, row: int) -> bytes:
+        """Return a copy of the octets of one item (for edges and tests, not for the hot path)."""
+        start = int(self.items["offset"][row])
+        return self.octets[start : start + int(self.items["length"][row])].tobytes()
+
+
+def empty_items() -> ItemBatch:
+    """Return a batch without items."""
+    return ItemBatch(np.zeros(0, np.uint8), no_items())
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Something is missing, as a value: which stream, how much, why.
+
+    `what` is `frames` (VC frame count) or `packets` (APID sequence count); `missing` is modulo
+    the counter; `ambiguous` says that a multiple of the modulus may have been lost too.
+    """
+
+    what: str
+    spacecraft: int
+    vcid: int
+    apid: int
+    last: int
+    next: int
+    missing: int
+    reason: str  # "space link", "gateway restart", "link cut"
+    occurrences: int = 1  # how many jumps this value sums up
+    ambiguous: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IntakeBatch:
+    """What one turn of a link gives the journal; committed as a whole or not at all.
+
+    `frames` has FRAME_DTYPE (n,); `state` is a JSON-able merge patch for this link's durable
+    state (source offset, counts, open packets); `counters` are increments by name.
+    """
+
+    items: ItemBatch
+    frames: Records = field(default_factory=no_frames)
+    gaps: tuple[Gap, ...] = ()
+    state: dict[str, Any] = field(default_factory=dict)
+    counters: dict[str, int] = field(default_factory=dict)
+    octets_in: int = 0
+
+
+def gather(octets: U8Array, offset: I64Array, length: NDArray[Any]) -> U8Array:
+    """Copy the pieces octets[offset[i]:offset[i]+length[i]], in order, into one uint8 array.
+
+    Neighbouring pieces are joined first, so that a batch taken whole is one copy. This is one
+    of the seams for a compiled kernel.
+    """
+    if len(offset) == 0:
+        return np.zeros(0, np.uint8)
+    start = offset.astype(np.int64, copy=False)
+    end = start + length
+    first = np.empty(len(start), np.bool_)
+    first[0] = True
+    np.not_equal(start[1:], end[:-1], out=first[1:])
+    heads = np.flatnonzero(first)
+    if len(heads) == 1:
+        return octets[int(start[0]) : int(end[-1])]
+    tails = np.append(heads[1:], len(start)) - 1
+    view = memoryview(np.ascontiguousarray(octets))
+    runs = zip(start[heads].tolist(), end[tails].tolist(), strict=True)
+    return np.frombuffer(b"".join([view[a:b] for a, b in runs]), np.uint8)
+
+
+def concatenate(batches: list[ItemBatch]) -> ItemBatch:
+    """Join batches in order into one; octets are copied once."""
+    if len(batches) == 1:
+        return batches[0]
+    if not batches:
+        return empty_items()
+    items = np.concatenate([b.items for b in batches])
+    shift, row = 0, 0
+    for batch in batches:
+        items["offset"][row : row + len(batch)] += shift
+        shift += len(batch.octets)
+        row += len(batch)
+    return ItemBatch(np.concatenate([b.octets for b in batches]), items)
