@@ -1,0 +1,34 @@
+"""Contacts: planned, opened and closed by the operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from gateway.api.access import ServiceDep
+from gateway.api.models import ContactRequest
+
+router = APIRouter(tags=["contacts"])
+
+
+@router.get("/contacts")
+async def contacts(service: ServiceDep) -> list[dict[str, Any]]:
+    """Return every contact of every instance."""
+    return [
+        {"instance": name, **contact} for name, instance in service.instances.items() for contact in instance.contacts()
+    ]
+
+
+@router.post("/instances/{instance}/contacts", status_code=201)
+async def add_contact(instance: str, request: ContactRequest, service: ServiceDep) -> dict[str, Any]:
+    """Plan a contact, or open one now when no planned times are given."""
+    return await service.instance(instance).add_contact(
+        request.spacecraft, request.peer, request.aos_utc, request.los_utc
+    )
+
+
+@router.post("/instances/{instance}/contacts/{contact}/close")
+async def close_contact(instance: str, contact: str, service: ServiceDep) -> dict[str, Any]:
+    """Close an open contact by the operator's hand."""
+    return await service.instance(instance).close_contact(contact)

@@ -1,0 +1,96 @@
+"""Prometheus metrics, made from the same state that the API and the console show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+State = Mapping[str, Any]
+
+
+def render_metrics(state: State) -> tuple[bytes, str]:
+    """Return the exposition text of one state dictionary and its media type."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    registry.register(_Snapshot(state))
+    return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+class _Snapshot(Collector):
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def collect(self) -> Iterable[Metric]:
+        instances = self._state["instances"]
+        yield GaugeMetricFamily("gateway_uptime_seconds", "Time since start", self._state["uptime_s"])
+        yield from _journal(instances)
+        yield from _links(instances)
+        yield from _streams(instances)
+        yield from _subscriptions(instances)
+
+
+def _journal(instances: Iterable[State]) -> Iterator[Metric]:
+    head = GaugeMetricFamily("gateway_journal_head", "Next position of the journal", labels=["instance"])
+    tail = GaugeMetricFamily("gateway_journal_tail", "Oldest readable position", labels=["instance"])
+    octets = GaugeMetricFamily("gateway_journal_octets", "Octets of the journal on disk", labels=["instance"])
+    blocked = GaugeMetricFamily("gateway_journal_blocked", "1 while nothing can be committed", labels=["instance"])
+    for instance in instances:
+        name, journal = [instance["instance"]], instance["journal"]
+        head.add_metric(name, journal["head"])
+        tail.add_metric(name, journal["tail"])
+        octets.add_metric(name, journal["octets"])
+        blocked.add_metric(name, journal["blocked"] is not None)
+    yield from (head, tail, octets, blocked)
+
+
+def _links(instances: Iterable[State]) -> Iterator[Metric]:
+    labels = ["instance", "link"]
+    state = GaugeMetricFamily("gateway_link_state", "1 for the state the link is in", labels=[*labels, "state"])
+    age = GaugeMetricFamily("gateway_link_data_age_seconds", "Age of the last good frame or packet", labels=labels)
+    counter = CounterMetricFamily(
+        "gateway_link_units", "What the link counted, by name; rejected units by cause", labels=[*labels, "what"]
+    )
+    for instance in instances:
+        for link in instance["links"]:
+            key = [instance["instance"], link["name"]]
+            state.add_metric([*key, link["state"]], 1)
+            if link.get("age_s") is not None:
+                age.add_metric(key, link["age_s"])
+            for what, value in link.get("counters", {}).items():
+                counter.add_metric([*key, what], value)
+    yield from (state, age, counter)
+
+
+def _streams(instances: Iterable[State]) -> Iterator[Metric]:
+    labels = ["instance", "link", "spacecraft", "vcid", "apid"]
+    packets = CounterMetricFamily("gateway_stream_packets", "Packets by virtual channel and APID", labels=labels)
+    missing = CounterMetricFamily("gateway_stream_missing", "Missing units by their count", labels=[*labels, "unit"])
+    for instance in instances:
+        for row in instance["streams"]:
+            texts = ["" if row[k] is None else str(row[k]) for k in ("link", "spacecraft", "vcid", "apid")]
+            key = [instance["instance"], *texts]
+            if row["apid"] is None:
+                missing.add_metric([*key, "frames"], row["missing_frames"])
+            else:
+                packets.add_metric(key, row["packets"])
+                missing.add_metric([*key, "packets"], row["missing_packets"])
+    yield from (packets, missing)
+
+
+def _subscriptions(instances: Iterable[State]) -> Iterator[Metric]:
+    labels = ["instance", "home", "subscription"]
+    lag = GaugeMetricFamily("gateway_subscription_lag_items", "Positions between cursor and head", labels=labels)
+    sent = CounterMetricFamily("gateway_subscription_items", "Items sent", labels=labels)
+    drops = CounterMetricFamily("gateway_subscription_drops", "Items the subscription did not get", labels=labels)
+    for instance in instances:
+        for row in instance["subscriptions"]:
+            key = [instance["instance"], row["home"], row["subscription"]]
+            lag.add_metric(key, row.get("lag_items", 0))
+            sent.add_metric(key, row.get("sent_items", 0))
+            drops.add_metric(key, row.get("drops", 0))
+    yield from (lag, sent, drops)

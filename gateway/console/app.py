@@ -1,0 +1,286 @@
+"""The `gateway` command: one typer application; each command lives in a module of its own and is imported late."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from gateway import __version__
+from gateway.errors import GatewayError
+
+app = typer.Typer(
+    name="gateway",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Ground-segment gateway: spacecraft telemetry in, every packet journalled and delivered to home bases once.",
+    epilog="Start with [bold]gateway demo[/bold]: a simulated pass, two home bases, a reconciliation. "
+    "Exit codes: 0 well, 1 something is wrong with the data or the gateway, 2 wrong usage or configuration.",
+)
+journal_app = typer.Typer(no_args_is_help=True, help="Look into a journal on disk (read only; the gateway may run).")
+links_app = typer.Typer(no_args_is_help=True, help="Links of a running gateway: list, enable, disable, reset counters.")
+app.add_typer(journal_app, name="journal")
+app.add_typer(links_app, name="links")
+
+Url = Annotated[str, typer.Option("--url", envvar="GATEWAY_URL", help="Address of the running gateway.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+ConfigDir = Annotated[Path, typer.Option("--config", "-c", help="Configuration directory.", show_default=True)]
+DEFAULT_URL = "http://127.0.0.1:8440"
+
+
+def fail(message: str, hint: str = "", code: int = 1) -> NoReturn:
+    """Print an error and the way out on standard error, and exit."""
+    typer.secho(f"error: {message}", fg="red", err=True)
+    if hint:
+        typer.echo(f"  hint: {hint}", err=True)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Turn the gateway's own errors, file errors and Ctrl-C into a line and an exit code."""
+    from gateway_config import ConfigError
+
+    try:
+        yield
+    except ConfigError as error:
+        typer.secho(str(error), fg="red", err=True)
+        raise typer.Exit(2) from None
+    except GatewayError as error:
+        fail(str(error), error.hint)
+    except OSError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        raise typer.Exit(130) from None
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        typer.echo(f"usoc-gateway {__version__} (Python {sys.version.split()[0]})")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    config: ConfigDir = Path("."),
+    data_dir: Annotated[Path | None, typer.Option(help="Overrides data_dir of gateway.yaml.")] = None,
+    port: Annotated[int | None, typer.Option(help="Overrides api.port; 0 = any free port.")] = None,
+    log_json: Annotated[bool, typer.Option(help="Log lines as JSON.")] = False,
+) -> None:
+    """Run the gateway until SIGTERM or Ctrl-C (drains within 10 s)."""
+    with readable_errors():
+        from gateway.console.run import run_gateway
+
+        run_gateway(config, data_dir, port, log_json)
+
+
+@app.command()
+def check(
+    directory: Annotated[Path, typer.Argument(help="Configuration directory.")] = Path("."),
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of the files and exit.")] = False,
+) -> None:
+    """Check a configuration: every error at once (file, line, key, value, what would be right). Starts nothing."""
+    with readable_errors():
+        from gateway.console.run import check_configuration
+
+        check_configuration(directory, schema)
+
+
+@app.command()
+def status(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Show a running gateway, worst first. Exit 1 when something is an error."""
+    with readable_errors():
+        from gateway.console.live import show_status
+
+        raise typer.Exit(show_status(url, as_json))
+
+
+@app.command()
+def events(
+    url: Url = DEFAULT_URL,
+    instance: Annotated[str | None, typer.Option(help="Mission instance; default: all.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new events until Ctrl-C.")] = False,
+    count: Annotated[int, typer.Option("-n", help="How many of the newest to begin with.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show events: link and contact transitions, gaps, rejects."""
+    with readable_errors():
+        from gateway.console.live import show_events
+
+        show_events(url, instance, follow, count, as_json)
+
+
+@app.command()
+def demo(
+    duration_s: Annotated[float, typer.Option(min=5, max=50, help="Length of the simulated pass.")] = 20.0,
+    seed: Annotated[int, typer.Option(help="Seed of the pass and its bad weather.")] = 7,
+    keep: Annotated[Path | None, typer.Option(help="Keep journal, stores and ledger in this new folder.")] = None,
+    sabotage: Annotated[
+        str | None,
+        typer.Option(help="Drop one packet on purpose, 'delivered' or 'journalled': the demo must then exit 1."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a simulated pass through a real gateway to two home bases, and prove what arrived."""
+    with readable_errors():
+        from gateway.console.demo import run_demo
+
+        raise typer.Exit(run_demo(duration_s, seed, keep, sabotage, as_json))
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="A recording: frames or packets back to back.")],
+    mission: Annotated[
+        str, typer.Option("--mission", "-m", help="Mission name in --config, or a built-in example (see --missions).")
+    ] = "",
+    run_id: Annotated[str, typer.Option("--run", help="The same id continues, a new id is a new run.")] = "",
+    support_mode: Annotated[str, typer.Option(help="flight, simulation, test or training.")] = "simulation",
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Configuration directory.")] = None,
+    data_dir: Annotated[Path, typer.Option(help="Where the run's journal is kept.")] = Path("var"),
+    frames_per_s: Annotated[float | None, typer.Option(min=0.001, help="Pace; default as fast as possible.")] = None,
+    subscribe_to: Annotated[
+        Path | None, typer.Option("--subscribe", help="Also start a subscriber process that stores into this folder.")
+    ] = None,
+    vcid: Annotated[list[int] | None, typer.Option("--vc", help="Virtual channels of that subscriber.")] = None,
+    url: Annotated[str | None, typer.Option(help="Let this running gateway do it (file below its folders).")] = None,
+    missions: Annotated[bool, typer.Option("--missions", help="List the built-in missions and exit.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Replay a recording through the code that flies, in a mission instance of its own."""
+    with readable_errors():
+        from gateway.console.replay import ReplayOptions, replay_file
+
+        options = ReplayOptions(
+            file, mission, run_id, support_mode, config, data_dir, frames_per_s, subscribe_to, vcid, url, as_json
+        )
+        raise typer.Exit(replay_file(options, missions))
+
+
+@app.command()
+def subscribe(
+    instance: Annotated[str, typer.Argument(help="Mission instance, for example demo.simulation.")],
+    home: Annotated[str, typer.Option(help="Name of the home base.")],
+    store: Annotated[Path, typer.Option(help="Folder that keeps what was received; continue with the same folder.")],
+    subscription: Annotated[str, typer.Option(help="Name of the subscription.")] = "all",
+    url: Url = DEFAULT_URL,
+    spacecraft: Annotated[list[str] | None, typer.Option(help="Only these spacecraft.")] = None,
+    vcid: Annotated[list[int] | None, typer.Option("--vc", help="Only these virtual channels.")] = None,
+    apid: Annotated[list[int] | None, typer.Option(help="Only these APIDs.")] = None,
+    kind: Annotated[list[str] | None, typer.Option(help="tm, event; default both.")] = None,
+    idle: Annotated[bool, typer.Option("--idle", help="Idle packets too.")] = False,
+    bad: Annotated[bool, typer.Option("--bad", help="Rejected units too.")] = False,
+    sequential: Annotated[bool, typer.Option(help="One lane in position order.")] = False,
+    from_head: Annotated[bool, typer.Option(help="A new subscription begins now, not at the oldest item.")] = False,
+    count: Annotated[int | None, typer.Option(min=1, help="End after this many packets are stored.")] = None,
+    until_end: Annotated[bool, typer.Option(help="End when the stream is finished (a replay).")] = False,
+    from_position: Annotated[int | None, typer.Option(min=0, help="Offline: first position.")] = None,
+    upto_position: Annotated[int | None, typer.Option(min=0, help="Offline: position after the last.")] = None,
+    export: Annotated[Path | None, typer.Option(help="At the end, write the packets to this file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Receive items as a home base: store, force to disk, acknowledge; resumes exactly after any cut."""
+    with readable_errors():
+        from gateway.console.subscribe import SubscribeOptions, subscribe_home
+
+        selection = {
+            "spacecraft": spacecraft, "vcids": vcid, "apids": apid, "kinds": kind, "idle": idle, "bad_quality": bad,
+        }  # fmt: skip
+        options = SubscribeOptions(
+            url, instance, home, subscription, store, selection, sequential, from_head, count, until_end,
+            from_position, upto_position, export, as_json,
+        )  # fmt: skip
+        raise typer.Exit(subscribe_home(options))
+
+
+@links_app.command("list")
+def links_list(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """List the links with state, contact, data age and counters by cause."""
+    with readable_errors():
+        from gateway.console.live import show_links
+
+        show_links(url, as_json)
+
+
+def _link_action(action: str) -> None:
+    def command(
+        link: Annotated[str, typer.Argument(help="Name of the link.")],
+        instance: Annotated[str | None, typer.Option(help="Mission instance, when the name is not unique.")] = None,
+        url: Url = DEFAULT_URL,
+    ) -> None:
+        with readable_errors():
+            from gateway.console.live import act_on_link
+
+            act_on_link(url, instance, link, action)
+
+    texts = {
+        "enable": "Enable a link.",
+        "disable": "Disable a link: its sockets are closed until it is enabled.",
+        "reset": "Reset the counters of a link.",
+    }
+    links_app.command(action, help=texts[action])(command)
+
+
+for _action in ("enable", "disable", "reset"):
+    _link_action(_action)
+
+
+@journal_app.command("ls")
+def journal_ls(
+    data_dir: Annotated[Path, typer.Argument(help="Data directory of a gateway, or one instance's folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """List instances and segments: positions, times, octets."""
+    with readable_errors():
+        from gateway.console.journal import list_journals
+
+        list_journals(data_dir, as_json)
+
+
+@journal_app.command("show")
+def journal_show(
+    folder: Annotated[Path, typer.Argument(help="An instance's folder.")],
+    position: Annotated[int | None, typer.Option(min=0, help="First position.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 20,
+    octets: Annotated[bool, typer.Option("--octets", help="Hex of each item.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show items: position, time, stream, count, length; events as text."""
+    with readable_errors():
+        from gateway.console.journal import show_items
+
+        show_items(folder, position, limit, octets, as_json)
+
+
+@journal_app.command("verify")
+def journal_verify(
+    folder: Annotated[Path, typer.Argument(help="An instance's folder.")], as_json: AsJson = False
+) -> None:
+    """Check every block. Exit 1 when something is damaged; the ranges are told."""
+    with readable_errors():
+        from gateway.console.journal import verify_journal
+
+        raise typer.Exit(verify_journal(folder, as_json))
+
+
+@journal_app.command("export")
+def journal_export(
+    folder: Annotated[Path, typer.Argument(help="An instance's folder.")],
+    target: Annotated[Path, typer.Argument(help="File to write; it must not exist.")],
+    form: Annotated[str, typer.Option("--as", help="packets, frames (raw recording), csv or sqlite.")] = "packets",
+    vcid: Annotated[list[int] | None, typer.Option("--vc", help="Only these virtual channels.")] = None,
+    apid: Annotated[list[int] | None, typer.Option(help="Only these APIDs.")] = None,
+    idle: Annotated[bool, typer.Option("--idle", help="Idle packets too.")] = False,
+) -> None:
+    """Export for other tools."""
+    with readable_errors():
+        from gateway.console.journal import export_journal
+
+        export_journal(folder, target, form, vcid, apid, idle)

@@ -1,0 +1,54 @@
+"""The console's way to a running gateway: its HTTP API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from gateway.errors import GatewayError
+
+DEFAULT_URL = "http://127.0.0.1:8440"
+
+
+class Remote:
+    """A thin client of /api/v1. Every failure is a GatewayError that names the address and the way out."""
+
+    def __init__(self, url: str = DEFAULT_URL, timeout_s: float = 10.0) -> None:
+        self.url = url.rstrip("/")
+        self._client = httpx.Client(base_url=self.url + "/api/v1", timeout=timeout_s, trust_env=False)
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        """Return the JSON answer of a GET."""
+        wanted = {key: value for key, value in parameters.items() if value is not None}
+        return self._answer("GET", path, params=wanted)
+
+    def post(self, path: str, body: Any = None) -> Any:
+        """Return the JSON answer of a POST."""
+        return self._answer("POST", path, json=body)
+
+    def reachable(self) -> bool:
+        """Whether a gateway answers there."""
+        try:
+            self.get("/missions")
+        except GatewayError:
+            return False
+        return True
+
+    def _answer(self, method: str, path: str, **arguments: Any) -> Any:
+        try:
+            response = self._client.request(method, path, **arguments)
+        except httpx.HTTPError as error:
+            hint = "start it with `gateway run`, or name it with --url"
+            raise GatewayError(f"no gateway answers at {self.url}: {error}", hint) from error
+        if response.is_success:
+            return response.json()
+        raise self._refusal(response)
+
+    def _refusal(self, response: httpx.Response) -> GatewayError:
+        try:
+            problem = response.json()
+        except ValueError:
+            problem = {"error": response.text[:200]}
+        text = problem.get("error") or problem.get("detail") or response.reason_phrase
+        return GatewayError(f"{self.url} answered {response.status_code}: {text}", str(problem.get("hint", "")))

@@ -1,0 +1,157 @@
+"""The pictures the console draws of a gateway's state (the dictionary of GET /api/v1/status). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+STYLES = {"critical": "bold white on red", "error": "bold red", "warning": "yellow", "info": "dim"}
+LINK_STYLES = {"receiving": "green", "connected": "cyan", "unavailable": "bold red", "disabled": "dim"}
+State = Mapping[str, Any]
+
+
+def overview(state: State, rates: Mapping[str, float] | None = None) -> RenderableType:
+    """Return the whole picture: conditions worst first, then links, contacts, streams and subscriptions."""
+    parts: list[RenderableType] = [conditions(state["conditions"])]
+    for instance in state["instances"]:
+        parts += [heading(instance), links(instance["links"])]
+        if instance["contacts"]:
+            parts.append(contacts(instance["contacts"]))
+        parts.append(streams(instance["streams"], rates or {}))
+        if instance["subscriptions"]:
+            parts.append(subscriptions(instance["subscriptions"]))
+    return Group(*parts)
+
+
+def heading(instance: State) -> RenderableType:
+    """Return one line on the instance and its journal."""
+    journal = instance["journal"]
+    text = Text(f"\n{instance['instance']}", style="bold")
+    text.append(f"  {instance['support_mode']}, {instance['data_mode']}; journal {journal['tail']}..{journal['head']}")
+    text.append(f", {octets(journal['octets'])}", style="dim")
+    return text
+
+
+def conditions(rows: Iterable[State]) -> RenderableType:
+    """Return the conditions, or one reassuring line."""
+    lines = [
+        Text.assemble((f" {row['severity']:<8} ", STYLES.get(row["severity"], "")), f" {row['subject']}: {row['text']}")
+        for row in rows
+    ]
+    return Group(*lines) if lines else Text(" all well ", style="green")
+
+
+def links(rows: Iterable[State]) -> Table:
+    """Return the table of links."""
+    table = _table("link", "state", "contact", "data age", ">frames", ">rejected", ">octets", "detail")
+    for row in rows:
+        counters = row.get("counters", {})
+        table.add_row(
+            row["name"],
+            Text(row["state"], style=LINK_STYLES.get(row["state"], "")),
+            str(row.get("contact", "") or "none"),
+            age(row.get("age_s")),
+            number(counters.get("frames", 0)),
+            number(row.get("rejected", 0)),
+            octets(counters.get("octets", 0)),
+            str(row.get("detail", "")),
+        )
+    return table
+
+
+def contacts(rows: Iterable[State]) -> Table:
+    """Return the table of contacts."""
+    table = _table("contact", "spacecraft", "peer", "state", "first good frame", "last good frame")
+    for row in rows:
+        first, last = (str(row.get(key) or "") for key in ("first_good_utc", "last_good_utc"))
+        table.add_row(str(row["id"]), row["spacecraft"], row["peer"], row["state"], first, last)
+    return table
+
+
+def streams(rows: Iterable[State], rates: Mapping[str, float]) -> Table:
+    """Return the table of virtual channels and APIDs; `rates` is packets per second by stream key."""
+    table = _table("stream", ">frames", ">missing frames", ">packets", ">packets/s", ">missing packets", ">octets")
+    for row in rows:
+        is_vc = row["apid"] is None
+        name = f"{row['spacecraft']} VC{row['vcid']}" if is_vc else f"   APID {row['apid']}"
+        rate = rates.get(stream_key(row))
+        table.add_row(
+            Text(name, style="bold" if is_vc else ""),
+            number(row["frames"]) if is_vc else "",
+            number(row["missing_frames"]) if is_vc else "",
+            number(row["packets"]),
+            f"{rate:.0f}" if rate is not None else "",
+            "" if is_vc else number(row["missing_packets"]),
+            octets(row["octets"]),
+        )
+    return table
+
+
+def subscriptions(rows: Iterable[State]) -> Table:
+    """Return the table of home-base subscriptions."""
+    table = _table("home / subscription", "state", "mode", ">sent", ">acknowledged below", ">lag items", ">drops")
+    for row in rows:
+        state = str(row.get("state", ""))
+        table.add_row(
+            f"{row['home']} / {row['subscription']}",
+            Text(state, style="green" if state in {"live", "connected"} else "yellow"),
+            str(row.get("mode", "")),
+            number(row.get("sent_items", 0)),
+            number(row.get("low_water", 0)),
+            number(row.get("lag_items", 0)),
+            number(row.get("drops", 0)),
+        )
+    return table
+
+
+def events(rows: Iterable[State]) -> RenderableType:
+    """Return events, one a line."""
+    return Group(*[event_line(row) for row in rows])
+
+
+def event_line(event: State) -> Text:
+    """Return one event as a line: time, severity, type, message."""
+    severity = str(event.get("severity", "info"))
+    line = Text(f"{event.get('time', '')} ", style="dim")
+    line.append(f"{severity:<8}", style=STYLES.get(severity, ""))
+    line.append(f" {event.get('type', '')}: ", style="bold")
+    line.append(str(event.get("message", "")))
+    return line
+
+
+def stream_key(row: State) -> str:
+    """Return the key under which a stream's rate is kept."""
+    return f"{row['link']}/{row['spacecraft']}/{row['vcid']}/{row['apid']}"
+
+
+def number(value: int) -> str:
+    """Return an integer with thin thousands."""
+    return f"{value:,}".replace(",", " ")
+
+
+def octets(value: float) -> str:
+    """Return an amount of octets for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return ""
+
+
+def age(seconds: float | None) -> str:
+    """Return an age for people; none is 'never'."""
+    if seconds is None:
+        return "never"
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 1))
+    for column in columns:
+        right = column.startswith(">")
+        table.add_column(column.lstrip(">"), justify="right" if right else "left", no_wrap=not right)
+    return table

@@ -1,0 +1,114 @@
+"""Runs one gateway: opens the instances, serves the control plane, and stops in order with a deadline.
+
+Order of stopping: links first (nothing new comes in), then the journal's pending commits, then the
+sessions, then the HTTP server. A second interrupt stops at once; nothing acknowledged can be lost by that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any, TypeVar
+
+import structlog
+import uvicorn
+import uvloop
+
+from gateway.api.app import build_app
+from gateway.errors import StartError
+from gateway.service import Gateway
+
+log = structlog.get_logger()
+T = TypeVar("T")
+STOP_DEADLINE_S = 10.0
+SWITCH_INTERVAL_S = 0.0005  # CPython's default lets a busy loop starve the journal's writer thread (DESIGN 3)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: the daemon decides the order of stopping."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def serving(service: Gateway, host: str, port: int) -> AsyncIterator[int]:
+    """Serve the control plane of a started service; yields the port really bound. Raises StartError."""
+    server = _Server(
+        uvicorn.Config(
+            build_app(service),
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="websockets-sansio",
+            ws_per_message_deflate=False,
+            ws_max_size=1 << 20,
+            ws_ping_interval=20.0,
+            ws_ping_timeout=60.0,
+            timeout_graceful_shutdown=3,
+        )
+    )
+    sock = _bind(host, port)
+    task = asyncio.create_task(server.serve(sockets=[sock]), name="http server")
+    try:
+        while not server.started and not task.done():
+            await asyncio.sleep(0.01)
+        if task.done():
+            await task
+            raise StartError(f"the control plane did not start on {host}:{port}")
+        yield sock.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await asyncio.wait([task], timeout=STOP_DEADLINE_S)
+        sock.close()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        hint = "another program has it: stop that, or set api.port in gateway.yaml"
+        raise StartError(f"cannot listen on {host}:{port}: {error.strerror}", hint) from error
+    sock.set_inheritable(False)
+    return sock
+
+
+async def run(service: Gateway, host: str, port: int, on_ready: Callable[[int], None]) -> None:
+    """Start the service, serve until SIGINT or SIGTERM, stop in order."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, _on_signal, stop)
+    await service.start()
+    try:
+        async with serving(service, host, port) as bound:
+            on_ready(bound)
+            await stop.wait()
+            log.info("stopping", deadline_s=STOP_DEADLINE_S)
+            await service.drain()
+    finally:
+        await service.stop()
+
+
+def _on_signal(stop: asyncio.Event) -> None:
+    if stop.is_set():
+        raise SystemExit(130)
+    stop.set()
+
+
+def run_blocking(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on uvloop with the settings the gateway needs."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
