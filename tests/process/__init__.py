@@ -1,0 +1,1 @@
+"""Process tests: the real programs on loopback sockets, killed and stopped as the world does it."""
