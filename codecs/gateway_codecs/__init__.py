@@ -1,0 +1,1 @@
+"""Every octet: formats and pure procedures. Values in, octets out, and back; no I/O, no clock, no asyncio."""

@@ -1,0 +1,69 @@
+"""Counting rules: what the frame counts of a virtual channel and the sequence counts of an APID say is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gateway_codecs.batches import BoolArray, I64Array
+
+RESET_BEYOND = 8192  # a sequence count that seems to jump farther than half the modulus went back, not forward
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Steps:
+    """How a count moved, per unit (n,): `jump` bool (step other than +1), `missing` int64 (0 without jump or when
+    repeated), `repeated` bool."""
+
+    jump: BoolArray
+    missing: I64Array
+    repeated: BoolArray
+
+
+def steps(counts: I64Array, last: int | None, modulus: I64Array | int) -> Steps:
+    """Return the steps of counts (n,), continuing from `last`; the first unit ever is no jump."""
+    before = np.empty(len(counts), np.int64)
+    before[1:] = counts[:-1]
+    before[0] = counts[0] - 1 if last is None else last
+    missing = (counts - before - 1) % modulus
+    jump = missing != 0
+    repeated = missing == modulus - 1
+    missing[repeated] = 0
+    return Steps(jump, missing, repeated)
+
+
+@dataclass(slots=True)
+class CountState:
+    """One counter's durable and shown state."""
+
+    first: int | None = None
+    last: int | None = None
+    units: int = 0
+    jumps: int = 0
+    repeated: int = 0
+    missing: int = 0
+    octets: int = 0
+
+    def take(self, counts: I64Array, modulus: I64Array | int) -> Steps:
+        """Count a batch (at least one unit)."""
+        moved = steps(counts, self.last, modulus)
+        if self.first is None:
+            self.first = int(counts[0])
+        self.last = int(counts[-1])
+        self.units += len(counts)
+        self.jumps += int(moved.jump.sum())
+        self.repeated += int(moved.repeated.sum())
+        self.missing += int(moved.missing.sum())
+        return moved
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state as a JSON-able dictionary."""
+        return {
+            "first_count": self.first,
+            "last_count": self.last,
+            "count_jumps": self.jumps,
+            "repeated_counts": self.repeated,
+            "missing": self.missing,
+        }

@@ -1,0 +1,213 @@
+"""Fixed-length transfer frames in batches: TM (CCSDS 132.0-B) and AOS (CCSDS 732.0-B).
+
+Everything that real links vary is a field of `FrameFormat` or `VcFormat`. `decode_frames` checks a
+batch in the order of the fact sheets (error control, version, spacecraft, channel, service, pointer)
+and gives one row per frame; nothing here loops over frames in Python but the CRC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from gateway_codecs.batches import FrameFlag, I64Array, Quality, Records, U8Array, no_frames
+from gateway_codecs.crc import fecf_good
+
+Service = Literal["packets", "opaque", "idle"]
+NO_PACKET_STARTS = 0x7FF
+ONLY_IDLE = 0x7FE
+TM_HEADER_OCTETS = 6
+AOS_HEADER_OCTETS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class VcFormat:
+    """How one virtual channel is used."""
+
+    service: Service = "packets"
+    counting: Literal["vc_count", "none"] = "vc_count"
+    packet_versions: frozenset[int] = frozenset({0, 7})
+    max_packet_octets: int = 65542
+    packet_start: int | None = None  # None: first header pointer; else octets into the data field, nothing spans
+    padding: bool = False  # with a fixed start: what follows the first packet is padding
+    apid_counting: Mapping[int, str] = field(default_factory=dict)  # 'apid' | 'none' | 'shared:GROUP'
+    default_apid_counting: str = "apid"
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFormat:
+    """Everything a link's transfer frames vary in. Lengths in octets."""
+
+    version: Literal["tm", "aos"]
+    frame_length_octets: int
+    scids: Mapping[int, int]  # spacecraft id in the frame -> the journal's spacecraft id
+    vcs: Mapping[int, VcFormat]
+    fecf: bool = True
+    ocf: Literal["absent", "present", "by_flag"] = "absent"
+    insert_zone_octets: int = 0
+    secondary_header: Literal["absent", "by_flag"] | int = "by_flag"
+    unknown_vc: Literal["opaque", "bad"] = "opaque"
+    mc_counting: bool = True
+    octet_interleave: int = 1
+    prefix_octets: int = 0
+    suffix_octets: int = 0
+
+    @property
+    def unit_octets(self) -> int:
+        """Octets of one stored frame, prefix and suffix included."""
+        return self.prefix_octets + self.frame_length_octets + self.suffix_octets
+
+    def vc(self, vcid: int) -> VcFormat | None:
+        """Return the settings of a virtual channel; None when it is not known and not to be kept as opaque."""
+        known = self.vcs.get(vcid)
+        if known is not None:
+            return known
+        if self.version == "aos" and vcid == 63:
+            return VcFormat(service="idle", counting="none")
+        return VcFormat(service="opaque") if self.unknown_vc == "opaque" else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frames:
+    """A decoded batch: `view` uint8 (n, frame length), `rows` FRAME_DTYPE (n,), data field [start, end) int64 (n,)."""
+
+    view: U8Array
+    rows: Records
+    start: I64Array
+    end: I64Array
+    modulus: I64Array  # of the VC count of each frame
+
+
+def decode_frames(octets: U8Array, fmt: FrameFormat, link: int, source_offset: int) -> Frames:
+    """Decode whole stored frames, uint8 (n * unit_octets,), into rows with quality, counts and data fields."""
+    view = _frames_view(octets, fmt)
+    rows = no_frames(len(view))
+    rows["link"] = link
+    rows["source_offset"] = source_offset + np.arange(len(view)) * fmt.unit_octets
+    start = np.zeros(len(view), np.int64)
+    end = np.full(len(view), fmt.frame_length_octets, np.int64)
+    if fmt.fecf:
+        rows["quality"] = np.where(fecf_good(view), Quality.GOOD, Quality.FECF)
+        end -= 2
+    modulus = (_tm_headers if fmt.version == "tm" else _aos_headers)(view, fmt, rows, start, end)
+    _check_identity(fmt, rows)
+    _check_services(view, fmt, rows, start, end)
+    return Frames(view, rows, start, end, modulus)
+
+
+def _frames_view(octets: U8Array, fmt: FrameFormat) -> U8Array:
+    stored = octets.reshape(-1, fmt.unit_octets)
+    view = stored[:, fmt.prefix_octets : fmt.prefix_octets + fmt.frame_length_octets]
+    if fmt.octet_interleave > 1:
+        depth = fmt.octet_interleave
+        view = view.reshape(len(view), -1, depth).transpose(0, 2, 1).reshape(len(view), -1)
+    return np.ascontiguousarray(view)
+
+
+def _word(view: U8Array, at: int) -> I64Array:
+    return (view[:, at].astype(np.int64) << 8) | view[:, at + 1]
+
+
+def _set_quality(rows: Records, bad: np.ndarray, cause: Quality) -> None:
+    """Mark frames that are still good; the first cause in the order of checks stays."""
+    rows["quality"][bad & (rows["quality"] == Quality.GOOD)] = cause
+
+
+def _tm_headers(view: U8Array, fmt: FrameFormat, rows: Records, start: I64Array, end: I64Array) -> I64Array:
+    first, status = _word(view, 0), _word(view, 4)
+    rows["version"] = first >> 14
+    rows["scid"] = (first >> 4) & 0x3FF
+    rows["vcid"] = (first >> 1) & 7
+    rows["mc_count"] = view[:, 2]
+    rows["vc_count"] = view[:, 3]
+    rows["fhp"] = status & 0x7FF
+    has_secondary = (status & 0x8000) != 0
+    rows["flags"] |= np.where(has_secondary, FrameFlag.SECONDARY_HEADER, 0).astype(np.uint8)
+    start += TM_HEADER_OCTETS
+    if fmt.secondary_header == "by_flag":
+        start += np.where(has_secondary, (view[:, TM_HEADER_OCTETS] & 0x3F).astype(np.int64) + 1, 0)
+    elif fmt.secondary_header != "absent":
+        start += int(fmt.secondary_header)
+    has_ocf = (first & 1) != 0 if fmt.ocf == "by_flag" else np.full(len(view), fmt.ocf == "present")
+    _take_ocf(view, rows, end, has_ocf)
+    _set_sync(rows, (status & 0x4000) != 0)
+    return np.full(len(view), 256, np.int64)
+
+
+def _set_sync(rows: Records, sync: np.ndarray) -> None:
+    rows["fhp"][sync] = -1  # the pointer is undefined when the synchronisation flag is set
+
+
+def _aos_headers(view: U8Array, fmt: FrameFormat, rows: Records, start: I64Array, end: I64Array) -> I64Array:
+    first = _word(view, 0)
+    rows["version"] = first >> 14
+    rows["scid"] = (first >> 6) & 0xFF
+    rows["vcid"] = first & 0x3F
+    signalling = view[:, 5].astype(np.int64)
+    count = (_word(view, 2) << 8) | view[:, 4]
+    cycle = (signalling & 0x40) != 0
+    rows["vc_count"] = np.where(cycle, ((signalling & 0x0F) << 24) | count, count)
+    rows["flags"] |= np.where(signalling & 0x80, FrameFlag.REPLAY, 0).astype(np.uint8)
+    start += AOS_HEADER_OCTETS + fmt.insert_zone_octets
+    _take_ocf(view, rows, end, np.full(len(view), fmt.ocf == "present"))
+    return np.where(cycle, 1 << 28, 1 << 24)
+
+
+def _take_ocf(view: U8Array, rows: Records, end: I64Array, has_ocf: np.ndarray) -> None:
+    end -= 4 * has_ocf
+    if has_ocf.any():
+        at = int(end[has_ocf][0])
+        word = (_word(view, at) << 16) | _word(view, at + 2)
+        rows["ocf"] = np.where(has_ocf, word, 0)
+        rows["flags"] |= np.where(has_ocf, FrameFlag.OCF, 0).astype(np.uint8)
+
+
+def _check_identity(fmt: FrameFormat, rows: Records) -> None:
+    """Check version, spacecraft and channel, and set the journal's spacecraft id."""
+    _set_quality(rows, rows["version"] != (0 if fmt.version == "tm" else 1), Quality.VERSION)
+    ids = np.zeros(1024, np.uint16)
+    for scid, spacecraft in fmt.scids.items():
+        ids[scid] = spacecraft
+    rows["spacecraft"] = ids[rows["scid"]]
+    _set_quality(rows, ~np.isin(rows["scid"], list(fmt.scids)), Quality.SPACECRAFT)
+
+
+def _check_services(view: U8Array, fmt: FrameFormat, rows: Records, start: I64Array, end: I64Array) -> None:
+    """Check each frame against the service of its VC; mark idle and opaque frames; find pointers and zones."""
+    _set_quality(rows, start > end, Quality.FIELD)
+    for vcid in np.unique(rows["vcid"][rows["quality"] == Quality.GOOD]).tolist():
+        mine = (rows["vcid"] == vcid) & (rows["quality"] == Quality.GOOD)
+        settings = fmt.vc(vcid)
+        if settings is None:
+            _set_quality(rows, mine, Quality.UNKNOWN_VC)
+        elif settings.service == "idle":
+            rows["flags"][mine] |= FrameFlag.IDLE
+        elif settings.service == "opaque":
+            rows["flags"][mine] |= FrameFlag.OPAQUE
+        else:
+            _check_packets(view, fmt, settings, rows, mine, start, end)
+
+
+def _check_packets(
+    view: U8Array, fmt: FrameFormat, settings: VcFormat, rows: Records, mine: np.ndarray, start: I64Array, end: I64Array
+) -> None:
+    if settings.packet_start is not None:
+        rows["fhp"][mine] = settings.packet_start
+    elif fmt.version == "aos":
+        # the M_PDU header is the first two octets of the data field
+        room = mine & (start + 2 <= end)
+        _set_quality(rows, mine & ~room, Quality.FIELD)
+        at = start[room]
+        index = np.flatnonzero(room)
+        rows["fhp"][room] = ((view[index, at].astype(np.int64) << 8) | view[index, at + 1]) & 0x7FF
+        start[room] += 2
+    else:
+        _set_quality(rows, mine & (rows["fhp"] == -1), Quality.SERVICE)
+    good = mine & (rows["quality"] == Quality.GOOD)
+    idle = good & (rows["fhp"] == ONLY_IDLE) if settings.packet_start is None else good & False
+    rows["flags"][idle] |= FrameFlag.IDLE
+    none = (rows["fhp"] == NO_PACKET_STARTS) & (settings.packet_start is None)
+    _set_quality(rows, good & ~idle & ~none & (rows["fhp"] >= end - start), Quality.FHP_OUT_OF_RANGE)

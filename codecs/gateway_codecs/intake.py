@@ -1,0 +1,431 @@
+"""One link's octets become an IntakeBatch: framing, checks, channels, packets, counts, gaps, durable state. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gateway_codecs.batches import (
+    ABSENT,
+    DataMode,
+    FrameFlag,
+    Gap,
+    I64Array,
+    IntakeBatch,
+    ItemBatch,
+    ItemFlag,
+    Kind,
+    Quality,
+    Records,
+    U8Array,
+    Unit,
+    gather,
+    no_items,
+)
+from gateway_codecs.counts import RESET_BEYOND, CountState
+from gateway_codecs.frames import FrameFormat, Frames, VcFormat, decode_frames
+from gateway_codecs.packets import Extracted, OpenPacket, VcExtractor, Zones
+
+IDLE_APID = 2047
+
+
+@dataclass(slots=True)
+class Part:
+    """Items of one source of a batch, with their arrival keys (row, key)."""
+
+    octets: U8Array
+    items: Records
+    row: I64Array
+    key: I64Array
+
+
+@dataclass(slots=True)
+class Channel:
+    """What is kept for one virtual channel."""
+
+    settings: VcFormat
+    extractor: VcExtractor
+    count: CountState = field(default_factory=CountState)
+    apids: dict[int, CountState] = field(default_factory=dict)
+    frames: int = 0
+
+    def apid(self, apid: int) -> CountState:
+        """Return the count of an APID, new when it was not seen before."""
+        return self.apids.setdefault(apid, CountState())
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFormat:
+    """How to read one link: frames, or packets back to back with `packet_prefix_octets` before each."""
+
+    link: int
+    frames: FrameFormat | None = None
+    spacecraft: int = 0
+    packets: VcFormat = field(default_factory=VcFormat)
+    packet_prefix_octets: int = 0
+    data_mode: DataMode = DataMode.REAL_TIME
+
+
+Reread = Callable[[int, int], bytes]
+
+
+class FrameIntake:
+    """Takes the octets of a frame link. See `make_intake`."""
+
+    def __init__(self, settings: LinkFormat) -> None:
+        if settings.frames is None:
+            raise ValueError("a frame link needs a frame format")
+        self._settings, self._format = settings, settings.frames
+        self._rest = b""
+        self._offset = 0
+        self._channels: dict[tuple[int, int], Channel] = {}
+        self._mc: dict[int, CountState] = {}
+        self._causes: dict[str, int] = {}
+        self._frames = 0
+        self._idle_frames = 0
+        self._idle_octets = 0
+        self._restart_reason = ""
+
+    @property
+    def waiting_octets(self) -> int:
+        """Octets of the incomplete unit at the end of what was fed."""
+        return len(self._rest)
+
+    def feed(self, octets: bytes, now_ns: int, earth_receive_time_ns: int = ABSENT) -> IntakeBatch:
+        """Take the next octets of the source and return what they complete."""
+        data = self._rest + octets if self._rest else octets
+        whole = len(data) // self._format.unit_octets * self._format.unit_octets
+        self._rest = bytes(data[whole:])
+        if not whole:
+            return IntakeBatch(ItemBatch(np.zeros(0, np.uint8), no_items()), octets_in=len(octets))
+        frames = decode_frames(np.frombuffer(data, np.uint8, whole), self._format, self._settings.link, self._offset)
+        frames.rows["receive_time_ns"] = now_ns
+        frames.rows["earth_receive_time_ns"] = earth_receive_time_ns
+        self._offset += whole
+        return self._take(frames, len(octets))
+
+    def cut(self, now_ns: int, reason: str) -> IntakeBatch:
+        """The source was cut: keep the incomplete unit as octets; the next octets begin a new unit."""
+        rest, self._rest = self._rest, b""
+        if reason:
+            self._restart_reason = reason
+        return stray(rest, self._settings, now_ns, self._count)
+
+    def finish(self, now_ns: int) -> IntakeBatch:
+        """The source ended: keep what is incomplete, packets under way included."""
+        parts = [self._give_up(vc, channel, now_ns) for (_, vc), channel in self._channels.items()]
+        trailing = stray(self._rest, self._settings, now_ns, self._count)
+        self._offset += len(self._rest)
+        self._rest = b""
+        parts = [p for p in parts if p is not None]
+        if len(trailing.items):
+            parts.append(Part(trailing.items.octets, trailing.items.items, _zeros(1), _zeros(1)))
+        return IntakeBatch(_joined(parts), state=self.state(), counters=dict(trailing.counters))
+
+    def _give_up(self, vcid: int, channel: Channel, now_ns: int) -> Part | None:
+        lost = channel.extractor.drop_open()
+        if lost is None:
+            return None
+        items = self._rows(1, vcid, Unit.OCTETS, now_ns)
+        items["quality"] = Quality.PACKET_TRUNCATED
+        items["length"] = len(lost.octets)
+        self._count(Quality.PACKET_TRUNCATED, 1)
+        return Part(np.frombuffer(lost.octets, np.uint8), items, _zeros(1), _zeros(1))
+
+    def _count(self, cause: int, units: int) -> None:
+        name = Quality(cause).name.lower()
+        self._causes[name] = self._causes.get(name, 0) + units
+
+    def _take(self, frames: Frames, octets_in: int) -> IntakeBatch:
+        rows, before = frames.rows, dict(self._causes)
+        self._frames += len(rows)
+        good = rows["quality"] == Quality.GOOD
+        gaps: list[Gap] = []
+        parts = [self._kept_frames(frames)]
+        if self._format.version == "tm" and self._format.mc_counting:
+            self._count_master_channels(rows[good])
+        keys = rows["scid"].astype(np.int64) * 64 + rows["vcid"]
+        for key in np.unique(keys[good]).tolist():
+            index = np.flatnonzero(good & (keys == key))
+            parts.append(self._take_channel(divmod(key, 64), index, frames, gaps))
+        self._restart_reason = ""
+        counters = {f"rejected_{k}": v - before.get(k, 0) for k, v in self._causes.items() if v != before.get(k, 0)}
+        counters |= {"frames": len(rows), "octets": octets_in}
+        items = _joined([p for p in parts if p is not None and len(p.items)])
+        counters["packets"] = int((items.items["unit"] == Unit.PACKET).sum())
+        return IntakeBatch(items, rows, tuple(gaps), self.state(), counters, octets_in)
+
+    def _count_master_channels(self, rows: Records) -> None:
+        for scid in np.unique(rows["scid"]).tolist():
+            mine = rows["mc_count"][rows["scid"] == scid].astype(np.int64)
+            self._mc.setdefault(scid, CountState()).take(mine, 256)
+
+    def _kept_frames(self, frames: Frames) -> Part:
+        """Bad and opaque frames, whole."""
+        rows = frames.rows
+        bad = rows["quality"] != Quality.GOOD
+        for cause in np.unique(rows["quality"][bad]).tolist():
+            self._count(cause, int((rows["quality"] == cause).sum()))
+        index = np.flatnonzero(bad | ((rows["flags"] & FrameFlag.OPAQUE) != 0))
+        items = self._from_frames(rows[index], Unit.FRAME)
+        items["quality"] = rows["quality"][index]
+        items["offset"] = index * frames.view.shape[1]
+        items["length"] = frames.view.shape[1]
+        return Part(frames.view.reshape(-1), items, index, np.zeros(len(index), np.int64))
+
+    def _rows(self, count: int, vcid: int, unit: Unit, now_ns: int) -> Records:
+        items = no_items(count)
+        items["kind"], items["unit"] = Kind.TM, unit
+        items["data_mode"] = self._settings.data_mode
+        items["link"], items["spacecraft"] = self._settings.link, self._settings.spacecraft
+        items["vcid"], items["receive_time_ns"] = vcid, now_ns
+        return items
+
+    def _from_frames(self, rows: Records, unit: Unit) -> Records:
+        items = self._rows(len(rows), -1, unit, 0)
+        for column in ("spacecraft", "version", "vcid", "vc_count", "receive_time_ns", "earth_receive_time_ns"):
+            items[column] = rows[column]
+        replay = (rows["flags"] & FrameFlag.REPLAY) != 0
+        items["flags"] |= np.where(replay, ItemFlag.REPLAY, 0).astype(np.uint16)
+        if self._settings.data_mode == DataMode.REAL_TIME:
+            items["data_mode"][replay] = DataMode.DUMP
+        return items
+
+    def _take_channel(self, key: tuple[int, int], index: I64Array, frames: Frames, gaps: list[Gap]) -> Part | None:
+        scid, vcid = key
+        rows = frames.rows[index]
+        channel = self._channels.get(key) or self._open_channel(key)
+        channel.frames += len(index)
+        jump = self._count_frames(channel, rows, frames.modulus[index], gaps)
+        if channel.settings.service != "packets":
+            return None
+        usable = (rows["flags"] & FrameFlag.IDLE) == 0
+        if not usable.all():
+            jump, index = _carry_breaks(jump, usable), index[usable]
+        if not len(index):
+            if jump.any() and channel.extractor.open is not None:
+                return self._give_up(vcid, channel, int(rows["receive_time_ns"][0]))
+            return None
+        zones = _zones(frames, index, jump, channel.settings)
+        found = channel.extractor.feed(zones)
+        self._remember_open(channel, index, frames)
+        return self._items(channel, index, found, frames, gaps)
+
+    def _open_channel(self, key: tuple[int, int]) -> Channel:
+        settings = self._format.vc(key[1])
+        if settings is None:
+            raise AssertionError("a good frame belongs to a known channel")
+        return self._channels.setdefault(key, Channel(settings, VcExtractor(settings)))
+
+    def _count_frames(self, channel: Channel, rows: Records, modulus: I64Array, gaps: list[Gap]) -> np.ndarray:
+        last = channel.count.last
+        moved = channel.count.take(rows["vc_count"].astype(np.int64), modulus)
+        if channel.settings.counting == "none":
+            return np.zeros(len(rows), np.bool_)
+        for at in np.flatnonzero(moved.missing).tolist():
+            before = int(rows["vc_count"][at - 1]) if at else -1 if last is None else last
+            gaps.append(
+                Gap(
+                    "frames", int(rows["spacecraft"][at]), int(rows["vcid"][at]), -1, before, int(rows["vc_count"][at]),
+                    int(moved.missing[at]), self._restart_reason or "space link", 1, int(modulus[at]) == 256,
+                )
+            )  # fmt: skip
+        return moved.jump
+
+    def _remember_open(self, channel: Channel, index: I64Array, frames: Frames) -> None:
+        opened = channel.extractor.open
+        if opened is not None and opened.vc_count < 0 and opened.receive_time_ns < 0:
+            row = frames.rows[index[opened.source_offset]]
+            opened.source_offset = int(row["source_offset"])
+            opened.vc_count = int(row["vc_count"])
+            opened.receive_time_ns = int(row["receive_time_ns"])
+
+    def _items(
+        self, channel: Channel, index: I64Array, found: Extracted, frames: Frames, gaps: list[Gap]
+    ) -> Part:
+        self._idle_octets += found.idle_octets
+        begin = np.where(found.begin_row >= 0, found.begin_row, index[0])
+        items = self._from_frames(frames.rows[begin], Unit.PACKET)
+        if found.opened is not None and (found.begin_row < 0).any():
+            before = found.begin_row < 0
+            items["vc_count"][before] = found.opened.vc_count
+            items["receive_time_ns"][before] = found.opened.receive_time_ns
+        items["offset"], items["length"], items["quality"] = found.offset, found.length, found.quality
+        rejected = found.quality != Quality.GOOD
+        items["unit"][rejected] = Unit.OCTETS
+        for cause in np.unique(found.quality[rejected]).tolist():
+            self._count(cause, int((found.quality == cause).sum()))
+        fill_packet_headers(items, found.octets)
+        count_packets(channel, items, int(frames.rows['vcid'][index[0]]), gaps, self._restart_reason)
+        return Part(found.octets, items, found.end_row, found.end_key)
+
+    # ---- durable state ----
+
+    def state(self) -> dict[str, Any]:
+        """Return the link's durable state, JSON-able: source offset, counts, open packets."""
+        vcs: dict[str, Any] = {}
+        for (scid, vcid), channel in self._channels.items():
+            opened = channel.extractor.open
+            vcs[f"{scid}/{vcid}"] = {
+                "count": channel.count.last,
+                "open": None if opened is None else [opened.source_offset, opened.index, opened.vc_count, opened.receive_time_ns],
+                "apids": {str(apid): state.last for apid, state in channel.apids.items() if state.last is not None},
+            }
+        return {"source_offset": self._offset, "vcs": vcs}
+
+    def restore(self, state: dict[str, Any], reread: Reread | None) -> None:
+        """Continue after a restart. `reread(offset, octets)` reads a resumable source again; None: it cannot be."""
+        self._offset = int(state.get("source_offset", 0)) if reread else 0
+        self._restart_reason = "" if reread else "gateway restart"
+        for name, kept in state.get("vcs", {}).items():
+            scid, vcid = (int(part) for part in name.split("/"))
+            if self._format.vc(vcid) is None:
+                continue
+            channel = self._open_channel((scid, vcid))
+            channel.count.last = kept.get("count")
+            for apid, last in kept.get("apids", {}).items():
+                channel.apid(int(apid)).last = last
+            if reread and kept.get("open"):
+                self._reopen(channel, (scid, vcid), kept["open"], reread)
+
+    def _reopen(self, channel: Channel, key: tuple[int, int], kept: list[int], reread: Reread) -> None:
+        offset, index, vc_count, received = kept
+        octets = np.frombuffer(reread(offset, self._offset - offset), np.uint8)
+        whole = len(octets) // self._format.unit_octets * self._format.unit_octets
+        if not whole:
+            return
+        frames = decode_frames(octets[:whole], self._format, self._settings.link, offset)
+        rows = frames.rows
+        mine = (rows["quality"] == Quality.GOOD) & (rows["scid"] == key[0]) & (rows["vcid"] == key[1])
+        chosen = np.flatnonzero(mine & ((rows["flags"] & FrameFlag.IDLE) == 0))
+        zones = _zones(frames, chosen, np.zeros(len(chosen), np.bool_), channel.settings)
+        first = int(zones.length[0]) - index
+        channel.extractor.open = OpenPacket(zones.octets[index:].tobytes(), offset, index, first, vc_count, received)
+
+    def statistics(self) -> dict[str, Any]:
+        """Return what was counted, JSON-able."""
+        return {
+            "frames": self._frames,
+            "causes": dict(self._causes),
+            "idle_octets": self._idle_octets,
+            "mc_count_jumps": sum(c.jumps for c in self._mc.values()),
+            "vcs": {f"{scid}/{vcid}": channel_statistics(c) for (scid, vcid), c in self._channels.items()},
+        }
+
+
+def channel_statistics(channel: Channel) -> dict[str, Any]:
+    """Return the counts of one channel and its APIDs, JSON-able."""
+    count = channel.count
+    return {
+        "frames": channel.frames,
+        "first_count": count.first,
+        "last_count": count.last,
+        "count_jumps": count.jumps,
+        "repeated_counts": count.repeated,
+        "frames_missing_mod": count.missing,
+        "packets": sum(a.units for a in channel.apids.values()),
+        "apids": {
+            apid: {
+                "packets": a.units, "octets": a.octets, "seq_gaps": a.jumps, "missing": a.missing,
+                "first_seq": a.first, "last_seq": a.last,
+            }
+            for apid, a in sorted(channel.apids.items())
+        },
+    }  # fmt: skip
+
+
+def _zeros(count: int) -> I64Array:
+    return np.zeros(count, np.int64)
+
+
+def stray(rest: bytes, settings: LinkFormat, now_ns: int, count: Callable[[int, int], None]) -> IntakeBatch:
+    """Return octets that are no whole unit as one kept item."""
+    items = no_items(1 if rest else 0)
+    items["kind"], items["unit"], items["quality"] = Kind.TM, Unit.OCTETS, Quality.LENGTH
+    items["link"], items["spacecraft"], items["data_mode"] = settings.link, settings.spacecraft, settings.data_mode
+    items["length"], items["receive_time_ns"] = len(rest), now_ns
+    if rest:
+        count(Quality.LENGTH, 1)
+    return IntakeBatch(
+        ItemBatch(np.frombuffer(rest, np.uint8), items), counters={"rejected_length": 1} if rest else {}
+    )
+
+
+def _carry_breaks(jump: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """Move a discontinuity at an idle frame to the next frame with packets."""
+    run = np.cumsum(jump)
+    at = run[usable]
+    return np.diff(np.concatenate([[0], at])) > 0
+
+
+def _zones(frames: Frames, index: I64Array, breaks: np.ndarray, settings: VcFormat) -> Zones:
+    start, end = frames.start[index], frames.end[index]
+    pointer = frames.rows["fhp"][index].astype(np.int64)
+    pointer[pointer >= 0x7FE] = -1
+    if (start == start[0]).all() and (end == end[0]).all():
+        octets = frames.view[index, int(start[0]) : int(end[0])].reshape(-1)
+    else:
+        octets = gather(frames.view.reshape(-1), index * frames.view.shape[1] + start, end - start)
+    if settings.packet_start is not None:
+        breaks = np.ones(len(index), np.bool_)
+    return Zones(octets, end - start, pointer, index, breaks, index)
+
+
+def fill_packet_headers(items: Records, octets: U8Array) -> None:
+    """Fill the columns that packet primary headers give; encapsulation packets have no APID."""
+    first = octets[items["offset"]] if len(items) else np.zeros(0, np.uint8)
+    version = (first >> 5).astype(np.uint16)
+    packet = items["unit"] == Unit.PACKET
+    items["flags"] |= np.where(packet, version << ItemFlag.PACKET_VERSION_SHIFT, 0).astype(np.uint16)
+    space = np.flatnonzero(packet & (version != 7))
+    at = items["offset"][space]
+    apid = ((octets[at].astype(np.int32) & 7) << 8) | octets[at + 1]
+    sequence = (octets[at + 2].astype(np.int32) << 8) | octets[at + 3]
+    items["apid"][space] = apid
+    items["sequence_count"][space] = sequence & 0x3FFF
+    flags = (sequence >> 14) | np.where(octets[at] & 0x08, ItemFlag.SECONDARY_HEADER, 0)
+    flags |= np.where(octets[at] & 0x10, ItemFlag.TELECOMMAND, 0) | np.where(apid == IDLE_APID, ItemFlag.IDLE, 0)
+    items["flags"][space] |= flags.astype(np.uint16)
+    idle = packet & (version == 7) & ((first & 0x1C) == 0)
+    items["flags"][idle] |= np.uint16(ItemFlag.IDLE)
+
+
+def count_packets(channel: Channel, items: Records, vcid: int, gaps: list[Gap], reason: str) -> None:
+    """Count a batch's packets per APID, fill `missing_before`, and sum up its gaps as values."""
+    packets = np.flatnonzero((items["unit"] == Unit.PACKET) & (items["apid"] >= 0))
+    apids = items["apid"][packets]
+    for apid in np.unique(apids).tolist():
+        mine = packets[apids == apid]
+        state = channel.apid(apid)
+        state.octets += int(items["length"][mine].sum())
+        last = state.last
+        moved = state.take(items["sequence_count"][mine].astype(np.int64), 16384)
+        rule = channel.settings.apid_counting.get(apid, channel.settings.default_apid_counting)
+        if apid == IDLE_APID or rule != "apid":
+            continue
+        real = np.where(moved.missing > RESET_BEYOND, 0, moved.missing)
+        items["missing_before"][mine] = real
+        if real.any():
+            at = int(np.flatnonzero(real)[0])
+            before = int(items["sequence_count"][mine[at - 1]]) if at else -1 if last is None else last
+            gaps.append(
+                Gap(
+                    "packets", int(items["spacecraft"][mine[at]]), vcid, apid, before,
+                    int(items["sequence_count"][mine[at]]), int(real.sum()), reason or "space link", int((real > 0).sum()),
+                )
+            )  # fmt: skip
+
+
+def _joined(parts: list[Part]) -> ItemBatch:
+    """Join the parts of a batch into one, in order of arrival."""
+    if not parts:
+        return ItemBatch(np.zeros(0, np.uint8), no_items())
+    items = np.concatenate([p.items for p in parts])
+    shift = np.repeat(np.cumsum([0, *[len(p.octets) for p in parts[:-1]]]), [len(p.items) for p in parts])
+    items["offset"] += shift
+    order = np.lexsort((np.concatenate([p.key for p in parts]), np.concatenate([p.row for p in parts])))
+    octets = parts[0].octets if len(parts) == 1 else np.concatenate([p.octets for p in parts])
+    return ItemBatch(octets, items[order])

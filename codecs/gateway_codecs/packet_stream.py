@@ -1,0 +1,198 @@
+"""Packets back to back without frames (files, TCP): the same items, counts and durable state as a frame link.
+
+A stream of packets has no sync marker. After a bad header the octets are searched one by one for a
+place where two plausible headers follow each other; what was skipped is kept as one rejected item.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gateway_codecs.batches import ABSENT, Gap, IntakeBatch, ItemBatch, Kind, Quality, Records, Unit, no_items
+from gateway_codecs.frames import VcFormat
+from gateway_codecs.intake import (
+    Channel,
+    FrameIntake,
+    LinkFormat,
+    Reread,
+    channel_statistics,
+    count_packets,
+    fill_packet_headers,
+    stray,
+)
+from gateway_codecs.packet_walk import IDLE_OCTET, packet_length
+from gateway_codecs.packets import VcExtractor
+
+SKIPPED_MAX_OCTETS = 65536
+"""A search without success keeps what it skipped in items of at most this size."""
+
+
+class PacketIntake:
+    """Takes the octets of a packet link."""
+
+    def __init__(self, settings: LinkFormat) -> None:
+        self._settings = settings
+        self._prefix, self._max = settings.packet_prefix_octets, settings.packets.max_packet_octets
+        self._accepted = [version in settings.packets.packet_versions for version in range(8)]
+        self._channel = Channel(settings.packets, VcExtractor(settings.packets))
+        self._rest = b""
+        self._offset = 0
+        self._searching = False
+        self._causes: dict[str, int] = {}
+        self._idle_octets = 0
+        self._restart_reason = ""
+
+    @property
+    def waiting_octets(self) -> int:
+        """Octets of the incomplete unit at the end of what was fed."""
+        return len(self._rest)
+
+    def feed(self, octets: bytes, now_ns: int, earth_receive_time_ns: int = ABSENT) -> IntakeBatch:
+        """Take the next octets of the source and return what they complete."""
+        return self._take(octets, now_ns, earth_receive_time_ns, last=False)
+
+    def cut(self, now_ns: int, reason: str) -> IntakeBatch:
+        """The source was cut: keep the incomplete packet as octets; the next octets begin a new packet."""
+        rest, self._rest = self._rest, b""
+        self._searching = False
+        self._restart_reason = reason
+        return stray(rest, self._settings, now_ns, self._count)
+
+    def finish(self, now_ns: int) -> IntakeBatch:
+        """The source ended: keep what is incomplete."""
+        batch = self._take(b"", now_ns, ABSENT, last=True)
+        self._offset += len(self._rest)
+        rest, self._rest = self._rest, b""
+        if not rest:
+            return IntakeBatch(batch.items, batch.frames, batch.gaps, self.state(), batch.counters)
+        trailing = stray(rest, self._settings, now_ns, self._count)
+        shifted = trailing.items.items.copy()
+        shifted["offset"] += len(batch.items.octets)
+        items = ItemBatch(
+            np.concatenate([batch.items.octets, trailing.items.octets]), np.concatenate([batch.items.items, shifted])
+        )
+        return IntakeBatch(items, batch.frames, batch.gaps, self.state(), batch.counters | trailing.counters)
+
+    def _count(self, cause: int, units: int) -> None:
+        name = Quality(cause).name.lower()
+        self._causes[name] = self._causes.get(name, 0) + units
+
+    def _take(self, octets: bytes, now_ns: int, earth_ns: int, last: bool) -> IntakeBatch:
+        data = self._rest + octets if self._rest else octets
+        pieces, done = self._scan(memoryview(data), last)
+        self._rest = bytes(data[done:])
+        self._offset += done
+        items = self._rows(pieces, now_ns, earth_ns)
+        buffer = np.frombuffer(data, np.uint8, done)
+        fill_packet_headers(items, buffer)
+        gaps: list[Gap] = []
+        if len(items):
+            count_packets(self._channel, items, -1, gaps, self._restart_reason)
+            self._restart_reason = ""
+        packets = int((items["unit"] == Unit.PACKET).sum())
+        counters = {"octets": len(octets), "packets": packets}
+        for cause in items["quality"][items["quality"] != Quality.GOOD].tolist():
+            self._count(cause, 1)
+            name = f"rejected_{Quality(cause).name.lower()}"
+            counters[name] = counters.get(name, 0) + 1
+        batch = ItemBatch(buffer, items)
+        return IntakeBatch(batch, gaps=tuple(gaps), state=self.state(), counters=counters, octets_in=len(octets))
+
+    def _rows(self, pieces: list[tuple[int, int, int]], now_ns: int, earth_ns: int) -> Records:
+        items = no_items(len(pieces))
+        if pieces:
+            items["offset"], items["length"], items["quality"] = np.array(pieces, np.int64).T
+        items["kind"] = Kind.TM
+        items["unit"] = np.where(items["quality"] == Quality.GOOD, Unit.PACKET, Unit.OCTETS)
+        items["data_mode"], items["link"] = self._settings.data_mode, self._settings.link
+        items["spacecraft"] = self._settings.spacecraft
+        items["receive_time_ns"], items["earth_receive_time_ns"] = now_ns, earth_ns
+        return items
+
+    def _scan(self, view: memoryview, last: bool) -> tuple[list[tuple[int, int, int]], int]:
+        """Return pieces (offset, length, quality) and how many octets they and their prefixes take."""
+        pieces: list[tuple[int, int, int]] = []
+        at, size = 0, len(view)
+        while at < size:
+            if self._searching:
+                found = self._search(view, at, last)
+                if found > at:
+                    pieces.append((at, found - at, self._fault))
+                    at = found
+                if self._searching:
+                    break
+            begin = at + self._prefix
+            if begin >= size:
+                break
+            length, fault = packet_length(view, begin, size, self._accepted, self._max)
+            if fault:
+                self._searching, self._fault = True, fault
+                continue
+            if not length or begin + length > size:
+                break
+            if view[begin] == IDLE_OCTET:
+                self._idle_octets += 1
+            else:
+                pieces.append((begin, length, int(Quality.GOOD)))
+            at = begin + length
+        return pieces, at
+
+    _fault = int(Quality.PACKET_VERSION)
+
+    def _search(self, view: memoryview, at: int, last: bool) -> int:
+        """Return where the search ended: at a plausible packet (no longer searching), or as far as was kept."""
+        size = len(view)
+        for place in range(at + 1, size):
+            if place - at >= SKIPPED_MAX_OCTETS:
+                return place
+            plausible = self._plausible(view, place, size)
+            if plausible is None:
+                return size if last else at
+            if plausible:
+                self._searching = False
+                return place
+        return size if last else at
+
+    def _plausible(self, view: memoryview, place: int, size: int) -> bool | None:
+        """Whether two packet headers follow each other here; None = more octets are needed to tell."""
+        for _ in range(2):
+            begin = place + self._prefix
+            if begin >= size:
+                return None
+            length, fault = packet_length(view, begin, size, self._accepted, self._max)
+            if fault:
+                return False
+            if not length:
+                return None
+            place = begin + length
+        return True
+
+    def state(self) -> dict[str, Any]:
+        """Return the link's durable state, JSON-able."""
+        apids = {str(apid): state.last for apid, state in self._channel.apids.items()}
+        return {"source_offset": self._offset, "vcs": {"packets": {"count": None, "open": None, "apids": apids}}}
+
+    def restore(self, state: dict[str, Any], reread: Reread | None) -> None:
+        """Continue after a restart; a packet stream needs nothing read again."""
+        self._offset = int(state.get("source_offset", 0)) if reread else 0
+        self._restart_reason = "" if reread else "gateway restart"
+        for apid, last in state.get("vcs", {}).get("packets", {}).get("apids", {}).items():
+            self._channel.apid(int(apid)).last = last
+
+    def statistics(self) -> dict[str, Any]:
+        """Return what was counted, JSON-able."""
+        vcs = {"packets": channel_statistics(self._channel)}
+        return {"frames": 0, "causes": dict(self._causes), "idle_octets": self._idle_octets, "mc_count_jumps": 0, "vcs": vcs}
+
+
+Intake = FrameIntake | PacketIntake
+
+
+def make_intake(settings: LinkFormat) -> Intake:
+    """Return the intake for a link: frames when a frame format is given, else packets."""
+    return FrameIntake(settings) if settings.frames is not None else PacketIntake(settings)
+
+
+__all__ = ["Intake", "PacketIntake", "VcFormat", "make_intake"]

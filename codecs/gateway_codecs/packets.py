@@ -1,0 +1,197 @@
+"""Packets across the frames of one virtual channel (CCSDS 132.0-B-3 4.1.4, 732.0-B-4 4.1.4), a batch at a time.
+
+`VcExtractor.feed` takes the good frames of one VC in arrival order. Every frame with a pointer is one
+segment of a lockstep walk. What belongs to no packet is kept as pieces with a cause. The result does
+not depend on how the frames were cut into batches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gateway_codecs.batches import I64Array, Quality, U8Array
+from gateway_codecs.frames import NO_PACKET_STARTS, VcFormat
+from gateway_codecs.packet_walk import Walk, walk
+
+NO_POINTER = -1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Zones:
+    """Data zones of a VC's frames with packets: `octets` uint8 (total,), per frame (m,) int64 `length`, `pointer`
+    (octet index of the first packet start, -1 = none), `row` (frame row in the batch), `breaks` bool: a
+    discontinuity lies just before the frame."""
+
+    octets: U8Array
+    length: I64Array
+    pointer: I64Array
+    row: I64Array
+    breaks: np.ndarray
+    break_rows: I64Array  # row that revealed each frame's break, for the order of arrival
+
+
+@dataclass(slots=True)
+class OpenPacket:
+    """A packet that has begun and not ended: its octets so far and where it began."""
+
+    octets: bytes
+    source_offset: int  # of the frame where it began
+    index: int  # in that frame's zone
+    first_octets: int  # how many of its octets lie in that frame
+    vc_count: int
+    receive_time_ns: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Extracted:
+    """Pieces of `octets` by rising offset: whole packets (quality GOOD) and rejected octets with their cause.
+
+    All (n,): `offset`, `length` int64; `quality` uint8; `begin_row` frame row of the first octet, -1 = the
+    packet was open before this batch; `end_row`, `end_key`: arrival order.
+    """
+
+    octets: U8Array
+    offset: I64Array
+    length: I64Array
+    quality: U8Array
+    begin_row: I64Array
+    end_row: I64Array
+    end_key: I64Array
+    idle_octets: int
+    opened: OpenPacket | None  # the packet that was open before, for its first pieces
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Segments:
+    start: I64Array
+    start_end: I64Array
+    data_end: I64Array
+    frame: I64Array  # frame of the anchor, -1 = the open packet
+    cut: np.ndarray  # the data end is a discontinuity
+    last: np.ndarray  # the data end is the end of the batch
+
+
+class VcExtractor:
+    """Packet extraction of one virtual channel; `open` is the packet under way."""
+
+    def __init__(self, settings: VcFormat) -> None:
+        self._max = settings.max_packet_octets
+        self._versions = np.zeros(8, np.bool_)
+        self._versions[list(settings.packet_versions)] = True
+        self.open: OpenPacket | None = None
+
+    def feed(self, zones: Zones) -> Extracted:
+        """Extract from the zones of one batch (at least one frame)."""
+        opened, lead = self.open, self.open.octets if self.open else b""
+        octets = np.concatenate([np.frombuffer(lead, np.uint8), zones.octets]) if lead else zones.octets
+        bounds = len(lead) + np.concatenate([[0], np.cumsum(zones.length)]).astype(np.int64)
+        segments = self._segments(zones, bounds, opened)
+        found = walk(octets, segments.start, segments.start_end, segments.data_end, self._versions, self._max)
+        *rests, leftover = self._rests(segments, found, bounds)
+        self.open = None
+        pieces = self._pieces(zones, octets, bounds, found, (rests[0], rests[1], rests[2]), opened)
+        if leftover is not None:
+            self._keep_open(octets, bounds, zones, leftover, opened)
+        return pieces
+
+    def _pieces(
+        self,
+        zones: Zones,
+        octets: U8Array,
+        bounds: I64Array,
+        found: Walk,
+        rests: tuple[I64Array, I64Array, U8Array],
+        opened: OpenPacket | None,
+    ) -> Extracted:
+        offset = np.concatenate([found.offset, rests[0]])
+        end = np.concatenate([found.offset + found.length, rests[1]])
+        quality = np.concatenate([np.zeros(len(found.offset), np.uint8), rests[2]])
+        order = np.argsort(end, kind="stable")
+        offset, end, quality = offset[order], end[order], quality[order]
+        begin_frame = np.searchsorted(bounds, offset, side="right") - 1
+        end_frame = np.searchsorted(bounds, end, side="left") - 1
+        end_frame = np.clip(end_frame, 0, len(zones.row) - 1)
+        lead = int(bounds[0])
+        end_row = zones.row[end_frame]
+        # a packet that a discontinuity cut off is known to be lost only when the next frame arrives
+        late = (quality == Quality.PACKET_TRUNCATED) & np.isin(end, bounds[:-1][zones.breaks])
+        if late.any():
+            revealing = np.searchsorted(bounds[:-1], end[late])
+            end_row[late] = zones.break_rows[revealing]
+        return Extracted(
+            octets,
+            offset,
+            end - offset,
+            quality,
+            np.where(offset < lead, -1, zones.row[np.clip(begin_frame, 0, len(zones.row) - 1)]),
+            end_row,
+            np.where(late, -1, end - bounds[end_frame]),
+            found.idle_octets,
+            opened,
+        )
+
+    def _keep_open(self, octets: U8Array, bounds: I64Array, zones: Zones, at: int, opened: OpenPacket | None) -> None:
+        rest = octets[at:].tobytes()
+        if at < bounds[0] and opened is not None:
+            opened.octets = rest
+            self.open = opened
+            return
+        frame = int(np.searchsorted(bounds, at, side="right")) - 1
+        self.open = OpenPacket(rest, frame, int(at - bounds[frame]), int(bounds[frame + 1] - at), -1, -1)
+
+    def drop_open(self) -> OpenPacket | None:
+        """Give up the packet under way and return it."""
+        lost, self.open = self.open, None
+        return lost
+
+    def _segments(self, zones: Zones, bounds: I64Array, opened: OpenPacket | None) -> _Segments:
+        frame = np.flatnonzero(zones.pointer != NO_POINTER)
+        start = bounds[frame] + zones.pointer[frame]
+        start_end = bounds[frame + 1]
+        if opened is not None:
+            frame = np.concatenate([[-1], frame])
+            start = np.concatenate([[0], start])
+            start_end = np.concatenate([[1], start_end])
+        cuts = bounds[:-1][zones.breaks]
+        limits = np.unique(np.concatenate([start, cuts, bounds[-1:]]))
+        data_end = limits[np.searchsorted(limits, start, side="right")] if len(start) else start
+        return _Segments(start, start_end, data_end, frame, np.isin(data_end, cuts), data_end == bounds[-1])
+
+    def _rests(
+        self, s: _Segments, found: Walk, bounds: I64Array
+    ) -> tuple[I64Array, I64Array, U8Array, int | None]:
+        """Return what no packet covers as (offset, end, cause) arrays, and where the packet still open begins."""
+        frame_end = bounds[np.searchsorted(bounds, found.stop, side="right").clip(max=len(bounds) - 1)]
+        stopped = found.stop < s.data_end
+        excess = stopped & (found.stop >= s.start_end)
+        faulty = stopped & ~excess & (found.fault != Quality.GOOD)
+        short = stopped & ~excess & ~faulty
+        open_at = short & s.last & ~s.cut
+        truncated = short & ~open_at
+        own_end = np.minimum(frame_end, s.data_end)
+        end = np.where(truncated, s.data_end, own_end)
+        cause = np.where(excess, np.uint8(Quality.PACKET_EXCESS), np.where(faulty, found.fault, np.uint8(Quality.PACKET_TRUNCATED)))
+        chosen = excess | faulty | truncated
+        searched_from = np.where(chosen, end, s.data_end)
+        gaps = _uncovered(s, searched_from, bounds)
+        offset = np.concatenate([found.stop[chosen], gaps[0]])
+        ends = np.concatenate([end[chosen], gaps[1]])
+        causes = np.concatenate([cause[chosen], np.full(len(gaps[0]), Quality.NO_PACKET_START)]).astype(np.uint8)
+        leftover = int(found.stop[open_at][0]) if open_at.any() else None
+        return offset, ends, causes, leftover
+
+
+def _uncovered(s: _Segments, searched_from: I64Array, bounds: I64Array) -> tuple[I64Array, I64Array]:
+    """Return the octets that no segment reaches, split at frame boundaries: [from, to) pairs."""
+    begin = np.concatenate([[0], searched_from])
+    until = np.concatenate([s.start, bounds[-1:]])
+    some = begin < until
+    pieces = [
+        np.concatenate([[a], bounds[(bounds > a) & (bounds < b)], [b]])
+        for a, b in zip(begin[some].tolist(), until[some].tolist(), strict=True)
+    ]
+    if not pieces:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    return np.concatenate([p[:-1] for p in pieces]), np.concatenate([p[1:] for p in pieces])
