@@ -1,0 +1,8 @@
+"""The journal: the durable heart of a mission instance. Format: docs/journal-format.md."""
+
+from gateway.journal.journal import Commit, Journal, JournalSettings, Slice
+from gateway.journal.recording import Recording
+from gateway.journal.segments import Damage
+from gateway.journal.small_store import SmallStore
+
+__all__ = ["Commit", "Damage", "Journal", "JournalSettings", "Recording", "Slice", "SmallStore"]

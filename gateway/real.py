@@ -1,0 +1,238 @@
+"""The real world: wall clock, local files, TCP streams, a worker thread (see gateway.world)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from gateway_codecs.time_scales import unix_ns_to_tai_ns
+
+from gateway.errors import StartError
+from gateway.world import Buffer, Listener, Stream
+
+T = TypeVar("T")
+READ_OCTETS = 1 << 18
+WRITE_VECTOR = 512
+
+
+class SystemClock:
+    """The system's wall clock."""
+
+    def tai_ns(self) -> int:
+        """Return now as nanoseconds TAI since 1958-01-01."""
+        return unix_ns_to_tai_ns(time.time_ns())
+
+
+class LocalAppendFile:
+    """A growing file; see gateway.world.AppendFile."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        self._size = os.fstat(self._fd).st_size
+
+    @property
+    def size(self) -> int:
+        """Octets in the file."""
+        return self._size
+
+    def append(self, buffers: Sequence[Buffer]) -> None:
+        """Write at the end."""
+        for buffer in buffers:
+            view = memoryview(buffer)
+            while view:
+                written = os.pwrite(self._fd, view, self._size)
+                self._size += written
+                view = view[written:]
+
+    def sync(self) -> None:
+        """fdatasync."""
+        os.fdatasync(self._fd)
+
+    def truncate(self, size: int) -> None:
+        """Cut and force."""
+        os.ftruncate(self._fd, size)
+        os.fsync(self._fd)
+        self._size = size
+
+    def close(self) -> None:
+        """Close."""
+        os.close(self._fd)
+
+
+class LocalStorage:
+    """Files below one directory; see gateway.world.Storage. `lock=True` makes it the only writer."""
+
+    def __init__(self, root: Path, lock: bool = False) -> None:
+        self.root = root
+        self._lock: int | None = None
+        if lock:
+            root.mkdir(parents=True, exist_ok=True)
+            self._lock = _locked(root / "lock")
+
+    def names(self, folder: str) -> list[str]:
+        """Return the sorted names of the files in a folder."""
+        path = self.root / folder
+        return sorted(p.name for p in path.iterdir() if p.is_file()) if path.is_dir() else []
+
+    def folders(self, folder: str = "") -> list[str]:
+        """Return the sorted names of the folders in a folder."""
+        path = self.root / folder
+        return sorted(p.name for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
+
+    def size(self, name: str) -> int:
+        """Return a file's size in octets."""
+        return (self.root / name).stat().st_size
+
+    def read(self, name: str, offset: int, length: int) -> bytes:
+        """Return up to `length` octets from `offset`."""
+        fd = os.open(self.root / name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.pread(fd, length, offset)
+        finally:
+            os.close(fd)
+
+    def open_append(self, name: str) -> LocalAppendFile:
+        """Open for appending; a new name is durable at once."""
+        path = self.root / name
+        new = not path.exists()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = LocalAppendFile(path)
+        if new:
+            _sync_folder(path.parent)
+        return file
+
+    def write_whole(self, name: str, data: bytes) -> None:
+        """Replace a small file atomically and durably."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".new")
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+
+    def remove(self, name: str) -> None:
+        """Delete a file if it is there."""
+        (self.root / name).unlink(missing_ok=True)
+
+    def free_octets(self) -> int:
+        """Return the octets free on the device."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        return shutil.disk_usage(self.root).free
+
+    def close(self) -> None:
+        """Give the lock back."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _locked(path: Path) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(fd)
+        raise StartError(
+            f"the data directory {path.parent} is in use by another gateway (process {holder})",
+            "stop that one, or give this one a data_dir of its own",
+        ) from None
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, str(os.getpid()).encode(), 0)
+    return fd
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+class ThreadWorker:
+    """One thread that does blocking work in order; see gateway.world.Worker."""
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    def __call__(self, work: Callable[[], T]) -> Awaitable[T]:
+        """Run `work` in the thread."""
+        return asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    def close(self) -> None:
+        """Wait for what is running and end the thread."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+class TcpStream:
+    """A TCP connection; see gateway.world.Stream."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        address = writer.get_extra_info("peername")
+        self._peer = f"{address[0]}:{address[1]}" if address else "unknown"
+
+    @property
+    def peer(self) -> str:
+        """The other end."""
+        return self._peer
+
+    async def read(self, max_octets: int) -> bytes:
+        """Read some octets."""
+        return await self._reader.read(max_octets)
+
+    async def write(self, data: Buffer) -> None:
+        """Write everything."""
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def close(self) -> None:
+        """Close at once."""
+        self._writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+
+
+class TcpListener:
+    """A listening TCP socket; see gateway.world.Listener."""
+
+    def __init__(self, server: asyncio.Server) -> None:
+        self._server = server
+
+    @property
+    def port(self) -> int:
+        """The port bound."""
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        """Stop listening."""
+        self._server.close()
+
+
+class TcpNetwork:
+    """TCP through asyncio; see gateway.world.Network."""
+
+    async def connect(self, host: str, port: int) -> Stream:
+        """Connect."""
+        reader, writer = await asyncio.open_connection(host, port, limit=READ_OCTETS)
+        return TcpStream(reader, writer)
+
+    async def listen(self, host: str, port: int, on_stream: Callable[[Stream], Awaitable[None]]) -> Listener:
+        """Listen."""
+
+        async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await on_stream(TcpStream(reader, writer))
+
+        return TcpListener(await asyncio.start_server(accepted, host, port, limit=READ_OCTETS))
