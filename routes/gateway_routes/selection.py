@@ -1,0 +1,116 @@
+"""Which items a subscription wants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gateway_codecs.batches import BoolArray, DataMode, ItemFlag, Kind, Quality, Records, Unit
+
+Ids = frozenset[int] | None
+_ENUMS = {"kinds": Kind, "units": Unit, "data_modes": DataMode}
+_NUMBERS = ("vcids", "apids")
+_FLAGS = ("idle", "bad_quality")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A filter. None = all of them. `idle` adds idle packets, `bad_quality` adds rejected units.
+
+    `spacecraft` and `links` are the journal's ids; an event that concerns no spacecraft or link passes these two.
+    """
+
+    kinds: Ids = frozenset({Kind.TM, Kind.EVENT})
+    units: Ids = None
+    spacecraft: Ids = None
+    links: Ids = None
+    vcids: Ids = None
+    apids: Ids = None
+    data_modes: Ids = None
+    idle: bool = False
+    bad_quality: bool = False
+
+    def wants_group(self, kind: int, unit: int, spacecraft: int, vcid: int, apid: int) -> bool:
+        """Whether items of a group can be wanted."""
+        return (
+            (self.kinds is None or kind in self.kinds)
+            and (self.units is None or unit in self.units)
+            and (self.spacecraft is None or spacecraft in self.spacecraft or (kind == Kind.EVENT and not spacecraft))
+            and (self.vcids is None or vcid in self.vcids)
+            and (self.apids is None or apid in self.apids)
+        )
+
+    def mask(self, items: Records) -> BoolArray:
+        """Which of the items (ITEM_DTYPE, (n,)) are wanted, bool (n,)."""
+        keep = np.ones(len(items), np.bool_)
+        for column, wanted in (
+            ("kind", self.kinds),
+            ("unit", self.units),
+            ("vcid", self.vcids),
+            ("apid", self.apids),
+        ):
+            if wanted is not None:
+                keep &= np.isin(items[column], list(wanted))
+        event = items["kind"] == Kind.EVENT
+        for column, wanted in (("spacecraft", self.spacecraft), ("link", self.links)):
+            if wanted is not None:
+                keep &= np.isin(items[column], list(wanted)) | (event & (items[column] == 0))
+        if self.data_modes is not None:
+            keep &= np.isin(items["data_mode"], list(self.data_modes)) | event
+        if not self.idle:
+            keep &= (items["flags"] & ItemFlag.IDLE) == 0
+        if not self.bad_quality:
+            keep &= items["quality"] == Quality.GOOD
+        return keep
+
+
+def parse_selection(
+    wish: Mapping[str, Any], spacecraft: Mapping[str, int], links: Mapping[str, int] | None = None
+) -> Selection:
+    """Return the selection of a JSON object with names. Raises ValueError that says what is allowed."""
+    allowed = {*_ENUMS, *_NUMBERS, *_FLAGS, "spacecraft", "links"}
+    unknown = sorted(set(wish) - allowed)
+    if unknown:
+        raise ValueError(f"unknown key {unknown[0]!r} in selection; allowed: {', '.join(sorted(allowed))}")
+    fields: dict[str, Any] = {}
+    for key, value in wish.items():
+        if value is None:
+            continue
+        if key in _FLAGS:
+            fields[key] = _flag(key, value)
+        elif key in _ENUMS:
+            names = {member.name.lower(): int(member) for member in _ENUMS[key]}
+            fields[key] = frozenset(_named(key, name, names) for name in _list(key, value))
+        elif key in _NUMBERS:
+            fields[key] = frozenset(_number(key, number) for number in _list(key, value))
+        else:
+            known = spacecraft if key == "spacecraft" else links or {}
+            fields[key] = frozenset(_named(key, name, known) for name in _list(key, value))
+    return Selection(**fields)
+
+
+def _list(key: str, value: Any) -> list[Any]:
+    if not isinstance(value, list) or len(value) > 4096:
+        raise ValueError(f"selection {key!r} must be a list of at most 4096 entries")
+    return value
+
+
+def _flag(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"selection {key!r} must be true or false, not {value!r}")
+    return value
+
+
+def _number(key: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not -1 <= value <= 2047:
+        raise ValueError(f"selection {key!r} takes whole numbers from -1 (none) to 2047, not {value!r}")
+    return value
+
+
+def _named(key: str, name: Any, known: Mapping[str, int]) -> int:
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"selection {key!r}: {name!r} is not one of {', '.join(sorted(known)) or '(none)'}")
+    return known[name]
