@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gateway_codecs.batches import Kind
-from gateway_codecs.time_scales import format_utc, parse_utc
-from gateway_routes.contact import ContactBook
 from gateway_routes.selection import Selection
-
-from gateway.errors import Conflict, NotFound
-from gateway.event_pump import EventPump
-from gateway.homes.registry import SubscriptionRegistry
-from gateway.journal import Journal, Recording, SmallStore
-from gateway.links import Link
-from gateway.world import Clock
 
 DOWNLOAD_OCTETS = 1 << 18
 EVENTS_SELECTION = Selection(kinds=frozenset({Kind.EVENT}))

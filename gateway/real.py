@@ -13,10 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from gateway_codecs.time_scales import unix_ns_to_tai_ns
-
 from gateway.errors import StartError
 from gateway.world import Buffer, Listener, Stream
+from gateway_codecs.time_scales import unix_ns_to_tai_ns
 
 T = TypeVar("T")
 READ_OCTETS = 1 << 18

@@ -80,7 +80,9 @@ class DeliveryBlock:
     digest: bytes = b""
 
 
-def encode_data(lane: int, from_position: int, upto_position: int, positions: I64Array, batch: ItemBatch, flags: int = 0) -> bytes:
+def encode_data(
+    lane: int, from_position: int, upto_position: int, positions: I64Array, batch: ItemBatch, flags: int = 0
+) -> bytes:
     """Return a data block; the batch's octets lie contiguous in position order."""
     rows = np.zeros(len(batch), ROW_DTYPE)
     rows["position"] = positions

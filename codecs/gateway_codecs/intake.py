@@ -243,9 +243,7 @@ class FrameIntake:
             opened.vc_count = int(row["vc_count"])
             opened.receive_time_ns = int(row["receive_time_ns"])
 
-    def _items(
-        self, channel: Channel, index: I64Array, found: Extracted, frames: Frames, gaps: list[Gap]
-    ) -> Part:
+    def _items(self, channel: Channel, index: I64Array, found: Extracted, frames: Frames, gaps: list[Gap]) -> Part:
         self._idle_octets += found.idle_octets
         begin = np.where(found.begin_row >= 0, found.begin_row, index[0])
         items = self._from_frames(frames.rows[begin], Unit.PACKET)
@@ -259,7 +257,7 @@ class FrameIntake:
         for cause in np.unique(found.quality[rejected]).tolist():
             self._count(cause, int((found.quality == cause).sum()))
         fill_packet_headers(items, found.octets)
-        count_packets(channel, items, int(frames.rows['vcid'][index[0]]), gaps, self._restart_reason)
+        count_packets(channel, items, int(frames.rows["vcid"][index[0]]), gaps, self._restart_reason)
         return Part(found.octets, items, found.end_row, found.end_key)
 
     # ---- durable state ----
@@ -271,7 +269,9 @@ class FrameIntake:
             opened = channel.extractor.open
             vcs[f"{scid}/{vcid}"] = {
                 "count": channel.count.last,
-                "open": None if opened is None else [opened.source_offset, opened.index, opened.vc_count, opened.receive_time_ns],
+                "open": None
+                if opened is None
+                else [opened.source_offset, opened.index, opened.vc_count, opened.receive_time_ns],
                 "apids": {str(apid): state.last for apid, state in channel.apids.items() if state.last is not None},
             }
         return {"source_offset": self._offset, "vcs": vcs}
@@ -349,9 +349,7 @@ def stray(rest: bytes, settings: LinkFormat, now_ns: int, count: Callable[[int, 
     items["length"], items["receive_time_ns"] = len(rest), now_ns
     if rest:
         count(Quality.LENGTH, 1)
-    return IntakeBatch(
-        ItemBatch(np.frombuffer(rest, np.uint8), items), counters={"rejected_length": 1} if rest else {}
-    )
+    return IntakeBatch(ItemBatch(np.frombuffer(rest, np.uint8), items), counters={"rejected_length": 1} if rest else {})
 
 
 def _carry_breaks(jump: np.ndarray, usable: np.ndarray) -> np.ndarray:

@@ -184,7 +184,13 @@ class PacketIntake:
     def statistics(self) -> dict[str, Any]:
         """Return what was counted, JSON-able."""
         vcs = {"packets": channel_statistics(self._channel)}
-        return {"frames": 0, "causes": dict(self._causes), "idle_octets": self._idle_octets, "mc_count_jumps": 0, "vcs": vcs}
+        return {
+            "frames": 0,
+            "causes": dict(self._causes),
+            "idle_octets": self._idle_octets,
+            "mc_count_jumps": 0,
+            "vcs": vcs,
+        }
 
 
 Intake = FrameIntake | PacketIntake

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gateway_codecs.batches import I64Array, Quality, U8Array
-from gateway_codecs.frames import NO_PACKET_STARTS, VcFormat
+from gateway_codecs.frames import VcFormat
 from gateway_codecs.packet_walk import Walk, walk
 
 NO_POINTER = -1
@@ -159,9 +159,7 @@ class VcExtractor:
         data_end = limits[np.searchsorted(limits, start, side="right")] if len(start) else start
         return _Segments(start, start_end, data_end, frame, np.isin(data_end, cuts), data_end == bounds[-1])
 
-    def _rests(
-        self, s: _Segments, found: Walk, bounds: I64Array
-    ) -> tuple[I64Array, I64Array, U8Array, int | None]:
+    def _rests(self, s: _Segments, found: Walk, bounds: I64Array) -> tuple[I64Array, I64Array, U8Array, int | None]:
         """Return what no packet covers as (offset, end, cause) arrays, and where the packet still open begins."""
         frame_end = bounds[np.searchsorted(bounds, found.stop, side="right").clip(max=len(bounds) - 1)]
         stopped = found.stop < s.data_end
@@ -172,7 +170,9 @@ class VcExtractor:
         truncated = short & ~open_at
         own_end = np.minimum(frame_end, s.data_end)
         end = np.where(truncated, s.data_end, own_end)
-        cause = np.where(excess, np.uint8(Quality.PACKET_EXCESS), np.where(faulty, found.fault, np.uint8(Quality.PACKET_TRUNCATED)))
+        cause = np.where(
+            excess, np.uint8(Quality.PACKET_EXCESS), np.where(faulty, found.fault, np.uint8(Quality.PACKET_TRUNCATED))
+        )
         chosen = excess | faulty | truncated
         searched_from = np.where(chosen, end, s.data_end)
         gaps = _uncovered(s, searched_from, bounds)

@@ -22,7 +22,9 @@ WebSocket `/api/v1/instances/{instance}/subscribe` (docs/wire-format.md). Errors
 
 def build_app(service: Gateway) -> FastAPI:
     """Return the application over one running service; it holds no state of its own."""
-    app = FastAPI(title="usoc-gateway", version=__version__, description=DESCRIPTION, openapi_url="/api/v1/openapi.json")
+    app = FastAPI(
+        title="usoc-gateway", version=__version__, description=DESCRIPTION, openapi_url="/api/v1/openapi.json"
+    )
     app.state.service = service
     app.add_exception_handler(GatewayError, _problem)
     for module in (instances, links, contacts, downloads, replays, stream):

@@ -12,6 +12,11 @@ from uuid import UUID, uuid4
 
 import numpy as np
 
+from gateway.journal.block import SNAPSHOT, Block, GroupFilter, build_block
+from gateway.journal.events import Event, event_items, gap_event
+from gateway.journal.segments import Damage, Mark, Recovery, Segments
+from gateway.journal.state import merge
+from gateway.world import AppendFile, Clock, Storage, Worker
 from gateway_codecs.batches import (
     I64Array,
     IntakeBatch,
@@ -22,12 +27,6 @@ from gateway_codecs.batches import (
     gather,
     no_frames,
 )
-
-from gateway.journal.block import SNAPSHOT, Block, GroupFilter, build_block
-from gateway.journal.events import Event, event_items, gap_event
-from gateway.journal.segments import Damage, Mark, Recovery, Segments
-from gateway.journal.state import merge
-from gateway.world import AppendFile, Clock, Storage, Worker
 
 DAY_NS = 86_400 * 1_000_000_000
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from gateway_codecs.crc import crc32c
-
 from gateway.world import AppendFile, Clock, Storage
+from gateway_codecs.crc import crc32c
 
 RECORD = struct.Struct("<qII")
 FILE_OCTETS = 256 << 20

@@ -162,7 +162,9 @@ class Segments:
         try:
             return self.load(segment, found), header.end_position, None
         except BlockError as error:
-            damage = Damage(max(position, header.first_position), header.end_position, segment, found.offset, str(error))
+            damage = Damage(
+                max(position, header.first_position), header.end_position, segment, found.offset, str(error)
+            )
             return None, header.end_position, damage
 
     def hint(self, position: int, segment: str, offset: int) -> None:

@@ -112,7 +112,11 @@ class Delivery:
         backfill, live = cursor.missing(head), (head, OPEN_END)
         self.lanes: dict[Lane, LaneState] = {}
         if sequential:
-            whole = [*backfill[:-1], (backfill[-1][0], OPEN_END)] if backfill and backfill[-1][1] == head else [*backfill, live]
+            whole = (
+                [*backfill[:-1], (backfill[-1][0], OPEN_END)]
+                if backfill and backfill[-1][1] == head
+                else [*backfill, live]
+            )
             self.lanes[Lane.LIVE] = _lane(whole)
         else:
             self.lanes[Lane.LIVE] = _lane([live])

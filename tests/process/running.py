@@ -105,7 +105,9 @@ class Daemon:
         return text
 
 
-def subscriber(url: str, instance: str, home: str, store: Path, *arguments: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+def subscriber(
+    url: str, instance: str, home: str, store: Path, *arguments: str, prefix: tuple[str, ...] = ()
+) -> subprocess.Popen[str]:
     """Start `gateway subscribe`."""
     return subprocess.Popen(
         [*prefix, *GATEWAY, "subscribe", instance, "--home", home, "--store", str(store), "--url", url, "--json", *arguments],

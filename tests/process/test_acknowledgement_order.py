@@ -122,7 +122,16 @@ def test_the_gateway_forces_before_it_delivers(tmp_path: Path) -> None:
     daemon.start(timeout_s=60)
     try:
         client = subscriber(
-            daemon.url, "hera.simulation", "laboratory-a", tmp_path / "store", "--kind", "tm", "--vc", "1", "--count", "500"
+            daemon.url,
+            "hera.simulation",
+            "laboratory-a",
+            tmp_path / "store",
+            "--kind",
+            "tm",
+            "--vc",
+            "1",
+            "--count",
+            "500",
         )
         assert ended(client, 120)["packets"] >= 500
     finally:

@@ -88,7 +88,9 @@ def test_a_stopped_subscriber_costs_only_itself(tmp_path: Path) -> None:
     daemon.start()
     options = ("--kind", "tm", "--vc", "1", "--count", "2302")
     steady, stopped = (
-        subscriber(daemon.url, "hera.simulation", home, tmp_path / home, *options, "--export", str(tmp_path / f"{home}.bin"))
+        subscriber(
+            daemon.url, "hera.simulation", home, tmp_path / home, *options, "--export", str(tmp_path / f"{home}.bin")
+        )
         for home in ("laboratory-a", "laboratory-b")
     )
     try:

@@ -1,0 +1,428 @@
+"""One session with a home base over any message channel (docs/wire-format.md). The transport is none of its business."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from gateway_codecs.batches import ItemBatch, empty_items
+from gateway_codecs.delivery_block import DAMAGED, EXPIRED, FINAL, encode_data, encode_mark
+from gateway_routes.delivery import Cursor, Delivery, DeliveryError, Lane, parse_cursor
+from gateway_routes.selection import Selection
+
+from gateway.homes.registry import SUBSCRIPTIONS_PER_HOME_MAX, Subscription, SubscriptionRegistry
+from gateway.journal import Slice
+
+PROTOCOL = 1
+CONTROL_MAX_OCTETS = 1 << 18
+
+
+class Channel(Protocol):
+    """A connection that carries whole messages: text for control, octets for data."""
+
+    async def receive(self) -> str | bytes:
+        """Return the next message. Raises ConnectionError when the channel is closed."""
+        ...
+
+    async def send(self, message: str | bytes) -> None:
+        """Send one message, waiting while the peer does not read. Raises ConnectionError."""
+        ...
+
+    async def close(self, reason: str) -> None:
+        """Close; never raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """What one session may hold and take."""
+
+    block_items: int = 2048
+    block_octets: int = 1 << 18
+    window_octets: int = 4 << 20
+    window_blocks: int = 256
+    hello_s: float = 10.0
+    mark_items: int = 4096
+    idle_mark_s: float = 0.2
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What a lane delivered since its previous mark."""
+
+    first: int
+    upto: int
+    digest: Any
+    items: int = 0
+
+
+class Session:
+    """Serves one subscription over one channel until either end leaves."""
+
+    def __init__(self, channel: Channel, registry: SubscriptionRegistry, limits: SessionLimits) -> None:
+        self._channel, self._registry, self._limits = channel, registry, limits
+        self._journal = registry.journal
+        self._wake = asyncio.Event()
+        self._store_wake = asyncio.Event()
+        self._tallies: dict[Lane, _Tally] = {}
+        self._scanned: dict[Lane, int] = {}
+        self._finals: set[Lane] = set()
+        self._ending = ""
+        self.state = "connecting"
+        self.sent_items = 0
+        self.sent_octets = 0
+        self.expired_items = 0
+        self.home = self.name = ""
+        self.mode = "complete"
+        self._subscription: Subscription | None = None
+        self._delivery: Delivery
+        self._selection: Selection
+        self._end: int | None = None
+
+    async def run(self) -> None:
+        """Shake hands and serve. Ends without raising, whatever the peer does."""
+        try:
+            async with asyncio.timeout(self._limits.hello_s):
+                hello = self._control(await self._channel.receive())
+            await self._welcome(hello)
+            await self._serve()
+        except DeliveryError as error:
+            await self._refuse(error.code, str(error))
+        except TimeoutError:
+            await self._refuse("no subscribe", f"no subscribe message within {self._limits.hello_s} s")
+        except ConnectionError:
+            pass
+        finally:
+            self.state = "away"
+            self._leave()
+            await self._channel.close(self._ending)
+
+    def replace(self) -> None:
+        """End this session because the same subscription connected again."""
+        self._ending = "replaced by a newer session of the same subscription"
+        self._wake.set()
+
+    def stop(self, reason: str) -> None:
+        """End this session from outside (shutdown)."""
+        self._ending = reason
+        self._wake.set()
+
+    # ---- handshake ----
+
+    def _control(self, message: str | bytes) -> dict[str, Any]:
+        if not isinstance(message, str):
+            raise DeliveryError("bad message", "the client sends JSON text; binary blocks go the other way only")
+        if len(message) > CONTROL_MAX_OCTETS:
+            raise DeliveryError("bad message", f"a control message has at most {CONTROL_MAX_OCTETS} octets")
+        try:
+            value = json.loads(message)
+        except (ValueError, RecursionError):
+            raise DeliveryError("bad message", "the message is no JSON") from None
+        if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+            raise DeliveryError("bad message", 'a message is an object with a "type"')
+        return value
+
+    async def _welcome(self, hello: Mapping[str, Any]) -> None:
+        if hello["type"] != "subscribe":
+            raise DeliveryError("no subscribe", f"the first message is subscribe, not {hello['type']!r}")
+        self.home, self.name = self._name(hello, "home"), self._name(hello, "subscription")
+        if self.home not in self._registry.homes:
+            known = ", ".join(sorted(self._registry.homes)) or "(none)"
+            raise DeliveryError("unknown home", f"no home base is named {self.home!r}; configured: {known}")
+        wish = hello.get("selection") or {}
+        if not isinstance(wish, dict):
+            raise DeliveryError("bad selection", "selection must be an object")
+        try:
+            self._selection = self._registry.selection(wish)
+        except ValueError as error:
+            raise DeliveryError("bad selection", str(error)) from None
+        self.mode = str(hello.get("mode", "complete"))
+        if self.mode == "complete":
+            self._begin_complete(hello, wish)
+        elif self.mode == "offline":
+            self._begin_offline(hello)
+        else:
+            raise DeliveryError("bad mode", f"mode is complete or offline, not {self.mode!r}")
+        await self._send_welcome()
+        self.state = "live"
+
+    def _name(self, hello: Mapping[str, Any], key: str) -> str:
+        value = hello.get(key)
+        if not isinstance(value, str) or not 0 < len(value) <= 64 or not value.replace("-", "").replace("_", "").isalnum():
+            raise DeliveryError("bad name", f"{key!r} must be 1 to 64 letters, digits, '-' or '_', not {value!r}")
+        return value
+
+    def _begin_complete(self, hello: Mapping[str, Any], wish: dict[str, Any]) -> None:
+        key = (self.home, self.name)
+        known = self._registry.subscriptions.get(key)
+        if known is None:
+            owned = sum(home == self.home for home, _ in self._registry.subscriptions)
+            if owned >= SUBSCRIPTIONS_PER_HOME_MAX:
+                raise DeliveryError("too many", f"a home base has at most {SUBSCRIPTIONS_PER_HOME_MAX} subscriptions")
+        cursor = self._cursor(hello, known)
+        subscription = known or Subscription(self.home, self.name, 1, dict(wish), cursor, cursor.low_water)
+        if known is not None and known.selection != wish:
+            known.version, known.selection, known.version_from = known.version + 1, dict(wish), cursor.low_water
+        subscription.cursor = cursor
+        self._delivery = Delivery(
+            cursor,
+            self._journal.head,
+            sequential=hello.get("sequential") is True,
+            window_octets=self._limits.window_octets,
+            window_blocks=self._limits.window_blocks,
+        )
+        self._subscription = self._registry.subscriptions[key] = subscription
+        before = self._registry.sessions.get(key)
+        if before is not None:
+            before.replace()
+        self._registry.sessions[key] = self
+
+    def _cursor(self, hello: Mapping[str, Any], known: Subscription | None) -> Cursor:
+        told = hello.get("cursor")
+        if told is not None:
+            if not isinstance(told, dict):
+                raise DeliveryError("bad cursor", "cursor must be an object or null")
+            journal = str(self._journal.journal_id)
+            if told.get("journal_id") != journal or told.get("revision") != self._journal.revision:
+                raise DeliveryError("other journal", f"the cursor is of another journal; this one is {journal}")
+            return parse_cursor(told)
+        if known is not None:
+            return known.cursor
+        return Cursor(self._journal.head if hello.get("from") == "head" else self._journal.tail)
+
+    def _begin_offline(self, hello: Mapping[str, Any]) -> None:
+        first, upto = hello.get("from_position", self._journal.tail), hello.get("upto_position", self._journal.head)
+        if not all(isinstance(p, int) and not isinstance(p, bool) for p in (first, upto)) or not 0 <= first <= upto:
+            raise DeliveryError("bad range", "from_position and upto_position must be whole numbers, from <= upto")
+        if upto > self._journal.head:
+            raise DeliveryError("bad range", f"upto_position {upto} is beyond the head {self._journal.head}")
+        self._end = upto
+        self._delivery = Delivery(
+            Cursor(first), upto, sequential=True, window_octets=self._limits.window_octets,
+            window_blocks=self._limits.window_blocks,
+        )  # fmt: skip
+        self._registry.offline.append(self)
+
+    async def _send_welcome(self) -> None:
+        journal = self._journal
+        cursor = self._delivery.cursor
+        welcome = {
+            "type": "welcome",
+            "protocol": PROTOCOL,
+            "journal_id": str(journal.journal_id),
+            "revision": journal.revision,
+            "version": self._subscription.version if self._subscription else 0,
+            "version_from": self._subscription.version_from if self._subscription else 0,
+            "tail": journal.tail,
+            "head": self._head,
+            "low_water": cursor.low_water,
+            "ranges": [list(r) for r in cursor.ranges],
+            "lanes": {lane.name.lower(): state.todo[0][0] for lane, state in self._delivery.lanes.items() if state.todo},
+            "names": {"spacecraft": journal.names("spacecraft"), "links": journal.names("links")},
+            "window": {"octets": self._limits.window_octets, "blocks": self._limits.window_blocks},
+        }
+        await self._channel.send(json.dumps(welcome))
+
+    @property
+    def _head(self) -> int:
+        return self._journal.head if self._end is None else self._end
+
+    # ---- serving ----
+
+    async def _serve(self) -> None:
+        """Run the parts until one ends: the peer left, broke the protocol, or we were told to stop."""
+        parts = [self._receive(), self._send(), self._follow(), self._keep_cursor()]
+        tasks = [asyncio.create_task(part, name=f"session {self.home}/{self.name}") for part in parts]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _receive(self) -> None:
+        while True:
+            message = self._control(await self._channel.receive())
+            if message["type"] != "ack":
+                raise DeliveryError("bad message", f"a running session takes ack, not {message['type']!r}")
+            if self._delivery.acknowledge(message.get("lane", -1), message.get("upto", -1)):
+                if self._subscription is not None:
+                    self._subscription.cursor = self._delivery.cursor
+                    self._store_wake.set()
+            self._wake.set()
+
+    async def _follow(self) -> None:
+        while True:
+            head = self._journal.head
+            await self._journal.wait_beyond(head)
+            self._wake.set()
+            if self._journal.finished:
+                await asyncio.Event().wait()
+
+    async def _keep_cursor(self) -> None:
+        """Store the cursor, then tell the peer: never the other way round."""
+        while True:
+            await self._store_wake.wait()
+            self._store_wake.clear()
+            if self._subscription is None:
+                continue
+            cursor = self._subscription.cursor
+            await self._registry.put(self._subscription)
+            told = {"type": "cursor", "low_water": cursor.low_water, "ranges": [list(r) for r in cursor.ranges]}
+            await self._channel.send(json.dumps(told))
+
+    async def _send(self) -> None:
+        while not self._ending:
+            self._wake.clear()
+            lane = self._delivery.next_lane(self._head)
+            if lane is not None and self._scanned.get(lane, -1) < self._head:
+                await self._send_from(lane)
+                continue
+            if self._marks_due():
+                await self._send_marks()
+            elif lane is not None:
+                await self._idle_mark(lane)
+            else:
+                await self._wake.wait()
+
+    async def _send_from(self, lane: Lane) -> None:
+        first, end = self._delivery.next_range(lane, self._head)
+        at = max(first, self._scanned.get(lane, first))
+        found = await self._journal.read(at, self._selection, self._limits.block_items, self._limits.block_octets)
+        if found.expired is not None:
+            await self._tell_expired(lane, found.end_position)
+            return
+        await self._tell_damaged(found)
+        found = _trimmed(found, end)
+        if not len(found.positions) and found.end_position >= self._head and self._end is None:
+            self._scanned[lane] = found.end_position
+            return
+        self._scanned.pop(lane, None)
+        if not len(found.positions) and found.end_position < end:
+            self._scanned[lane] = found.end_position
+            return
+        await self._send_block(lane, first, found)
+
+    async def _send_block(self, lane: Lane, first: int, found: Slice) -> None:
+        data = encode_data(lane, first, found.end_position, found.positions, found.batch)
+        tally = self._tally(lane, first)
+        tally.items += len(found.positions)
+        tally.upto = found.end_position
+        tally.digest.update(found.batch.octets)
+        self._delivery.sent(lane, first, found.end_position, len(data))
+        await self._channel.send(data)
+        self.sent_items += len(found.positions)
+        self.sent_octets += len(data)
+        if tally.items >= self._limits.mark_items or self._lane_ended(lane):
+            await self._send_mark(lane)
+
+    def _tally(self, lane: Lane, first: int) -> _Tally:
+        if lane not in self._tallies:
+            self._tallies[lane] = _Tally(first, first, hashlib.sha256())
+        return self._tallies[lane]
+
+    def _lane_ended(self, lane: Lane) -> bool:
+        return not self._delivery.lanes[lane].todo
+
+    def _marks_due(self) -> bool:
+        drained = [lane for lane in self._delivery.lanes if self._delivery.drained(lane, self._head)]
+        final = self._journal.finished or self._end is not None
+        return any(
+            (lane in self._tallies and self._tallies[lane].items > 0) or (final and lane not in self._finals)
+            for lane in drained
+        )
+
+    async def _send_marks(self) -> None:
+        final = self._journal.finished or self._end is not None
+        for lane in list(self._delivery.lanes):
+            if self._delivery.drained(lane, self._head) and (final or lane in self._tallies):
+                if not (final and lane in self._finals and lane not in self._tallies):
+                    await self._send_mark(lane)
+
+    async def _send_mark(self, lane: Lane) -> None:
+        final = (self._journal.finished or self._end is not None) and self._delivery.drained(lane, self._head)
+        state = self._delivery.lanes[lane]
+        tally = self._tallies.pop(lane, None) or _Tally(state.sent, state.sent, hashlib.sha256())
+        if final:
+            self._finals.add(lane)
+        flags = FINAL if final else 0
+        await self._channel.send(
+            encode_mark(lane, tally.first, tally.upto, tally.items, tally.digest.digest(), flags)
+        )
+
+    async def _idle_mark(self, lane: Lane) -> None:
+        """Nothing for this home below the head: say so, but not for every commit of others."""
+        try:
+            async with asyncio.timeout(self._limits.idle_mark_s):
+                await self._wake.wait()
+                return
+        except TimeoutError:
+            pass
+        upto = self._scanned.pop(lane, None)
+        first, _ = self._delivery.next_range(lane, self._head)
+        if upto is not None and upto > first:
+            empty = Slice(np.zeros(0, np.int64), empty_items(), upto)
+            await self._send_block(lane, first, empty)
+
+    async def _tell_expired(self, lane: Lane, tail: int) -> None:
+        gone = self._delivery.skip_expired(lane, tail)
+        self._scanned.pop(lane, None)
+        if gone is not None:
+            self.expired_items += gone[1] - gone[0]
+            self._tallies.pop(lane, None)
+            told = {"type": "missing", "lane": int(lane), "first": gone[0], "end": gone[1], "reason": "expired", "flag": EXPIRED}
+            await self._channel.send(json.dumps(told))
+
+    async def _tell_damaged(self, found: Slice) -> None:
+        for damage in found.damaged:
+            told = {"type": "missing", "first": damage.first, "end": damage.end, "reason": f"damaged: {damage.cause}", "flag": DAMAGED}
+            await self._channel.send(json.dumps(told))
+
+    async def _refuse(self, code: str, message: str) -> None:
+        self._ending = message
+        try:
+            async with asyncio.timeout(5):
+                await self._channel.send(json.dumps({"type": "error", "code": code, "message": message}))
+        except (ConnectionError, TimeoutError):
+            pass
+
+    def _leave(self) -> None:
+        if self._registry.sessions.get((self.home, self.name)) is self:
+            del self._registry.sessions[self.home, self.name]
+        if self in self._registry.offline:
+            self._registry.offline.remove(self)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what the API shows of this session."""
+        return {
+            "home": self.home,
+            "subscription": self.name,
+            "mode": self.mode,
+            "state": self.state,
+            "sent_items": self.sent_items,
+            "sent_octets": self.sent_octets,
+            "drops": self.expired_items,
+            "window_octets": {
+                lane.name.lower(): state.window_octets for lane, state in self._delivery.lanes.items()
+            } if self.state == "live" else {},
+        }  # fmt: skip
+
+
+
+
+def _trimmed(found: Slice, end: int) -> Slice:
+    """Cut a slice at `end`."""
+    if found.end_position <= end:
+        return found
+    count = int(np.searchsorted(found.positions, end))
+    items = found.batch.items[:count]
+    octets = found.batch.octets[: int(items["length"].astype(np.int64).sum())]
+    return Slice(found.positions[:count], ItemBatch(octets, items), end, found.damaged)
