@@ -1,0 +1,268 @@
+"""The subscriber: receives blocks, stores them, forces them, and only then acknowledges. Resumes exactly."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway_codecs.delivery_block import FINAL, MARK, DeliveryBlock, DeliveryBlockError, decode
+
+from gateway.errors import GatewayError
+from gateway.homes.session import Channel
+from gateway.homes.store import HomeStore
+from gateway.world import Worker
+
+WAITING_BLOCKS_MAX = 64
+BACKOFF_FIRST_S = 0.1
+BACKOFF_MAX_S = 10.0
+CONNECT_S = 10.0
+
+
+class SubscriptionRefused(GatewayError):
+    """The gateway refused the subscription; trying again would not help."""
+
+
+class DigestMismatch(GatewayError):
+    """What arrived is not what the gateway says it sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What to subscribe to."""
+
+    home: str
+    subscription: str
+    selection: dict[str, Any] = field(default_factory=dict)
+    mode: str = "complete"
+    sequential: bool = False
+    from_head: bool = False
+    from_position: int | None = None
+    upto_position: int | None = None
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a subscriber has seen in this run."""
+
+    connects: int = 0
+    blocks: int = 0
+    marks_confirmed: int = 0
+    duplicates: int = 0
+    final: bool = False
+    head: int = 0
+    last_error: str = ""
+
+
+@dataclass(slots=True)
+class _Tally:
+    first: int
+    digest: Any
+    items: int = 0
+
+
+class Subscriber:
+    """Receives one subscription into one store, over channels that `dial` opens."""
+
+    def __init__(
+        self,
+        dial: Callable[[], Awaitable[Channel]],
+        store: HomeStore,
+        worker: Worker,
+        wish: Wish,
+        *,
+        enough: Callable[[HomeStore, Progress], bool] = lambda store, progress: False,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._dial, self._store, self._worker, self._wish = dial, store, worker, wish
+        self._enough, self._jitter = enough, jitter
+        self.progress = Progress()
+        self._tallies: dict[int, _Tally] = {}
+        self._finals: set[int] = set()
+        self._lanes: set[int] = set()
+
+    async def run(self) -> None:
+        """Receive until enough, reconnecting for ever. Raises SubscriptionRefused, DigestMismatch, OSError (disk)."""
+        delay = BACKOFF_FIRST_S
+        while not self._enough(self._store, self.progress):
+            before = self.progress.blocks
+            try:
+                async with asyncio.timeout(CONNECT_S):
+                    channel = await self._dial()
+                await self._session(channel)
+            except (ConnectionError, TimeoutError) as error:
+                self.progress.last_error = str(error) or type(error).__name__
+            if self._enough(self._store, self.progress):
+                return
+            delay = BACKOFF_FIRST_S if self.progress.blocks > before else min(delay * 2, BACKOFF_MAX_S)
+            await asyncio.sleep(delay * (0.5 + self._jitter() / 2))
+
+    async def _session(self, channel: Channel) -> None:
+        try:
+            await channel.send(json.dumps(self._hello()))
+            await self._welcomed(self._told(await channel.receive()))
+            self.progress.connects += 1
+            self._tallies.clear()
+            self._finals.clear()
+            await self._receive(channel)
+        finally:
+            await channel.close("")
+
+    def _hello(self) -> dict[str, Any]:
+        wish, cursor = self._wish, self._store.cursor()
+        hello: dict[str, Any] = {
+            "type": "subscribe", "home": wish.home, "subscription": wish.subscription, "mode": wish.mode,
+            "sequential": wish.sequential, "selection": wish.selection, "from": "head" if wish.from_head else "tail",
+        }  # fmt: skip
+        if wish.mode == "offline":
+            hello |= {k: v for k in ("from_position", "upto_position") if (v := getattr(wish, k)) is not None}
+        elif cursor is not None:
+            hello["cursor"] = {
+                "journal_id": self._store.meta["journal_id"],
+                "revision": self._store.meta["revision"],
+                "low_water": cursor.low_water,
+                "ranges": [list(r) for r in cursor.ranges],
+            }
+        return hello
+
+    def _told(self, message: str | bytes) -> dict[str, Any]:
+        if not isinstance(message, str):
+            raise ConnectionError("the gateway began with a binary message")
+        told = json.loads(message)
+        if told["type"] == "error":
+            raise SubscriptionRefused(f"the gateway refused: {told['message']}", told.get("code", ""))
+        return dict(told)
+
+    async def _welcomed(self, welcome: dict[str, Any]) -> None:
+        self.progress.head = welcome["head"]
+        self._lanes = {{"live": 0, "backfill": 1, "offline": 2}[name] for name in welcome["lanes"]}
+        identity = (welcome["journal_id"], welcome["revision"], welcome["low_water"])
+        await self._worker(lambda: self._store.begin(*identity))
+
+    async def _receive(self, channel: Channel) -> None:
+        """Read ahead a little, so that one forced write serves all blocks that have arrived meanwhile."""
+        waiting: asyncio.Queue[str | bytes | None] = asyncio.Queue(WAITING_BLOCKS_MAX)
+        reader = asyncio.create_task(_read_into(channel, waiting), name="subscriber reader")
+        try:
+            while not self._enough(self._store, self.progress):
+                messages = [await waiting.get()]
+                while not waiting.empty():
+                    messages.append(waiting.get_nowait())
+                await self._take(channel, [m for m in messages if m is not None])
+                if None in messages:
+                    await reader
+                    return
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+    async def _take(self, channel: Channel, messages: list[str | bytes]) -> None:
+        blocks: list[tuple[DeliveryBlock, bytes]] = []
+        for message in messages:
+            if isinstance(message, str):
+                await self._control(message)
+            else:
+                try:
+                    blocks.append((decode(message), message))
+                except DeliveryBlockError as error:
+                    raise ConnectionError(f"a block that cannot be read: {error}") from error
+        if blocks:
+            await self._worker(lambda: self._keep(blocks))
+            for lane, upto in self._acknowledgements(blocks).items():
+                await channel.send(json.dumps({"type": "ack", "lane": lane, "upto": upto}))
+
+    def _keep(self, blocks: list[tuple[DeliveryBlock, bytes]]) -> None:
+        """Check, write and force. In the worker."""
+        for block, data in blocks:
+            self._check(block)
+            if not self._store.append(block, data) and block.kind != MARK:
+                self.progress.duplicates += 1
+        self._store.force()
+
+    def _acknowledgements(self, blocks: list[tuple[DeliveryBlock, bytes]]) -> dict[int, int]:
+        self.progress.blocks += len(blocks)
+        self.progress.final = bool(self._lanes) and self._finals >= self._lanes
+        return {block.lane: block.upto_position for block, _ in blocks if block.kind != MARK}
+
+    def _check(self, block: DeliveryBlock) -> None:
+        tally = self._tallies.get(block.lane)
+        if block.kind != MARK:
+            if tally is None:
+                tally = self._tallies[block.lane] = _Tally(block.from_position, hashlib.sha256())
+            tally.items += len(block.positions)
+            tally.digest.update(block.batch.octets)
+            return
+        tally = self._tallies.pop(block.lane, None) or _Tally(block.from_position, hashlib.sha256())
+        if (tally.items, tally.digest.digest()) != (block.items, block.digest):
+            raise DigestMismatch(
+                f"positions {block.from_position}..{block.upto_position}: {tally.items} items arrived, "
+                f"{block.items} were sent, or their SHA-256 differs"
+            )
+        self.progress.marks_confirmed += 1
+        if block.flags & FINAL:
+            self._finals.add(block.lane)
+
+    async def _control(self, message: str) -> None:
+        told = self._told(message)
+        if told["type"] == "missing":
+            await self._worker(lambda: self._store.note_missing(told["first"], told["end"]))
+            self._tallies.pop(told.get("lane", -1), None)
+
+
+async def _read_into(channel: Channel, waiting: asyncio.Queue[str | bytes | None]) -> None:
+    try:
+        while True:
+            await waiting.put(await channel.receive())
+    finally:
+        # room for the end mark: what is queued is still stored
+        while waiting.full():
+            await asyncio.sleep(0.01)
+        waiting.put_nowait(None)
+
+
+class WebSocketDial:
+    """Opens client channels to a gateway's WebSocket."""
+
+    def __init__(self, url: str, instance: str) -> None:
+        base = url.rstrip("/").replace("http", "ws", 1)
+        self._address = f"{base}/api/v1/instances/{instance}/subscribe"
+
+    async def __call__(self) -> Channel:
+        """Connect. Raises ConnectionError."""
+        from websockets.asyncio.client import connect
+        from websockets.exceptions import WebSocketException
+
+        try:
+            socket = await connect(self._address, compression=None, max_size=1 << 25, max_queue=8, proxy=None)
+        except (OSError, WebSocketException) as error:
+            raise ConnectionError(f"{self._address}: {error}") from error
+        return _ClientChannel(socket)
+
+
+class _ClientChannel:
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
+
+    async def receive(self) -> str | bytes:
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            message: str | bytes = await self._socket.recv()
+        except ConnectionClosed as error:
+            raise ConnectionError(str(error)) from error
+        return message
+
+    async def send(self, message: str | bytes) -> None:
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            await self._socket.send(message)
+        except ConnectionClosed as error:
+            raise ConnectionError(str(error)) from error
+
+    async def close(self, reason: str) -> None:
+        await self._socket.close()
