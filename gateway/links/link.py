@@ -1,0 +1,308 @@
+"""One link: a supervised task that opens its source, feeds the intake and commits what comes out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import structlog
+
+from gateway_codecs.batches import IntakeBatch, Unit
+from gateway_codecs.packet_stream import Intake
+from gateway_routes.link_state import LinkInput, LinkMachine, LinkStatus
+
+from gateway.journal import Journal, Recording
+from gateway.links.sources import Pause, Source, TcpServerSource
+from gateway.world import Clock, Worker
+
+log = structlog.get_logger()
+IN_FLIGHT = 2
+WATCH_S = 0.25
+
+
+class Contacts(Protocol):
+    """What a link asks of the contact book."""
+
+    def in_contact(self, spacecraft: str) -> bool:
+        """Whether a contact of the spacecraft is active."""
+        ...
+
+    def good_data(self, spacecraft: str, peer: str) -> None:
+        """Good real-time data arrived."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSettings:
+    """What the configuration says of a link's supervision."""
+
+    name: str
+    type: str
+    spacecraft: str
+    enabled: bool = True
+    prime: bool = True
+    real_time: bool = True
+    watchdog_s: float = 10.0
+    retry_min_s: float = 0.5
+    retry_max_s: float = 30.0
+
+
+@dataclass(slots=True)
+class LinkContext:
+    """What a link uses of its mission instance."""
+
+    journal: Journal
+    clock: Clock
+    contacts: Contacts
+    emit: Callable[[dict[str, Any]], None]
+    recorder: Worker
+    recording: Recording | None = None
+    on_finished: Callable[[], None] = lambda: None
+    chance: Callable[[], float] = random.random
+    counters: dict[str, int] = field(default_factory=dict)
+
+
+class Link:
+    """See the module. `make_intake` gives a fresh intake for each start."""
+
+    def __init__(
+        self, settings: LinkSettings, source: Source, make_intake: Callable[[], Intake], context: LinkContext
+    ) -> None:
+        self.settings, self._source, self._make_intake, self._context = settings, source, make_intake, context
+        self._machine = LinkMachine(
+            watchdog_s=settings.watchdog_s, retry_min_s=settings.retry_min_s, retry_max_s=settings.retry_max_s
+        )
+        self._intake = make_intake()
+        self._restored = False
+        self._task: asyncio.Task[None] | None = None
+        self._pending: set[asyncio.Task[None]] = set()
+        self._counters: dict[str, int] = {"octets": 0, "frames": 0, "packets": 0, "connects": 0, "cuts": 0, "failures": 0}
+        self._peer = ""
+
+    # ---- the operator's hand ----
+
+    def start(self) -> None:
+        """Start, if the configuration says so."""
+        if self.settings.enabled:
+            self.enable()
+
+    def enable(self) -> None:
+        """Enable: open the source and keep it open."""
+        if self._task is None or self._task.done():
+            self._step(LinkInput.ENABLE)
+            self._task = asyncio.create_task(self._supervise(), name=f"link {self.settings.name}")
+
+    async def disable(self, detail: str = "disabled by the operator") -> None:
+        """Disable: close the source; what was received is committed."""
+        await self._end_task()
+        self._step(LinkInput.DISABLE, detail)
+
+    def reset(self) -> None:
+        """Set the counters to zero."""
+        self._counters = dict.fromkeys(self._counters, 0)
+
+    async def stop(self) -> None:
+        """End for a shutdown."""
+        await self._end_task()
+        if isinstance(self._source, TcpServerSource):
+            await self._source.shut()
+        if self._context.recording is not None:
+            await self._context.recorder(self._context.recording.close)
+
+    async def _end_task(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+        if self._pending and self._context.journal.blocked is None:
+            await asyncio.wait(self._pending)
+        await self._source.close()
+
+    # ---- the task ----
+
+    async def _supervise(self) -> None:
+        """Open, read, wait, again; an unexpected error is counted and told, and the link starts over."""
+        while True:
+            try:
+                await self._connection()
+                if self._machine.status == LinkStatus.FINISHED:
+                    return
+            except OSError as error:
+                self._lost(error.strerror or str(error) or type(error).__name__)
+            except Exception as error:
+                self._counters["failures"] += 1
+                log.exception("link failed", link=self.settings.name)
+                self._lost(f"internal error: {type(error).__name__}: {error}")
+                self._restored = False
+            await self._source.close()
+            await asyncio.sleep(self._machine.retry_delay_s(self._context.chance()))
+
+    def _lost(self, why: str) -> None:
+        if self._machine.status in {LinkStatus.CONNECTED, LinkStatus.RECEIVING}:
+            self._counters["cuts"] += 1
+        self._machine.detail = why
+        self._step(LinkInput.LOST, why)
+
+    async def _connection(self) -> None:
+        state = self._context.journal.state.get("links", {}).get(self.settings.name, {})
+        resumable = self._source.resumable
+        if not self._restored and resumable:
+            self._intake = self._make_intake()
+        self._peer = await self._source.open(int(state.get("source_offset", 0)) if resumable else 0)
+        self._counters["connects"] += 1
+        self._step(LinkInput.CONNECTED, self._peer)
+        if not self._restored:
+            await self._restore(state)
+        watch = asyncio.create_task(self._watch(asyncio.current_task()), name=f"watch {self.settings.name}")
+        try:
+            await self._read()
+        except asyncio.CancelledError:
+            if self._silent:
+                self._silent = False
+                raise OSError(f"silent for {self.settings.watchdog_s:g} s inside a contact") from None
+            raise
+        finally:
+            watch.cancel()
+            if not resumable:
+                await self._commit(self._intake.cut(self._context.clock.tai_ns(), "link cut"))
+            else:
+                self._restored = False
+
+    async def _restore(self, state: dict[str, Any]) -> None:
+        reread = None
+        if self._source.resumable:
+            wanted = [kept["open"][0] for kept in state.get("vcs", {}).values() if kept.get("open")]
+            offset = min(wanted, default=0)
+            data = await self._source.reread(offset, int(state.get("source_offset", 0)) - offset) if wanted else b""
+            reread = lambda at, length: data[at - offset : at - offset + length]  # noqa: E731
+        if state:
+            self._intake.restore(state, reread)
+        self._restored = True
+
+    _silent = False
+
+    async def _watch(self, reader: asyncio.Task[Any] | None) -> None:
+        """The watchdog: inside a contact, silence means dead; outside it is just quiet."""
+        was_in_contact = False
+        while True:
+            await asyncio.sleep(min(WATCH_S, self.settings.watchdog_s / 2))
+            now = self._now()
+            in_contact = self._context.contacts.in_contact(self.settings.spacecraft)
+            if in_contact and not was_in_contact:
+                self._machine.contact_began(now)
+            was_in_contact = in_contact
+            if self._source.resumable:
+                continue
+            if self._machine.silent(now, in_contact) and reader is not None:
+                self._silent = True
+                reader.cancel()
+                return
+            if self._machine.quiet(now):
+                self._step(LinkInput.QUIET, "no data")
+
+    async def _read(self) -> None:
+        pause = Pause()
+        while True:
+            data = await self._source.read()
+            if not data:
+                await self._ended()
+                return
+            await self._feed(data)
+            await pause.fair()
+
+    async def _feed(self, data: bytes) -> None:
+        now_ns = self._context.clock.tai_ns()
+        recording = self._context.recording
+        if recording is not None:
+            await self._context.recorder(lambda: recording.append(now_ns, data))
+        batch = self._intake.feed(data, now_ns)
+        self._note(batch)
+        await self._commit(batch)
+
+    async def _ended(self) -> None:
+        if not self._source.resumable:
+            raise ConnectionError("closed by the peer")
+        await self._commit(self._intake.finish(self._context.clock.tai_ns()))
+        if self._pending:
+            await asyncio.wait(self._pending)
+        self._step(LinkInput.FINISHED, "end of the file")
+        self._context.on_finished()
+
+    def _note(self, batch: IntakeBatch) -> None:
+        for name, count in batch.counters.items():
+            self._counters[name] = self._counters.get(name, 0) + count
+        good = bool(len(batch.frames) and (batch.frames["quality"] == 0).any())
+        good = good or bool((batch.items.items["unit"] == Unit.PACKET).any())
+        if good:
+            self._step(LinkInput.GOOD)
+            if self.settings.real_time:
+                self._context.contacts.good_data(self.settings.spacecraft, self.settings.name)
+
+    async def _commit(self, batch: IntakeBatch) -> None:
+        """Hand a batch to the journal; at most two are in flight, then the source is not read."""
+        if not len(batch.items) and not len(batch.frames) and not batch.gaps and not batch.state:
+            return
+        while len(self._pending) >= IN_FLIGHT:
+            await asyncio.wait(self._pending, return_when=asyncio.FIRST_COMPLETED)
+        task = asyncio.create_task(self._append(batch), name=f"append {self.settings.name}")
+        self._pending.add(task)
+        task.add_done_callback(self._pending.discard)
+
+    async def _append(self, batch: IntakeBatch) -> None:
+        await self._context.journal.append(batch, self.settings.name)
+
+    # ---- what is seen ----
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def _step(self, what: LinkInput, detail: str = "") -> None:
+        change = self._machine.take(what, self._now(), detail)
+        if change is None:
+            return
+        worse = change.after == LinkStatus.UNAVAILABLE and what == LinkInput.LOST
+        self._context.emit(
+            {
+                "type": "link",
+                "severity": "warning" if worse else "info",
+                "message": f"{self.settings.name}: {change.before} -> {change.after} ({change.why})",
+                "link": self.settings.name,
+                "link_id": self._context.journal.name_id("links", self.settings.name),
+                "before": change.before.value,
+                "after": change.after.value,
+            }
+        )
+
+    @property
+    def status(self) -> LinkStatus:
+        """The state an operator sees."""
+        return self._machine.status
+
+    def statistics(self) -> dict[str, Any]:
+        """Return the intake's counts."""
+        return self._intake.statistics()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the link's state, JSON-able."""
+        in_contact = self._context.contacts.in_contact(self.settings.spacecraft)
+        rejected = sum(n for name, n in self._counters.items() if name.startswith("rejected_"))
+        progress = self._source.progress()
+        return {
+            "name": self.settings.name,
+            "type": self.settings.type,
+            "spacecraft": self.settings.spacecraft,
+            "prime": self.settings.prime,
+            "state": self._machine.status.value,
+            "detail": self._machine.detail,
+            "contact": "contact" if in_contact else "no contact",
+            "age_s": self._machine.age_s(self._now()),
+            "peer": self._peer,
+            "counters": dict(self._counters),
+            "rejected": rejected,
+            "progress": None if progress is None else {"octets": progress[0], "of_octets": progress[1]},
+        }

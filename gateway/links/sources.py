@@ -1,0 +1,194 @@
+"""Where a link's octets come from. A source is opened again and again by its link; it never decides anything."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gateway.world import Listener, Network, Stream, Worker
+
+READ_OCTETS = 1 << 18
+PACE_S = 0.02
+
+
+class Source(Protocol):
+    """One way in."""
+
+    resumable: bool
+
+    async def open(self, offset: int) -> str:
+        """Open (at `offset` when resumable) and return the peer's name. Raises OSError."""
+        ...
+
+    async def read(self) -> bytes:
+        """Return some octets, b'' at the end. Raises OSError when cut."""
+        ...
+
+    async def reread(self, offset: int, length: int) -> bytes:
+        """Read again what a resumable source gave before."""
+        ...
+
+    async def close(self) -> None:
+        """Close; never raises."""
+        ...
+
+    def progress(self) -> tuple[int, int] | None:
+        """Return (octets done, octets in all), None when there is no end."""
+        ...
+
+
+@dataclass(slots=True)
+class FileSource:
+    """A file of frames or packets, as fast as possible or paced in octets per second."""
+
+    path: str
+    worker: Worker
+    octets_per_s: float | None = None
+    resumable: bool = True
+    _fd: int = -1
+    _at: int = 0
+    _size: int = 0
+    _due: float = 0.0
+
+    async def open(self, offset: int) -> str:
+        """Open the file; its size is taken now."""
+        await self.close()
+        self._fd = await self.worker(lambda: os.open(self.path, os.O_RDONLY | os.O_CLOEXEC))
+        self._size = os.fstat(self._fd).st_size
+        self._at, self._due = offset, asyncio.get_running_loop().time()
+        if offset > self._size:
+            raise OSError(22, f"{self.path} has {self._size} octets, the run had come to {offset}: is it the same file?")
+        return self.path
+
+    async def read(self) -> bytes:
+        """Return the next octets, when they are due."""
+        size = READ_OCTETS
+        if self.octets_per_s is not None:
+            size = max(1, min(READ_OCTETS, int(self.octets_per_s * PACE_S)))
+            self._due = max(self._due, asyncio.get_running_loop().time() - 1.0)
+            await asyncio.sleep(max(0.0, self._due - asyncio.get_running_loop().time()))
+        data = await self.worker(lambda: os.pread(self._fd, size, self._at))
+        self._at += len(data)
+        if self.octets_per_s is not None:
+            self._due += len(data) / self.octets_per_s
+        return data
+
+    async def reread(self, offset: int, length: int) -> bytes:
+        """Read a part again."""
+        return await self.worker(lambda: os.pread(self._fd, length, offset))
+
+    async def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def progress(self) -> tuple[int, int] | None:
+        """Octets read, octets in all."""
+        return self._at, self._size
+
+
+class _StreamSource:
+    resumable = False
+
+    def __init__(self) -> None:
+        self._stream: Stream | None = None
+
+    async def read(self) -> bytes:
+        """Read from the connection."""
+        if self._stream is None:
+            raise ConnectionError("not connected")
+        return await self._stream.read(READ_OCTETS)
+
+    async def reread(self, offset: int, length: int) -> bytes:
+        """A connection cannot be read again."""
+        raise OSError("a TCP source cannot be read again")
+
+    def progress(self) -> tuple[int, int] | None:
+        """A connection has no end."""
+        return None
+
+
+class TcpClientSource(_StreamSource):
+    """We connect to the peer."""
+
+    def __init__(self, network: Network, host: str, port: int, connect_s: float = 10.0) -> None:
+        super().__init__()
+        self._network, self._host, self._port, self._connect_s = network, host, port, connect_s
+
+    async def open(self, offset: int) -> str:
+        """Connect within the time allowed."""
+        try:
+            async with asyncio.timeout(self._connect_s):
+                self._stream = await self._network.connect(self._host, self._port)
+        except TimeoutError:
+            raise OSError(110, f"no answer from {self._host}:{self._port} in {self._connect_s:.0f} s") from None
+        return f"{self._host}:{self._port}"
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._stream is not None:
+            stream, self._stream = self._stream, None
+            await stream.close()
+
+
+class TcpServerSource(_StreamSource):
+    """The peer connects to us: one at a time, allowed addresses only; others are refused and counted."""
+
+    def __init__(self, network: Network, host: str, port: int, allowed_peers: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self._network, self._host, self._port, self._allowed = network, host, port, allowed_peers
+        self._listener: Listener | None = None
+        self._arrived: asyncio.Queue[Stream] = asyncio.Queue(1)
+        self.refused = 0
+
+    @property
+    def port(self) -> int:
+        """The port bound, 0 when not listening."""
+        return self._listener.port if self._listener else 0
+
+    async def open(self, offset: int) -> str:
+        """Listen if need be, and wait for a peer."""
+        if self._listener is None:
+            self._listener = await self._network.listen(self._host, self._port, self._on_stream)
+        self._stream = await self._arrived.get()
+        return self._stream.peer
+
+    async def _on_stream(self, stream: Stream) -> None:
+        address = stream.peer.rsplit(":", 1)[0]
+        busy = self._stream is not None or self._arrived.full()
+        if busy or (self._allowed and address not in self._allowed):
+            self.refused += 1
+            await stream.close()
+            return
+        self._arrived.put_nowait(stream)
+
+    async def close(self) -> None:
+        """Close the connection; the listener stays for the next peer."""
+        if self._stream is not None:
+            stream, self._stream = self._stream, None
+            await stream.close()
+
+    async def shut(self) -> None:
+        """Stop listening."""
+        await self.close()
+        if self._listener is not None:
+            await self._listener.close()
+            self._listener = None
+
+
+@dataclass(slots=True)
+class Pause:
+    """Lets other links run: yields after each time slice on the loop."""
+
+    slice_s: float = 0.002
+    _began: float = field(default=0.0)
+
+    async def fair(self) -> None:
+        """Yield when the slice is used up."""
+        now = asyncio.get_running_loop().time()
+        if now - self._began >= self.slice_s:
+            await asyncio.sleep(0)
+            self._began = asyncio.get_running_loop().time()

@@ -1,0 +1,175 @@
+"""Contacts (DESIGN 1) as a pure machine: planned, active, done, missed.
+
+A contact is opened by its plan, by the operator, or by the first good data; closed by its plan, the operator
+or silence. Plans are wall-clock times (TAI ns); silence is measured in monotonic seconds only, so that a step
+of the wall clock changes no timer. A plan is compared with the wall clock at every `tick`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class ContactState(StrEnum):
+    """Where a contact is in its life."""
+
+    PLANNED = "planned"
+    ACTIVE = "active"
+    DONE = "done"
+    MISSED = "missed"
+
+
+@dataclass(slots=True)
+class Contact:
+    """One contact of a spacecraft with a peer; times in TAI ns, None = not known."""
+
+    id: str
+    spacecraft: str
+    peer: str
+    state: ContactState
+    opened_by: str
+    planned_aos_ns: int | None = None
+    planned_los_ns: int | None = None
+    first_good_ns: int | None = None
+    last_good_ns: int | None = None
+    closed_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContactEvent:
+    """A contact changed its state."""
+
+    contact: Contact
+    what: str  # "planned", "active", "done", "missed"
+    why: str
+
+
+CLOSED_KEPT = 200
+
+
+class ContactBook:
+    """All contacts of a mission instance."""
+
+    def __init__(self, silence_s: float) -> None:
+        self._silence_s = silence_s
+        self._contacts: dict[str, Contact] = {}
+        self._heard_s: dict[str, float] = {}
+        self._number = 0
+        self._events: list[ContactEvent] = []
+
+    def plan(self, spacecraft: str, peer: str, aos_ns: int, los_ns: int) -> Contact:
+        """Plan a contact. Raises ValueError when LOS is not after AOS."""
+        if los_ns <= aos_ns:
+            raise ValueError("the planned LOS must be after the planned AOS")
+        contact = self._new(spacecraft, peer, ContactState.PLANNED, "plan")
+        contact.planned_aos_ns, contact.planned_los_ns = aos_ns, los_ns
+        self._tell(contact, "planned")
+        return contact
+
+    def open(self, spacecraft: str, peer: str, now_s: float, by: str = "operator") -> Contact:
+        """Open a contact now, or return the active one."""
+        active = self.active(spacecraft)
+        if active is not None:
+            return active
+        contact = self._new(spacecraft, peer, ContactState.ACTIVE, by)
+        self._heard_s[contact.id] = now_s
+        self._tell(contact, by)
+        return contact
+
+    def close(self, contact_id: str, by: str = "operator") -> Contact:
+        """Close an active or planned contact; closing a closed one changes nothing. Raises KeyError."""
+        contact = self._contacts[contact_id]
+        if contact.state == ContactState.ACTIVE:
+            self._end(contact, ContactState.DONE if contact.first_good_ns is not None else ContactState.MISSED, by)
+        elif contact.state == ContactState.PLANNED:
+            self._end(contact, ContactState.MISSED, by)
+        return contact
+
+    def good_data(self, spacecraft: str, peer: str, now_s: float, now_ns: int) -> bool:
+        """Note good real-time data; opens a contact when none is active. Returns whether one was opened."""
+        contact = self.active(spacecraft)
+        opened = contact is None
+        if contact is None:
+            contact = self._due_plan(spacecraft, now_ns) or self.open(spacecraft, peer, now_s, "data")
+            self._activate(contact, now_s, "data")
+        if contact.first_good_ns is None:
+            contact.first_good_ns = now_ns
+        contact.last_good_ns = now_ns
+        self._heard_s[contact.id] = now_s
+        return opened
+
+    def tick(self, now_s: float, now_ns: int) -> None:
+        """Let time pass: plans open and close, silence closes what data or the operator opened."""
+        for contact in list(self._contacts.values()):
+            if contact.state == ContactState.PLANNED:
+                self._tick_planned(contact, now_s, now_ns)
+            elif contact.state == ContactState.ACTIVE:
+                self._tick_active(contact, now_s, now_ns)
+
+    def _tick_planned(self, contact: Contact, now_s: float, now_ns: int) -> None:
+        if contact.planned_los_ns is not None and now_ns >= contact.planned_los_ns:
+            self._end(contact, ContactState.MISSED, "plan")
+        elif contact.planned_aos_ns is not None and now_ns >= contact.planned_aos_ns:
+            self._activate(contact, now_s, "plan")
+
+    def _tick_active(self, contact: Contact, now_s: float, now_ns: int) -> None:
+        if contact.planned_los_ns is not None:
+            if now_ns >= contact.planned_los_ns:
+                self.close(contact.id, "plan")
+        elif now_s - self._heard_s.get(contact.id, now_s) >= self._silence_s:
+            self.close(contact.id, "silence")
+
+    def active(self, spacecraft: str) -> Contact | None:
+        """Return the active contact of a spacecraft."""
+        rows = self._contacts.values()
+        return next((c for c in rows if c.spacecraft == spacecraft and c.state == ContactState.ACTIVE), None)
+
+    def take_events(self) -> list[ContactEvent]:
+        """Return and forget what happened."""
+        events, self._events = self._events, []
+        return events
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """Return all contacts, JSON-able."""
+        return [{**asdict(c), "state": c.state.value} for c in self._contacts.values()]
+
+    def restore(self, rows: list[dict[str, Any]], now_s: float) -> None:
+        """Take contacts over from a snapshot; the silence of active ones is counted from now."""
+        for row in rows:
+            contact = Contact(**{**row, "state": ContactState(row["state"])})
+            self._contacts[contact.id] = contact
+            self._heard_s[contact.id] = now_s
+            self._number = max(self._number, int(contact.id))
+
+    def _new(self, spacecraft: str, peer: str, state: ContactState, by: str) -> Contact:
+        self._number += 1
+        contact = Contact(str(self._number), spacecraft, peer, state, by)
+        self._contacts[contact.id] = contact
+        closed = [c.id for c in self._contacts.values() if c.state in {ContactState.DONE, ContactState.MISSED}]
+        for old in closed[:-CLOSED_KEPT]:
+            del self._contacts[old]
+            self._heard_s.pop(old, None)
+        return contact
+
+    def _due_plan(self, spacecraft: str, now_ns: int) -> Contact | None:
+        """A planned contact that the data may belong to: its AOS is at most a minute ahead."""
+        for contact in self._contacts.values():
+            early = contact.planned_aos_ns is not None and now_ns >= contact.planned_aos_ns - 60 * 1_000_000_000
+            if contact.spacecraft == spacecraft and contact.state == ContactState.PLANNED and early:
+                return contact
+        return None
+
+    def _activate(self, contact: Contact, now_s: float, why: str) -> None:
+        self._heard_s[contact.id] = now_s
+        if contact.state != ContactState.ACTIVE:
+            contact.state = ContactState.ACTIVE
+            self._tell(contact, why)
+
+    def _end(self, contact: Contact, state: ContactState, by: str) -> None:
+        contact.state, contact.closed_by = state, by
+        self._tell(contact, by)
+
+    def _tell(self, contact: Contact, why: str) -> None:
+        self._events.append(ContactEvent(contact, contact.state.value, why))
