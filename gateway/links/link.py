@@ -138,7 +138,7 @@ class Link:
                 self._counters["failures"] += 1
                 log.exception("link failed", link=self.settings.name)
                 self._lost(f"internal error: {type(error).__name__}: {error}")
-                self._restored = False
+                self._intake, self._restored = self._make_intake(), False
             await self._source.close()
             await asyncio.sleep(self._machine.retry_delay_s(self._context.chance()))
 
@@ -149,6 +149,8 @@ class Link:
         self._step(LinkInput.LOST, why)
 
     async def _connection(self) -> None:
+        if self._pending:
+            await asyncio.wait(self._pending)
         state = self._context.journal.state.get("links", {}).get(self.settings.name, {})
         resumable = self._source.resumable
         if not self._restored and resumable:
