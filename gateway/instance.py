@@ -1,26 +1,402 @@
-"""One mission instance: a mission in one support mode (or one replay run), with its journal, links, contacts and sessions."""
+"""One mission instance: a mission in one support mode (or one replay run) with journal, links, contacts, sessions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from gateway_codecs.batches import Kind
+from gateway_codecs.time_scales import format_utc, parse_utc
+from gateway_config import GatewaySettings, LinkConfig, Mission
+from gateway_routes.contact import ContactBook, ContactEvent
+from gateway_routes.link_state import LinkStatus
 from gateway_routes.selection import Selection
 
+from gateway import wiring
+from gateway.errors import Conflict, NotFound
+from gateway.event_pump import EventPump
+from gateway.homes.registry import SubscriptionRegistry
+from gateway.homes.session import Channel, Session, SessionLimits
+from gateway.journal import Journal, Recording, SmallStore
+from gateway.links import Link, LinkContext
+from gateway.world import Clock, Network, Storage, Worker
+
 DOWNLOAD_OCTETS = 1 << 18
-EVENTS_SELECTION = Selection(kinds=frozenset({Kind.EVENT}))
+HOUSEKEEPING_S = 1.0
+RETENTION_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """Who an instance is, for people and for the API."""
+class Surroundings:
+    """What an instance is given: the injected world and the shared settings."""
 
-    instance: str
-    mission: str
-    support_mode: str
-    data_mode: str
-    lifecycle: str
-    spacecraft: tuple[str, ...]
-    replay: Mapping[str, Any] | None = None
+    clock: Clock
+    storage: Storage
+    network: Network
+    writer: Worker
+    reader: Worker
+    gateway: GatewaySettings
+    directory: Path
+    small_store: SmallStore
+    homes: frozenset[str]
+
+
+class MissionInstance:
+    """See the module. `replay` says which file a replay run plays, for the API."""
+
+    def __init__(
+        self,
+        name: str,
+        mission: Mission,
+        support_mode: str,
+        links: list[LinkConfig],
+        around: Surroundings,
+        replay: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name, self.mission, self.support_mode, self.replay = name, mission, support_mode, replay
+        self._configs, self._around = links, around
+        self._book = ContactBook(mission.contact_silence_s)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._sessions: set[asyncio.Task[None]] = set()
+        self.links: dict[str, Link] = {}
+        self.journal: Journal
+        self.registry: SubscriptionRegistry
+        self._pump: EventPump
+        self._recordings: list[Recording] = []
+
+    # ---- life ----
+
+    async def open(self) -> None:
+        """Recover the journal and make the links. Raises OSError."""
+        around = self._around
+        settings = wiring.journal_settings(around.gateway)
+        self.journal = await Journal.open(
+            around.storage, around.clock, around.writer, around.reader, settings, self.name
+        )
+        for craft in self.mission.spacecraft:
+            self.journal.name_id("spacecraft", craft.name)
+        prime = frozenset(link.name for link in self._configs if link.prime)
+        self.registry = SubscriptionRegistry(self.journal, around.small_store, around.writer, around.homes, prime)
+        for config in self._configs:
+            self._add_link(config)
+        await self.registry.load()
+        self._pump = EventPump(self.journal)
+        self._book.restore(await around.writer(lambda: around.small_store.get(f"contacts {self.name}")) or [], self._now())
+        self._tasks = [
+            asyncio.create_task(self._pump.run(), name=f"events {self.name}"),
+            asyncio.create_task(self._keep_house(), name=f"housekeeping {self.name}"),
+        ]
+
+    def _add_link(self, config: LinkConfig) -> None:
+        around = self._around
+        craft = next(c for c in self.mission.spacecraft if c.name == config.spacecraft)
+        recording = None
+        if config.record and config.unit == "frames" and config.type != "file":
+            keep_days = around.gateway.recording.keep_days
+            recording = Recording(around.storage, around.clock, self.name, config.name, keep_days)
+            self._recordings.append(recording)
+        context = LinkContext(
+            self.journal, around.clock, self, self._emit, around.writer, recording, on_finished=self._link_finished
+        )
+        ids = (self.journal.name_id("links", config.name), self.journal.name_id("spacecraft", craft.name))
+        source = wiring.source(config, craft, around.directory, around.network, around.reader)
+        maker = wiring.intake_maker(config, craft, *ids)
+        self.links[config.name] = Link(wiring.link_settings(config), source, maker, context)
+
+    def start(self) -> None:
+        """Start the enabled links."""
+        for link in self.links.values():
+            link.start()
+
+    async def drain(self) -> None:
+        """Stop the links, commit what came in, then end the sessions."""
+        for link in self.links.values():
+            await link.stop()
+        if self.journal.blocked is None:
+            await self._pump.flushed()
+            await self.journal.drain()
+        for session in [*self.registry.sessions.values(), *self.registry.offline]:
+            session.stop("the gateway is stopping")
+        if self._sessions:
+            await asyncio.wait(self._sessions, timeout=2.0)
+
+    async def close(self) -> None:
+        """Close everything; after `drain`."""
+        for task in [*self._tasks, *self._sessions]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, *self._sessions, return_exceptions=True)
+        await self._keep_contacts()
+        await self.journal.close()
+
+    async def _keep_house(self) -> None:
+        loop = asyncio.get_running_loop()
+        retained = loop.time()
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            self._book.tick(self._now(), self._around.clock.tai_ns())
+            await self._contact_events()
+            for recording in self._recordings:
+                await self._around.writer(recording.force)
+            if loop.time() - retained >= RETENTION_S:
+                retained = loop.time()
+                await self.journal.retain()
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    # ---- events and contacts ----
+
+    def _emit(self, event: dict[str, Any]) -> None:
+        self._pump.emit(event)
+
+    def _link_finished(self) -> None:
+        """A replay run is finished when its link is: nothing will be appended after the last event."""
+        if self.replay is not None:
+            self._tasks.append(asyncio.create_task(self._finish(), name=f"finish {self.name}"))
+
+    async def _finish(self) -> None:
+        await self._pump.flushed()
+        await self.journal.drain()
+        self.journal.finish()
+
+    def in_contact(self, spacecraft: str) -> bool:
+        """Whether a contact of the spacecraft is active."""
+        return self._book.active(spacecraft) is not None
+
+    def good_data(self, spacecraft: str, peer: str) -> None:
+        """Good real-time data arrived from a link."""
+        if self._book.good_data(spacecraft, peer, self._now(), self._around.clock.tai_ns()):
+            self._emit_contacts()
+
+    def _emit_contacts(self) -> bool:
+        changes = self._book.take_events()
+        for change in changes:
+            self._emit(self._contact_event(change))
+        return bool(changes)
+
+    def _contact_event(self, change: ContactEvent) -> dict[str, Any]:
+        contact = change.contact
+        return {
+            "type": "contact",
+            "severity": "warning" if change.what == "missed" else "info",
+            "message": f"contact {contact.id} of {contact.spacecraft} with {contact.peer}: {change.what} ({change.why})",
+            "contact": contact.id,
+            "spacecraft": contact.spacecraft,
+            "spacecraft_id": self.journal.name_id("spacecraft", contact.spacecraft),
+            "state": change.what,
+        }
+
+    async def _contact_events(self) -> None:
+        if self._emit_contacts():
+            await self._keep_contacts()
+
+    async def _keep_contacts(self) -> None:
+        rows = self._book.snapshot()
+        await self._around.writer(lambda: self._around.small_store.put(f"contacts {self.name}", rows))
+
+    def contacts(self) -> list[dict[str, Any]]:
+        """Return all contacts for the API."""
+        rows = []
+        for row in self._book.snapshot():
+            times = {key: row.pop(key) for key in list(row) if key.endswith("_ns")}
+            texts = {f"{k.removesuffix('_ns')}_utc": None if v is None else format_utc(v) for k, v in times.items()}
+            rows.append(row | texts)
+        return rows
+
+    async def add_contact(self, spacecraft: str, peer: str, aos_utc: str | None, los_utc: str | None) -> dict[str, Any]:
+        """Open a contact now, or plan one. Raises NotFound, Conflict."""
+        if spacecraft not in [c.name for c in self.mission.spacecraft]:
+            raise NotFound(f"{self.name} has no spacecraft {spacecraft!r}")
+        try:
+            if aos_utc is None and los_utc is None:
+                contact = self._book.open(spacecraft, peer, self._now())
+            elif aos_utc is None or los_utc is None:
+                raise ValueError("give both aos_utc and los_utc, or neither")
+            else:
+                contact = self._book.plan(spacecraft, peer, parse_utc(aos_utc), parse_utc(los_utc))
+        except ValueError as error:
+            raise Conflict(str(error)) from None
+        await self._contact_events()
+        return next(row for row in self.contacts() if row["id"] == contact.id)
+
+    async def close_contact(self, contact: str) -> dict[str, Any]:
+        """Close a contact by the operator's hand. Raises NotFound."""
+        try:
+            self._book.close(contact)
+        except KeyError:
+            raise NotFound(f"{self.name} has no contact {contact!r}") from None
+        await self._contact_events()
+        return next(row for row in self.contacts() if row["id"] == contact)
+
+    # ---- links ----
+
+    def _link(self, name: str) -> Link:
+        if name not in self.links:
+            raise NotFound(f"{self.name} has no link {name!r}", f"it has {', '.join(sorted(self.links)) or 'none'}")
+        return self.links[name]
+
+    def link_state(self, name: str) -> dict[str, Any]:
+        """Return one link's state."""
+        return {**self._link(name).snapshot(), "statistics": self._link(name).statistics()}
+
+    async def link_action(self, name: str, action: str) -> None:
+        """Enable, disable or reset a link."""
+        link = self._link(name)
+        if action == "enable":
+            link.enable()
+        elif action == "disable":
+            await link.disable()
+        else:
+            link.reset()
+
+    # ---- sessions ----
+
+    async def serve(self, channel: Channel) -> None:
+        """Serve one home base until it leaves."""
+        session = Session(channel, self.registry, SessionLimits())
+        task = asyncio.create_task(session.run(), name="session")
+        self._sessions.add(task)
+        try:
+            await task
+        finally:
+            self._sessions.discard(task)
+
+    # ---- what is seen ----
+
+    def subscriptions(self) -> list[dict[str, Any]]:
+        """Return the subscriptions."""
+        return self.registry.snapshot()
+
+    def streams(self) -> list[dict[str, Any]]:
+        """Return counts by link, virtual channel and APID."""
+        rows: list[dict[str, Any]] = []
+        for name, link in self.links.items():
+            for key, vc in link.statistics()["vcs"].items():
+                vcid = None if key == "packets" else int(key.split("/")[1])
+                base = {"link": name, "spacecraft": link.settings.spacecraft, "vcid": vcid}
+                rows.append(base | _vc_row(vc))
+                rows += [base | _apid_row(apid, counts) for apid, counts in vc["apids"].items()]
+        return rows
+
+    def state(self) -> dict[str, Any]:
+        """Return everything the API shows of the instance."""
+        journal = self.journal
+        return {
+            "instance": self.name,
+            "mission": self.mission.name,
+            "support_mode": self.support_mode,
+            "data_mode": "playback" if self.replay else "real time",
+            "lifecycle": self.mission.lifecycle,
+            "replay": dict(self.replay) if self.replay else None,
+            "spacecraft": [c.name for c in self.mission.spacecraft],
+            "journal": {
+                "journal_id": str(journal.journal_id),
+                "revision": journal.revision,
+                "tail": journal.tail,
+                "head": journal.head,
+                "octets": journal.octets,
+                "blocked": journal.blocked,
+                "damaged": [(d.first, d.end) for d in journal.damaged],
+            },
+            "links": [link.snapshot() for link in self.links.values()],
+            "contacts": self.contacts()[-20:],
+            "streams": self.streams(),
+            "subscriptions": self.subscriptions(),
+            "conditions": self.conditions(),
+        }
+
+    def conditions(self) -> list[dict[str, Any]]:
+        """Return what the operator should know."""
+        found = []
+        if self.journal.blocked is not None:
+            found.append(_condition("critical", f"journal {self.name}", f"nothing is committed: {self.journal.blocked}"))
+        for damage in self.journal.damaged:
+            text = f"positions {damage.first}..{damage.end} cannot be read: {damage.cause}"
+            found.append(_condition("error", f"journal {self.name}", text))
+        for name, link in self.links.items():
+            if link.status == LinkStatus.UNAVAILABLE:
+                severity = "error" if self.in_contact(link.settings.spacecraft) else "warning"
+                found.append(_condition(severity, f"link {name}", f"unavailable: {link.snapshot()['detail']}"))
+        for row in self.subscriptions():
+            if row.get("lag_items") and row["state"] == "away":
+                text = f"away, {row['lag_items']} positions behind"
+                found.append(_condition("info", f"subscription {row['home']}/{row['subscription']}", text))
+        return found
+
+    async def events(self, position: int | None, limit: int, wait_s: float) -> dict[str, Any]:
+        """Return events from a position on (None = the newest `limit`), and the position to go on with."""
+        only_events = Selection(kinds=frozenset({Kind.EVENT}), bad_quality=True)
+        newest = position is None
+        at = self.journal.tail if position is None else max(position, self.journal.tail)
+        if at >= self.journal.head and wait_s > 0:
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self.journal.wait_beyond(at)
+            except TimeoutError:
+                pass
+        rows: list[dict[str, Any]] = []
+        while at < self.journal.head and (newest or len(rows) < limit):
+            found = await self.journal.read(at, only_events, limit, DOWNLOAD_OCTETS)
+            for row, where in enumerate(found.positions.tolist()):
+                rows.append({"position": where, **json.loads(found.batch.octets_of(row))})
+            if found.end_position <= at:
+                break
+            at = found.end_position
+            rows = rows[-limit:] if newest else rows
+        return {"events": rows[:limit] if not newest else rows, "next_position": at}
+
+    async def journal_ranges(self) -> dict[str, Any]:
+        """Return the journal's readable range and segments."""
+        segments = await self._around.reader(lambda: self._around.storage.names(f"{self.name}/journal"))
+        return {**self.state()["journal"], "segments": [s for s in segments if s.endswith(".seg")]}
+
+    async def packets(self, position: int | None, upto: int | None, wish: Mapping[str, Any]) -> AsyncIterator[bytes]:
+        """Yield the packets of a range, concatenated in position order."""
+        selection = self.registry.selection({**wish, "units": ["packet"]})
+        at = max(self.journal.tail, position or 0)
+        end = self.journal.head if upto is None else min(upto, self.journal.head)
+        while at < end:
+            found = await self.journal.read(at, selection, 4096, DOWNLOAD_OCTETS)
+            inside = found.positions < end
+            octets = int(found.batch.items["length"][inside].astype("int64").sum())
+            yield found.batch.octets[:octets].tobytes()
+            if found.end_position <= at:
+                return
+            at = found.end_position
+
+
+def _condition(severity: str, subject: str, text: str) -> dict[str, Any]:
+    return {"severity": severity, "subject": subject, "text": text}
+
+
+def _vc_row(vc: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "apid": None,
+        "frames": vc["frames"],
+        "packets": vc["packets"],
+        "octets": sum(a["octets"] for a in vc["apids"].values()),
+        "missing_frames": vc["frames_missing_mod"],
+        "missing_packets": sum(a["missing"] for a in vc["apids"].values()),
+        "count_jumps": vc["count_jumps"],
+        "seq_gaps": 0,
+    }
+
+
+def _apid_row(apid: int, counts: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "apid": apid,
+        "frames": 0,
+        "packets": counts["packets"],
+        "octets": counts["octets"],
+        "missing_frames": 0,
+        "missing_packets": counts["missing"],
+        "count_jumps": 0,
+        "seq_gaps": counts["seq_gaps"],
+    }
+
+
+

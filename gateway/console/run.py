@@ -1,0 +1,58 @@
+"""`gateway run` and `gateway check`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+import structlog
+import typer
+
+from gateway_config import load, schemas
+
+from gateway import daemon
+from gateway.service import Gateway
+
+
+def set_up_logging(as_json: bool = False, level: int = logging.INFO) -> None:
+    """Log to standard error."""
+    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def run_gateway(config: Path, data_dir: Path | None, port: int | None, log_json: bool) -> None:
+    """Run until a signal."""
+    set_up_logging(log_json)
+    configuration = load(config)
+    service = Gateway(configuration, data_dir)
+    api = configuration.gateway.api
+    bound = api.port if port is None else port
+
+    def ready(real_port: int) -> None:
+        typer.echo(f"gateway ready: http://{api.host}:{real_port}  (API documentation at /docs, Ctrl-C to stop)")
+        sys.stdout.flush()
+
+    daemon.run_blocking(daemon.run(service, api.host, bound, ready))
+
+
+def check_configuration(directory: Path, schema: bool) -> None:
+    """Check a directory, or print the schemas."""
+    if schema:
+        typer.echo(json.dumps(schemas(), indent=2))
+        return
+    found = load(directory)
+    typer.echo(
+        f"{directory}: well. {len(found.missions)} missions, {len(found.links)} links, {len(found.homes)} home bases; "
+        f"API on {found.gateway.api.host}:{found.gateway.api.port}, data in {found.data_dir}"
+    )

@@ -1,0 +1,116 @@
+"""`gateway subscribe`: a home base in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from gateway import daemon
+from gateway.homes.client import Progress, Subscriber, WebSocketDial, Wish
+from gateway.homes.store import HomeStore
+from gateway.real import LocalStorage, ThreadWorker
+
+REPORT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribeOptions:
+    """The command's options."""
+
+    url: str
+    instance: str
+    home: str
+    subscription: str
+    store: Path
+    selection: dict[str, Any]
+    sequential: bool
+    from_head: bool
+    count: int | None
+    until_end: bool
+    from_position: int | None
+    upto_position: int | None
+    export: Path | None
+    as_json: bool
+
+    def wish(self) -> Wish:
+        """Return what the session asks for."""
+        offline = self.from_position is not None or self.upto_position is not None
+        return Wish(
+            self.home, self.subscription, {k: v for k, v in self.selection.items() if v},
+            "offline" if offline else "complete", self.sequential, self.from_head, self.from_position, self.upto_position,
+        )  # fmt: skip
+
+
+def subscribe_home(options: SubscribeOptions) -> int:
+    """Receive until told to stop, or until enough; print a summary."""
+    storage = LocalStorage(options.store, lock=True)
+    worker = ThreadWorker("home-store")
+    store = HomeStore(storage)
+    try:
+        progress = daemon.run_blocking(_receive(options, store, worker))
+    finally:
+        store.close()
+        worker.close()
+        storage.close()
+    print_summary(options, store, progress)
+    return 0
+
+
+async def _receive(options: SubscribeOptions, store: HomeStore, worker: ThreadWorker) -> Progress:
+    wish = options.wish()
+    wants_end = options.until_end or wish.mode == "offline"
+
+    def enough(store: HomeStore, progress: Progress) -> bool:
+        return (options.count is not None and store.packets >= options.count) or (wants_end and progress.final)
+
+    subscriber = Subscriber(WebSocketDial(options.url, options.instance), store, worker, wish, enough=enough)
+    task = asyncio.create_task(subscriber.run(), name="subscriber")
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    reporter = asyncio.create_task(_report(options, store, subscriber), name="report")
+    try:
+        await task
+    except asyncio.CancelledError:
+        pass
+    finally:
+        reporter.cancel()
+    return subscriber.progress
+
+
+async def _report(options: SubscribeOptions, store: HomeStore, subscriber: Subscriber) -> None:
+    """Say every few seconds how it goes, on standard error."""
+    before, began = store.items, time.monotonic()
+    while True:
+        await asyncio.sleep(REPORT_S)
+        rate, before = (store.items - before) / REPORT_S, store.items
+        problem = f"; last problem: {subscriber.progress.last_error}" if subscriber.progress.last_error else ""
+        line = f"{time.monotonic() - began:5.0f} s  {store.items} items stored, {rate:.0f}/s{problem}"
+        print(f"{options.home}/{options.subscription}: {line}", file=sys.stderr, flush=True)
+
+
+def print_summary(options: SubscribeOptions, store: HomeStore, progress: Progress) -> None:
+    """Print what is stored now."""
+    summary: dict[str, Any] = {
+        "home": options.home, "subscription": options.subscription, "items": store.items, "packets": store.packets,
+        "connects": progress.connects, "marks_confirmed": progress.marks_confirmed, "duplicates": progress.duplicates,
+        "finished": progress.final, "store": str(options.store),
+    }  # fmt: skip
+    if options.export is not None:
+        count, digest = store.export_packets(options.export)
+        summary |= {"exported": str(options.export), "exported_packets": count, "sha256": digest}
+    if options.as_json:
+        print(json.dumps(summary), flush=True)
+        return
+    typer.echo(f"{store.items} items stored in {options.store}, {store.packets} of them packets; "
+               f"{progress.marks_confirmed} digests confirmed in this run")  # fmt: skip
+    if options.export is not None:
+        typer.echo(f"{summary['exported_packets']} packets in {options.export}, SHA-256 {summary['sha256']}")

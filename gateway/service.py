@@ -1,0 +1,199 @@
+"""The gateway as one service: every mission instance and replay run. The API and the console call it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from gateway_codecs.time_scales import format_utc
+from gateway_config import Configuration, LinkConfig, Mission, example_mission, example_names
+
+from gateway import __version__
+from gateway.errors import Conflict, NotFound, Refused
+from gateway.instance import MissionInstance, Surroundings
+from gateway.journal import SmallStore
+from gateway.real import LocalStorage, SystemClock, TcpNetwork, ThreadWorker
+
+log = structlog.get_logger()
+SEVERITIES = ("critical", "error", "warning", "info")
+REPLAYS = "replays"
+
+
+class Gateway:
+    """One gateway over one data directory. Raises StartError when another has it."""
+
+    def __init__(self, configuration: Configuration, data_dir: Path | None = None) -> None:
+        self.configuration = configuration
+        self.data_dir = data_dir or configuration.data_dir
+        self.instances: dict[str, MissionInstance] = {}
+        self._storage = LocalStorage(self.data_dir, lock=True)
+        self._workers = [ThreadWorker("journal-writer"), ThreadWorker("journal-reader")]
+        self._clock = SystemClock()
+        self._small_store = SmallStore(self.data_dir / "small.sqlite")
+        self._began: float | None = None
+        self._replays: dict[str, dict[str, Any]] = {}
+
+    async def start(self) -> None:
+        """Open every configured instance and every replay run, and start the links."""
+        self._began = asyncio.get_running_loop().time()
+        for mission in self.configuration.missions.values():
+            for mode in mission.support_modes:
+                links = [
+                    link
+                    for link in self.configuration.links.values()
+                    if link.mission == mission.name and link.support_mode == mode
+                ]
+                await self._open(f"{mission.name}.{mode}", mission, mode, links)
+        for name in self._storage.names(REPLAYS):
+            await self._reopen_replay(json.loads(self._storage.read(f"{REPLAYS}/{name}", 0, 1 << 20)))
+        log.info("gateway started", instances=sorted(self.instances), data_dir=str(self.data_dir))
+
+    async def _open(
+        self, name: str, mission: Mission, mode: str, links: list[LinkConfig], replay: dict[str, Any] | None = None
+    ) -> MissionInstance:
+        around = Surroundings(
+            self._clock, self._storage, TcpNetwork(), self._workers[0], self._workers[1], self.configuration.gateway,
+            self.configuration.directory, self._small_store, frozenset(self.configuration.homes),
+        )  # fmt: skip
+        instance = MissionInstance(name, mission, mode, links, around, replay)
+        await instance.open()
+        self.instances[name] = instance
+        instance.start()
+        return instance
+
+    async def drain(self) -> None:
+        """Stop intake, commit, end the sessions."""
+        await asyncio.gather(*[instance.drain() for instance in self.instances.values()])
+
+    async def stop(self) -> None:
+        """Close everything."""
+        for instance in self.instances.values():
+            await instance.close()
+        for worker in self._workers:
+            worker.close()
+        self._small_store.close()
+        self._storage.close()
+
+    # ---- what is seen ----
+
+    def instance(self, name: str) -> MissionInstance:
+        """Return one instance. Raises NotFound."""
+        if name not in self.instances:
+            raise NotFound(f"no mission instance {name!r}", f"there are {', '.join(sorted(self.instances)) or 'none'}")
+        return self.instances[name]
+
+    def state(self) -> dict[str, Any]:
+        """Return everything, worst conditions first."""
+        instances = [instance.state() for instance in self.instances.values()]
+        conditions = [c for state in instances for c in state["conditions"]]
+        conditions.sort(key=lambda c: SEVERITIES.index(c["severity"]))
+        now = asyncio.get_running_loop().time()
+        return {
+            "version": __version__,
+            "time_utc": format_utc(self._clock.tai_ns()),
+            "ready": not self.not_ready(),
+            "uptime_s": 0.0 if self._began is None else now - self._began,
+            "conditions": conditions,
+            "instances": instances,
+        }
+
+    def not_ready(self) -> list[str]:
+        """Return why the gateway cannot do its work; empty when it can."""
+        if not self.instances:
+            return ["no mission instance is open"]
+        rows = self.instances.items()
+        return [f"{name}: {instance.journal.blocked}" for name, instance in rows if instance.journal.blocked]
+
+    def missions(self) -> list[dict[str, Any]]:
+        """Return the missions with spacecraft and instances."""
+        found: dict[str, dict[str, Any]] = {}
+        for name, instance in self.instances.items():
+            mission = instance.mission
+            row = found.setdefault(
+                mission.name,
+                {
+                    "mission": mission.name,
+                    "description": mission.description,
+                    "lifecycle": mission.lifecycle,
+                    "spacecraft": [{"name": c.name, "scids": c.scids} for c in mission.spacecraft],
+                    "instances": [],
+                },
+            )
+            row["instances"].append(name)
+        return list(found.values())
+
+    # ---- replay runs ----
+
+    def replays(self) -> list[dict[str, Any]]:
+        """Return all runs."""
+        return [self.replay(run) for run in sorted(self._replays)]
+
+    def replay(self, run: str) -> dict[str, Any]:
+        """Return one run with its progress. Raises NotFound."""
+        if run not in self._replays:
+            raise NotFound(f"no replay run {run!r}", f"there are {', '.join(sorted(self._replays)) or 'none'}")
+        kept = self._replays[run]
+        instance = self.instances[kept["instance"]]
+        link = instance.links["replay"].snapshot()
+        return {
+            **kept,
+            "finished": instance.journal.finished,
+            "state": link["state"],
+            "detail": link["detail"],
+            "progress": link["progress"],
+            "head": instance.journal.head,
+        }
+
+    async def start_replay(self, request: dict[str, Any], trusted: bool = False) -> dict[str, Any]:
+        """Start or continue a run. Raises Refused, Conflict, NotFound."""
+        path = await asyncio.to_thread(self._allowed_file, Path(request["file"]), trusted)
+        size = (await asyncio.to_thread(path.stat)).st_size
+        run = request["run"]
+        instance = f"{request['mission']}.{request['support_mode']}.replay-{run}"
+        kept = {
+            "run": run, "file": str(path), "size_octets": size, "mission": request["mission"],
+            "support_mode": request["support_mode"], "frames_per_s": request.get("frames_per_s"), "instance": instance,
+        }  # fmt: skip
+        known = self._replays.get(run)
+        if known is not None:
+            same = all(known[key] == kept[key] for key in ("file", "size_octets", "mission", "support_mode"))
+            if not same:
+                raise Conflict(f"run {run!r} plays {known['file']} ({known['mission']})", "use a new run id")
+            return self.replay(run)
+        self._storage.write_whole(f"{REPLAYS}/{run}.json", json.dumps(kept).encode())
+        await self._reopen_replay(kept)
+        return self.replay(run)
+
+    def _allowed_file(self, file: Path, trusted: bool) -> Path:
+        path = file.resolve()
+        folders = [(self.configuration.directory / f).resolve() for f in self.configuration.gateway.replay_folders]
+        if not trusted and not any(path.is_relative_to(folder) for folder in folders):
+            hint = "add its folder to replay_folders in gateway.yaml, or replay without --url"
+            raise Refused(f"{path} is in none of the replay folders", hint)
+        if not path.is_file():
+            raise NotFound(f"{path} is no file")
+        return path
+
+    async def _reopen_replay(self, kept: dict[str, Any]) -> None:
+        mission = self._mission(kept["mission"])
+        craft = mission.spacecraft[0]
+        link = LinkConfig(
+            name="replay", mission=mission.name, support_mode=kept["support_mode"], spacecraft=craft.name, type="file",
+            unit="frames" if craft.frames else "packets", path=kept["file"], data_mode="playback",
+            frames_per_s=kept["frames_per_s"] if craft.frames else None,
+        )  # fmt: skip
+        self._replays[kept["run"]] = kept
+        await self._open(kept["instance"], mission, kept["support_mode"], [link], kept)
+
+    def _mission(self, name: str) -> Mission:
+        known = self.configuration.missions.get(name)
+        if known is not None:
+            return known
+        if name in example_names():
+            return example_mission(name)
+        there = sorted({*self.configuration.missions, *example_names()})
+        raise NotFound(f"no mission {name!r}", f"there are {', '.join(there)}")

@@ -1,0 +1,111 @@
+"""Turns configured names into the plain values that codecs, links and journals take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from gateway_codecs.batches import DataMode
+from gateway_codecs.frames import FrameFormat, VcFormat
+from gateway_codecs.intake import LinkFormat
+from gateway_codecs.packet_stream import Intake, make_intake
+from gateway_config import FrameSettings, GatewaySettings, LinkConfig, Spacecraft, VcSettings
+
+from gateway.journal import JournalSettings
+from gateway.links import FileSource, LinkSettings, Source, TcpClientSource, TcpServerSource
+from gateway.world import Network, Worker
+
+
+def journal_settings(gateway: GatewaySettings) -> JournalSettings:
+    """Return the journal's settings."""
+    keys = gateway.journal
+    return JournalSettings(
+        segment_octets=keys.segment_octets,
+        keep_days=keys.keep_days,
+        keep_octets=keys.keep_octets,
+        reserve_octets=keys.reserve_octets,
+        memory_octets=keys.memory_octets,
+    )
+
+
+def vc_format(settings: VcSettings) -> VcFormat:
+    """Return the codec's settings of a virtual channel or packet stream."""
+    return VcFormat(
+        service=settings.service,
+        counting=settings.counting,
+        packet_versions=frozenset(settings.packet_versions),
+        max_packet_octets=settings.max_packet_octets,
+        packet_start=None if settings.packet_start == "pointer" else settings.packet_start,
+        apid_counting={apid: apid_settings.counting for apid, apid_settings in settings.apids.items()},
+        default_apid_counting=settings.default_counting,
+    )
+
+
+def frame_format(frames: FrameSettings, scids: dict[int, int]) -> FrameFormat:
+    """Return the codec's settings of a frame link; `scids` maps to the journal's spacecraft ids."""
+    return FrameFormat(
+        version=frames.version,
+        frame_length_octets=frames.frame_length_octets,
+        scids=scids,
+        vcs={vcid: vc_format(vc) for vcid, vc in frames.vcs.items()},
+        fecf=frames.fecf,
+        ocf=frames.ocf,
+        insert_zone_octets=frames.insert_zone_octets,
+        secondary_header=frames.secondary_header,
+        unknown_vc=frames.unknown_vc,
+        mc_counting=frames.mc_counting,
+        octet_interleave=frames.octet_interleave,
+        prefix_octets=frames.prefix_octets,
+        suffix_octets=frames.suffix_octets,
+    )
+
+
+def intake_maker(link: LinkConfig, craft: Spacecraft, link_id: int, spacecraft_id: int) -> Callable[[], Intake]:
+    """Return what makes a fresh intake for a link."""
+    frames = None
+    if link.unit == "frames" and craft.frames is not None:
+        frames = frame_format(craft.frames, dict.fromkeys(craft.scids, spacecraft_id))
+    settings = LinkFormat(
+        link=link_id,
+        frames=frames,
+        spacecraft=spacecraft_id,
+        packets=vc_format(craft.packets),
+        packet_prefix_octets=craft.packets.prefix_octets,
+        data_mode=DataMode[link.data_mode.upper()],
+    )
+    return lambda: make_intake(settings)
+
+
+def link_settings(link: LinkConfig) -> LinkSettings:
+    """Return a link's supervision settings."""
+    return LinkSettings(
+        name=link.name,
+        type=link.type,
+        spacecraft=link.spacecraft,
+        enabled=link.enabled,
+        prime=link.prime,
+        real_time=link.data_mode == "real_time",
+        watchdog_s=link.watchdog_s,
+        retry_min_s=link.retry_min_s,
+        retry_max_s=link.retry_max_s,
+    )
+
+
+def source(link: LinkConfig, craft: Spacecraft, directory: Path, network: Network, worker: Worker) -> Source:
+    """Return where a link's octets come from."""
+    if link.type == "file":
+        return FileSource(str(directory / link.path), worker, octets_per_s(link, craft))
+    if link.type == "tcp_client":
+        return TcpClientSource(network, link.host, link.port)
+    return TcpServerSource(network, link.host, link.port, tuple(link.allowed_peers))
+
+
+def octets_per_s(link: LinkConfig, craft: Spacecraft) -> float | None:
+    """Return a file link's pace; None = as fast as possible."""
+    if link.rate_bps is not None:
+        return link.rate_bps / 8 * link.speed
+    if link.frames_per_s is not None and craft.frames is not None:
+        frames = craft.frames
+        unit = frames.prefix_octets + frames.frame_length_octets + frames.suffix_octets
+        return link.frames_per_s * unit * link.speed
+    return None
