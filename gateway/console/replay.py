@@ -1,0 +1,183 @@
+"""`gateway replay`: a recording through the code that flies, in a mission instance of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from gateway_config import Configuration, GatewaySettings, Home, example_names, load
+
+from gateway import daemon
+from gateway.console import tables
+from gateway.console.remote import Remote
+from gateway.console.run import set_up_logging
+from gateway.errors import GatewayError
+from gateway.service import Gateway
+
+POLL_S = 0.2
+TABLE_S = 0.5
+SUBSCRIBER_END_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """The command's options."""
+
+    file: Path
+    mission: str
+    run_id: str
+    support_mode: str
+    config: Path | None
+    data_dir: Path
+    frames_per_s: float | None
+    subscribe_to: Path | None
+    vcids: list[int] | None
+    url: str | None
+    as_json: bool
+
+    def request(self) -> dict[str, Any]:
+        """Return the run as the API takes it."""
+        run = self.run_id or re.sub(r"[^A-Za-z0-9_-]", "-", self.file.stem)[:40] + time.strftime("-%Y%m%d-%H%M%S")
+        return {
+            "file": str(self.file.resolve()), "mission": self.mission, "run": run,
+            "support_mode": self.support_mode, "frames_per_s": self.frames_per_s,
+        }  # fmt: skip
+
+
+def replay_file(options: ReplayOptions, list_missions: bool) -> int:
+    """Run one replay to its end; returns the exit code."""
+    if list_missions:
+        typer.echo("\n".join(example_names()))
+        return 0
+    if not options.mission:
+        raise GatewayError("which mission is it?", f"--mission NAME; built in: {', '.join(example_names())}")
+    if options.url:
+        return _on_daemon(options, options.url)
+    set_up_logging(level=30)
+    configuration = load(options.config) if options.config else _bare(options.data_dir)
+    return daemon.run_blocking(_embedded(options, configuration))
+
+
+def _bare(data_dir: Path) -> Configuration:
+    home = Home(name="replay-subscriber")
+    return Configuration(data_dir, GatewaySettings(), {}, {}, {home.name: home})
+
+
+def _on_daemon(options: ReplayOptions, url: str) -> int:
+    remote = Remote(url)
+    run = remote.post("/replays", options.request())
+    while not run["finished"]:
+        if not options.as_json:
+            typer.echo(_progress_line(run))
+        time.sleep(1.0)
+        run = remote.get(f"/replays/{run['run']}")
+    typer.echo(json.dumps(run) if options.as_json else _progress_line(run))
+    return 0
+
+
+def _progress_line(run: Mapping[str, Any]) -> str:
+    done = run["progress"]
+    share = done["octets"] / done["of_octets"] * 100 if done and done["of_octets"] else 0
+    return f"run {run['run']}: {run['state']}, {share:.0f} %, journal head {run['head']} ({run['instance']})"
+
+
+async def _embedded(options: ReplayOptions, configuration: Configuration) -> int:
+    service = Gateway(configuration, options.data_dir)
+    try:
+        await service.start()
+        async with daemon.serving(service, "127.0.0.1", 0) as port:
+            run = await service.start_replay(options.request(), trusted=True)
+            child = _subscriber(options, configuration, run, port)
+            try:
+                await _follow(options, service, run["run"])
+                summary = await _child_summary(child)
+            finally:
+                if child is not None and child.poll() is None:
+                    child.kill()
+            report = {**service.replay(run["run"]), "streams": service.instance(run["instance"]).streams()}
+            report["counters"] = service.instance(run["instance"]).links["replay"].snapshot()["counters"]
+            await service.drain()
+    finally:
+        await service.stop()
+    if summary is not None:
+        report["subscriber"] = summary
+    _print(options, report)
+    return 0 if report["finished"] and (child is None or summary is not None) else 1
+
+
+def _subscriber(
+    options: ReplayOptions, configuration: Configuration, run: Mapping[str, Any], port: int
+) -> subprocess.Popen[str] | None:
+    if options.subscribe_to is None:
+        return None
+    home = next(iter(configuration.homes), "")
+    channels = [text for vcid in options.vcids or [] for text in ("--vc", str(vcid))]
+    options.subscribe_to.mkdir(parents=True, exist_ok=True)
+    return subprocess.Popen(
+        [
+            sys.executable, "-m", "gateway", "subscribe", run["instance"], "--home", home, "--subscription", "replay",
+            "--store", str(options.subscribe_to), "--url", f"http://127.0.0.1:{port}", "--kind", "tm", "--until-end",
+            "--idle", "--export", str(options.subscribe_to / "packets.bin"), "--json", *channels,
+        ],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+async def _child_summary(child: subprocess.Popen[str] | None) -> dict[str, Any] | None:
+    if child is None:
+        return None
+    try:
+        out, _ = await asyncio.to_thread(child.communicate, timeout=SUBSCRIBER_END_S)
+    except subprocess.TimeoutExpired:
+        return None
+    return dict(json.loads(out.strip().splitlines()[-1])) if child.returncode == 0 and out.strip() else None
+
+
+async def _follow(options: ReplayOptions, service: Gateway, run: str) -> None:
+    instance = service.instance(service.replay(run)["instance"])
+    console = Console(stderr=options.as_json)
+    if options.as_json or not console.is_terminal:
+        while not instance.journal.finished:
+            _raise_if_failed(service, run)
+            await asyncio.sleep(POLL_S)
+        return
+    with Live(console=console, refresh_per_second=4) as live:
+        while not instance.journal.finished:
+            _raise_if_failed(service, run)
+            live.update(tables.overview(service.state()))
+            await asyncio.sleep(TABLE_S)
+        live.update(tables.overview(service.state()))
+
+
+def _raise_if_failed(service: Gateway, run: str) -> None:
+    state = service.replay(run)
+    if state["state"] == "unavailable" and state["detail"]:
+        raise GatewayError(f"{state['file']}: {state['detail']}", "the same --run id continues when that is mended")
+
+
+def _print(options: ReplayOptions, report: dict[str, Any]) -> None:
+    if options.as_json:
+        print(json.dumps(report), flush=True)
+        return
+    console = Console()
+    console.print(tables.streams(report["streams"], {}))
+    rejected = {k[9:]: v for k, v in report["counters"].items() if k.startswith("rejected_") and v}
+    console.print(f"run {report['run']} finished: journal head {report['head']}; kept as rejected: {rejected or 'nothing'}")
+    if "subscriber" in report:
+        told = report["subscriber"]
+        console.print(f"subscriber: {told['exported_packets']} packets in {told['exported']}\nSHA-256 {told['sha256']}")
+
+
+

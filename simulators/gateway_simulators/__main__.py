@@ -1,0 +1,47 @@
+"""`python -m gateway_simulators`: a station that plays a simulated pass, or a recording of one."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from gateway_simulators.space_link import Weather
+from gateway_simulators.station import Pass, play, record
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one simulator to its end; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="gateway_simulators", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    station = commands.add_parser("station", help="listen on TCP, play a pass to the gateway that connects, end")
+    station.add_argument("--host", default="127.0.0.1")
+    station.add_argument("--port", type=int, default=5500, help="0 = any free port; it is printed as one JSON line")
+    recording = commands.add_parser("record", help="write the frames of a pass to a file")
+    recording.add_argument("file", type=Path)
+    for command in (station, recording):
+        command.add_argument("--duration-s", type=float, default=20.0)
+        command.add_argument("--frames-per-s", type=float, default=200.0)
+        command.add_argument("--seed", type=int, default=7, help="the same seed makes the same pass")
+        command.add_argument("--noise", type=float, default=0.01, help="chance that a frame is damaged")
+        command.add_argument("--loss", type=float, default=0.008, help="chance that a run of frames is lost")
+        command.add_argument("--ledger", type=Path, default=None, help="write what was made and what became of it")
+    given = parser.parse_args(arguments)
+    wanted = Pass(given.duration_s, given.frames_per_s, given.seed, weather=Weather(given.noise, given.loss))
+    try:
+        if given.command == "record":
+            print(json.dumps(record(wanted, given.file, given.ledger)))
+        else:
+            asyncio.run(play(wanted, given.host, given.port, given.ledger or Path("/dev/null")))
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

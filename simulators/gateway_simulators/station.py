@@ -1,0 +1,141 @@
+"""A ground station for the gateway to connect to: plays one pass, writes a ledger of what it sent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from gateway_simulators.space_link import CUT, SpaceLink, Weather
+from gateway_simulators.spacecraft import Spacecraft
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One simulated pass."""
+
+    duration_s: float = 20.0
+    frames_per_s: float = 200.0
+    seed: int = 7
+    cut_at: float = 0.55  # share of the pass
+    cut_s: float = 1.0
+    weather: Weather = Weather()
+
+    @property
+    def frames(self) -> int:
+        """How many frames the spacecraft sends."""
+        return int(self.duration_s * self.frames_per_s)
+
+    def cut_frames(self) -> range:
+        """The frames that fall into the link cut."""
+        first = int(self.frames * self.cut_at)
+        return range(first, first + int(self.cut_s * self.frames_per_s))
+
+
+class Station:
+    """Serves one gateway at a time over TCP; frames sent while nobody is connected are lost like those of the cut."""
+
+    def __init__(self, wanted: Pass, ledger: TextIO) -> None:
+        self._pass, self._ledger = wanted, ledger
+        self._spacecraft = Spacecraft(wanted.seed)
+        self._link = SpaceLink(wanted.seed, wanted.weather)
+        self._writer: asyncio.StreamWriter | None = None
+        self._connected = asyncio.Event()
+        self._cut = False
+        self._fates: dict[str, int] = {}
+
+    async def serve(self, host: str, port: int) -> None:
+        """Listen, say where in one JSON line, wait for the gateway, play the pass, end."""
+        server = await asyncio.start_server(self._on_gateway, host, port)
+        address = server.sockets[0].getsockname()
+        print(json.dumps({"host": address[0], "port": address[1]}), flush=True)
+        try:
+            await self._connected.wait()
+            await self._play()
+        finally:
+            server.close()
+            await self._hang_up()
+
+    async def _on_gateway(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._cut or self._writer is not None:
+            writer.close()
+            return
+        self._writer = writer
+        self._connected.set()
+        with contextlib.suppress(OSError):
+            while await reader.read(4096):
+                pass
+        if self._writer is writer:
+            self._writer = None
+        writer.close()
+
+    async def _play(self) -> None:
+        loop = asyncio.get_running_loop()
+        began, cut_frames = loop.time(), self._pass.cut_frames()
+        for number in range(self._pass.frames):
+            due = began + number / self._pass.frames_per_s
+            if due > loop.time():
+                await asyncio.sleep(due - loop.time())
+            if (number in cut_frames) != self._cut:
+                self._cut = not self._cut
+                if self._cut:
+                    await self._hang_up()
+            await self._send_one()
+        self._write({"summary": {"frames": self._pass.frames, "fates": self._fates}})
+
+    async def _send_one(self) -> None:
+        frame = self._spacecraft.next_frame()
+        fate, octets = self._link.pass_on(frame.octets)
+        if self._writer is None:
+            fate = CUT
+        elif octets:
+            try:
+                self._writer.write(octets)
+                await self._writer.drain()
+            except OSError:
+                fate, self._writer = CUT, None
+        self._fates[fate] = self._fates.get(fate, 0) + 1
+        self._write({"frame": {"vcid": frame.vcid, "number": frame.number, "fate": fate}})
+        for made in self._spacecraft.made:
+            self._write({"item": asdict(made)})
+        self._spacecraft.made.clear()
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._ledger.write(json.dumps(line) + "\n")
+
+    async def _hang_up(self) -> None:
+        """Close after everything written has left."""
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            with contextlib.suppress(OSError):
+                await writer.drain()
+                writer.write_eof()
+                writer.close()
+
+
+async def play(wanted: Pass, host: str, port: int, ledger: Path) -> None:
+    """Play one pass to the gateway that connects."""
+    with ledger.open("w", encoding="utf-8", buffering=1 << 16) as file:
+        await Station(wanted, file).serve(host, port)
+
+
+def record(wanted: Pass, target: Path, ledger: Path | None) -> dict[str, int]:
+    """Write the pass as a recording (frames back to back) instead of sending it; returns the fates."""
+    spacecraft, link, fates = Spacecraft(wanted.seed), SpaceLink(wanted.seed, wanted.weather), dict[str, int]()
+    lines: list[str] = []
+    with target.open("wb") as file:
+        for _ in range(wanted.frames):
+            frame = spacecraft.next_frame()
+            fate, octets = link.pass_on(frame.octets)
+            fates[fate] = fates.get(fate, 0) + 1
+            file.write(octets)
+            if ledger is not None:
+                lines.append(json.dumps({"frame": {"vcid": frame.vcid, "number": frame.number, "fate": fate}}))
+                lines += [json.dumps({"item": asdict(made)}) for made in spacecraft.made]
+            spacecraft.made.clear()
+    if ledger is not None:
+        ledger.write_text("\n".join([*lines, json.dumps({"summary": {"frames": wanted.frames, "fates": fates}})]) + "\n")
+    return fates
