@@ -1,0 +1,241 @@
+"""`gateway journal ls|show|verify|export`: read-only looks into journals on disk."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gateway_codecs.batches import ABSENT, ITEM_DTYPE, ItemFlag, Kind, Quality, Unit
+from gateway_codecs.time_scales import format_utc
+
+from gateway.console import tables
+from gateway.errors import Conflict, NotFound
+from gateway.journal.block import Block, BlockError
+from gateway.journal.recording import read_records
+from gateway.journal.segments import Segments
+from gateway.real import LocalStorage
+
+
+def _segments(folder: Path) -> Segments:
+    found = Segments(LocalStorage(folder), "journal")
+    if not found.names():
+        raise NotFound(f"{folder} holds no journal", "`gateway journal ls DATA_DIR` lists the instances' folders")
+    return found
+
+
+def _folders(data_dir: Path) -> list[Path]:
+    if (data_dir / "journal").is_dir():
+        return [data_dir]
+    return sorted(p.parent for p in data_dir.glob("*/journal") if p.is_dir())
+
+
+def read_blocks(folder: Path, damage: list[dict[str, Any]]) -> Iterator[Block]:
+    """Yield every good block; what cannot be read is put into `damage` with its position range."""
+    segments, expected = _segments(folder), None
+    for segment in segments.names():
+        for found in segments.scan(segment):
+            where = {"segment": segment, "offset": found.offset}
+            if found.header is None:
+                damage.append({**where, "cause": found.cause, "first": expected, "end": None})
+                continue
+            for earlier in damage:
+                if earlier["end"] is None:
+                    earlier["end"] = found.header.first_position
+            try:
+                block = segments.load(segment, found)
+            except BlockError as error:
+                span = {"first": found.header.first_position, "end": found.header.end_position}
+                damage.append({**where, "cause": str(error), **span})
+                expected = found.header.end_position
+                continue
+            expected = block.header.end_position
+            yield block
+
+
+def list_journals(data_dir: Path, as_json: bool) -> None:
+    """List instances and segments."""
+    folders = _folders(data_dir)
+    if not folders:
+        raise NotFound(f"{data_dir} holds no journals", "give the data_dir of a gateway")
+    rows = []
+    for folder in folders:
+        segments = _segments(folder)
+        for name in segments.names():
+            headers = [f.header for f in segments.scan(name) if f.header is not None]
+            if headers:
+                rows.append(
+                    {
+                        "instance": folder.name, "segment": name, "blocks": len(headers),
+                        "first": headers[0].first_position, "end": headers[-1].end_position,
+                        "from_utc": format_utc(headers[0].commit_time_ns), "to_utc": format_utc(headers[-1].commit_time_ns),
+                        "octets": (folder / "journal" / name).stat().st_size,
+                    }
+                )  # fmt: skip
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table(box=None)
+    for column in ("instance", "segment", "blocks", "positions", "committed from", "to", "octets"):
+        table.add_column(column)
+    for row in rows:
+        cells = (f"{row['first']}..{row['end']}", row["from_utc"][:19], row["to_utc"][:19], tables.octets(row["octets"]))
+        table.add_row(row["instance"], row["segment"], str(row["blocks"]), *cells)
+    Console().print(table)
+
+
+def items_of(folder: Path, damage: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield every readable item in position order, with `octets`."""
+    for block in read_blocks(folder, damage):
+        order = block.arrival.argsort(kind="stable")
+        for row in order.tolist():
+            item = block.items[row]
+            start = int(item["offset"])
+            yield {
+                "position": block.header.first_position + int(block.arrival[row]),
+                **{name: int(item[name]) for name in ITEM_DTYPE.names or () if name != "offset"},
+                "octets": block.octets[start : start + int(item["length"])].tobytes(),
+            }
+
+
+def show_items(folder: Path, position: int | None, limit: int, with_octets: bool, as_json: bool) -> None:
+    """Show items from a position on."""
+    damage: list[dict[str, Any]] = []
+    shown = 0
+    for item in items_of(folder, damage):
+        if position is not None and item["position"] < position:
+            continue
+        if shown == limit:
+            break
+        shown += 1
+        typer.echo(_as_json(item) if as_json else _as_line(item, with_octets))
+    for row in damage:
+        typer.secho(f"damaged: {row}", fg="red", err=True)
+
+
+def _as_json(item: dict[str, Any]) -> str:
+    return json.dumps({**item, "octets": item["octets"].hex()})
+
+
+def _as_line(item: dict[str, Any], with_octets: bool) -> str:
+    time = format_utc(item["receive_time_ns"])
+    if item["kind"] == Kind.EVENT:
+        event = json.loads(item["octets"])
+        return f"{item['position']:>8} {time} event {event.get('severity')}: {event.get('message')}"
+    quality = "" if item["quality"] == Quality.GOOD else f" REJECTED {Quality(item['quality']).name.lower()}"
+    stream = f"VC{item['vcid']}" + (f" APID {item['apid']} count {item['sequence_count']}" if item["apid"] >= 0 else "")
+    line = f"{item['position']:>8} {time} {Unit(item['unit']).name.lower()} {stream} {item['length']} octets{quality}"
+    return f"{line}\n         {item['octets'].hex()}" if with_octets else line
+
+
+def verify_journal(folder: Path, as_json: bool) -> int:
+    """Check every block; returns 1 when something is damaged."""
+    damage: list[dict[str, Any]] = []
+    blocks = items = jumps = 0
+    sequence = position = None
+    for block in read_blocks(folder, damage):
+        header = block.header
+        jumps += sequence is not None and header.sequence != sequence + 1
+        jumps += position is not None and header.first_position != position
+        sequence, position = header.sequence, header.end_position
+        blocks, items = blocks + 1, items + header.item_count
+    result = {"folder": str(folder), "blocks": blocks, "items": items, "jumps": int(jumps), "damage": damage}
+    if as_json:
+        print(json.dumps(result))
+    else:
+        for row in damage:
+            span = f"positions {row['first']}..{row['end']}" if row["end"] is not None else "the end"
+            typer.secho(f"{row['segment']} at {row['offset']}: {span}: {row['cause']}", fg="red")
+        typer.echo(f"{folder}: {blocks} good blocks, {items} items, {len(damage)} damaged places")
+    return int(bool(damage or jumps))
+
+
+def export_journal(
+    folder: Path, target: Path, form: str, vcids: list[int] | None, apids: list[int] | None, idle: bool
+) -> None:
+    """Export to a new file."""
+    writers = {"packets": _packets, "csv": _csv, "sqlite": _sqlite}
+    if form != "frames" and form not in writers:
+        raise NotFound(f"unknown form {form!r}", "packets, frames, csv or sqlite")
+    if target.exists():
+        raise Conflict(f"{target} exists", "name a new file")
+    if form == "frames":
+        count = _frames(folder, target)
+    else:
+        damage: list[dict[str, Any]] = []
+        count = writers[form](_chosen(items_of(folder, damage), vcids, apids, idle), target)
+        for row in damage:
+            typer.secho(f"left out, damaged: {row}", fg="red", err=True)
+    typer.echo(f"{count} {'records' if form == 'frames' else 'items'} in {target}")
+
+
+def _chosen(
+    items: Iterator[dict[str, Any]], vcids: list[int] | None, apids: list[int] | None, idle: bool
+) -> Iterator[dict[str, Any]]:
+    for item in items:
+        wanted = (not vcids or item["vcid"] in vcids) and (not apids or item["apid"] in apids)
+        if wanted and (idle or not item["flags"] & ItemFlag.IDLE):
+            yield item
+
+
+def _packets(items: Iterator[dict[str, Any]], target: Path) -> int:
+    count = 0
+    with target.open("wb") as file:
+        for item in items:
+            if item["unit"] == Unit.PACKET:
+                file.write(item["octets"])
+                count += 1
+    return count
+
+
+def _frames(folder: Path, target: Path) -> int:
+    storage, count = LocalStorage(folder), 0
+    links = storage.folders("recording")
+    if not links:
+        raise NotFound(f"{folder} holds no recording", "raw octets are kept of TCP frame links with record: true")
+    with target.open("wb") as file:
+        for link in links:
+            for name in storage.names(f"recording/{link}"):
+                for _, octets in read_records(storage, f"recording/{link}/{name}"):
+                    file.write(octets)
+                    count += 1
+    return count
+
+
+def _readable(item: dict[str, Any]) -> dict[str, Any]:
+    row = {**item, "octets": item["octets"].hex()}
+    for key in ("kind", "unit", "quality"):
+        row[key] = {"kind": Kind, "unit": Unit, "quality": Quality}[key](item[key]).name.lower()  # type: ignore[operator]
+    for key in ("receive_time_ns", "earth_receive_time_ns", "generation_time_ns"):
+        row[key.replace("_ns", "_utc")] = "" if item[key] == ABSENT else format_utc(item[key])
+    return row
+
+
+def _csv(items: Iterator[dict[str, Any]], target: Path) -> int:
+    count, writer = 0, None
+    with target.open("w", newline="", encoding="utf-8") as file:
+        for item in items:
+            row = _readable(item)
+            if writer is None:
+                writer = csv.DictWriter(file, list(row))
+                writer.writeheader()
+            writer.writerow(row)
+            count += 1
+    return count
+
+
+def _sqlite(items: Iterator[dict[str, Any]], target: Path) -> int:
+    names = ["position", *[n for n in ITEM_DTYPE.names or () if n != "offset"], "octets"]
+    with sqlite3.connect(target) as database:
+        database.execute(f"CREATE TABLE items ({', '.join(names)}, PRIMARY KEY (position))")
+        marks = ", ".join("?" * len(names))
+        rows = ([item[name] for name in names] for item in items)
+        cursor = database.executemany(f"INSERT INTO items VALUES ({marks})", rows)  # noqa: S608
+        return cursor.rowcount if cursor.rowcount > 0 else 0
