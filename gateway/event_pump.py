@@ -55,9 +55,7 @@ class EventPump:
         self._waiting.clear()
         if self.dropped:
             message = f"{self.dropped} events could not be journalled"
-            events.append(
-                {"type": "events lost", "severity": "warning", "message": message, "count": self.dropped}
-            )
+            events.append({"type": "events lost", "severity": "warning", "message": message, "count": self.dropped})
             self.dropped = 0
         return events
 

@@ -9,13 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway_codecs.batches import Kind
-from gateway_codecs.time_scales import format_utc, parse_utc
-from gateway_config import GatewaySettings, LinkConfig, Mission
-from gateway_routes.contact import ContactBook, ContactEvent
-from gateway_routes.link_state import LinkStatus
-from gateway_routes.selection import Selection
-
 from gateway import wiring
 from gateway.errors import Conflict, NotFound
 from gateway.event_pump import EventPump
@@ -24,6 +17,12 @@ from gateway.homes.session import Channel, Session, SessionLimits
 from gateway.journal import Journal, Recording, SmallStore
 from gateway.links import Link, LinkContext
 from gateway.world import Clock, Network, Storage, Worker
+from gateway_codecs.batches import Kind
+from gateway_codecs.time_scales import format_utc, parse_utc
+from gateway_config import GatewaySettings, LinkConfig, Mission
+from gateway_routes.contact import ContactBook, ContactEvent
+from gateway_routes.link_state import LinkStatus
+from gateway_routes.selection import Selection
 
 DOWNLOAD_OCTETS = 1 << 18
 HOUSEKEEPING_S = 1.0
@@ -85,7 +84,9 @@ class MissionInstance:
             self._add_link(config)
         await self.registry.load()
         self._pump = EventPump(self.journal)
-        self._book.restore(await around.writer(lambda: around.small_store.get(f"contacts {self.name}")) or [], self._now())
+        self._book.restore(
+            await around.writer(lambda: around.small_store.get(f"contacts {self.name}")) or [], self._now()
+        )
         self._tasks = [
             asyncio.create_task(self._pump.run(), name=f"events {self.name}"),
             asyncio.create_task(self._keep_house(), name=f"housekeeping {self.name}"),
@@ -183,7 +184,7 @@ class MissionInstance:
         return {
             "type": "contact",
             "severity": "warning" if change.what == "missed" else "info",
-            "message": f"contact {contact.id} of {contact.spacecraft} with {contact.peer}: {change.what} ({change.why})",
+            "message": f"{contact.spacecraft} with {contact.peer}: contact {contact.id} {change.what} ({change.why})",
             "contact": contact.id,
             "spacecraft": contact.spacecraft,
             "spacecraft_id": self.journal.name_id("spacecraft", contact.spacecraft),
@@ -313,7 +314,9 @@ class MissionInstance:
         """Return what the operator should know."""
         found = []
         if self.journal.blocked is not None:
-            found.append(_condition("critical", f"journal {self.name}", f"nothing is committed: {self.journal.blocked}"))
+            found.append(
+                _condition("critical", f"journal {self.name}", f"nothing is committed: {self.journal.blocked}")
+            )
         for damage in self.journal.damaged:
             text = f"positions {damage.first}..{damage.end} cannot be read: {damage.cause}"
             found.append(_condition("error", f"journal {self.name}", text))
@@ -397,6 +400,3 @@ def _apid_row(apid: int, counts: Mapping[str, Any]) -> dict[str, Any]:
         "count_jumps": 0,
         "seq_gaps": counts["seq_gaps"],
     }
-
-
-

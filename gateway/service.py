@@ -9,14 +9,13 @@ from typing import Any
 
 import structlog
 
-from gateway_codecs.time_scales import format_utc
-from gateway_config import Configuration, LinkConfig, Mission, example_mission, example_names
-
 from gateway import __version__
 from gateway.errors import Conflict, NotFound, Refused
 from gateway.instance import MissionInstance, Surroundings
 from gateway.journal import SmallStore
 from gateway.real import LocalStorage, SystemClock, TcpNetwork, ThreadWorker
+from gateway_codecs.time_scales import format_utc
+from gateway_config import Configuration, LinkConfig, Mission, example_mission, example_names
 
 log = structlog.get_logger()
 SEVERITIES = ("critical", "error", "warning", "info")

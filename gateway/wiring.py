@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from gateway.journal import JournalSettings
+from gateway.links import FileSource, LinkSettings, Source, TcpClientSource, TcpServerSource
+from gateway.world import Network, Worker
 from gateway_codecs.batches import DataMode
 from gateway_codecs.frames import FrameFormat, VcFormat
 from gateway_codecs.intake import LinkFormat
 from gateway_codecs.packet_stream import Intake, make_intake
 from gateway_config import FrameSettings, GatewaySettings, LinkConfig, Spacecraft, VcSettings
-
-from gateway.journal import JournalSettings
-from gateway.links import FileSource, LinkSettings, Source, TcpClientSource, TcpServerSource
-from gateway.world import Network, Worker
 
 
 def journal_settings(gateway: GatewaySettings) -> JournalSettings:

@@ -233,7 +233,7 @@ def gather(octets: U8Array, offset: I64Array, length: NDArray[Any]) -> U8Array:
     if len(heads) == 1:
         return octets[int(start[0]) : int(end[-1])]
     tails = np.append(heads[1:], len(start)) - 1
-    view = memoryview(np.ascontiguousarray(octets))
+    view = np.ascontiguousarray(octets).data
     runs = zip(start[heads].tolist(), end[tails].tolist(), strict=True)
     return np.frombuffer(b"".join([view[a:b] for a, b in runs]), np.uint8)
 

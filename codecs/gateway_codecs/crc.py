@@ -23,7 +23,7 @@ def crc32c(data: bytes | memoryview) -> int:
 
 def fecf_good(frames: U8Array) -> BoolArray:
     """Return for each frame, a row of uint8 (n, frame length), whether its last two octets are its CRC-16."""
-    view = memoryview(np.ascontiguousarray(frames))
+    view = np.ascontiguousarray(frames).data
     size = frames.shape[1]
     calc, flat = _CRC16.calc, view.cast("B")
     return np.fromiter((calc(flat[at : at + size]) == 0 for at in range(0, len(flat), size)), np.bool_, len(frames))

@@ -116,11 +116,11 @@ class FrameIntake:
 
     def finish(self, now_ns: int) -> IntakeBatch:
         """The source ended: keep what is incomplete, packets under way included."""
-        parts = [self._give_up(vc, channel, now_ns) for (_, vc), channel in self._channels.items()]
+        given_up = [self._give_up(vc, channel, now_ns) for (_, vc), channel in self._channels.items()]
+        parts = [part for part in given_up if part is not None]
         trailing = stray(self._rest, self._settings, now_ns, self._count)
         self._offset += len(self._rest)
         self._rest = b""
-        parts = [p for p in parts if p is not None]
         if len(trailing.items):
             parts.append(Part(trailing.items.octets, trailing.items.items, _zeros(1), _zeros(1)))
         return IntakeBatch(_joined(parts), state=self.state(), counters=dict(trailing.counters))
@@ -144,7 +144,7 @@ class FrameIntake:
         self._frames += len(rows)
         good = rows["quality"] == Quality.GOOD
         gaps: list[Gap] = []
-        parts = [self._kept_frames(frames)]
+        parts: list[Part | None] = [self._kept_frames(frames)]
         if self._format.version == "tm" and self._format.mc_counting:
             self._count_master_channels(rows[good])
         keys = rows["scid"].astype(np.int64) * 64 + rows["vcid"]
@@ -195,7 +195,7 @@ class FrameIntake:
         return items
 
     def _take_channel(self, key: tuple[int, int], index: I64Array, frames: Frames, gaps: list[Gap]) -> Part | None:
-        scid, vcid = key
+        _, vcid = key
         rows = frames.rows[index]
         channel = self._channels.get(key) or self._open_channel(key)
         channel.frames += len(index)
@@ -412,7 +412,8 @@ def count_packets(channel: Channel, items: Records, vcid: int, gaps: list[Gap], 
             gaps.append(
                 Gap(
                     "packets", int(items["spacecraft"][mine[at]]), vcid, apid, before,
-                    int(items["sequence_count"][mine[at]]), int(real.sum()), reason or "space link", int((real > 0).sum()),
+                    int(items["sequence_count"][mine[at]]), int(real.sum()), reason or "space link",
+                    int((real > 0).sum()),
                 )
             )  # fmt: skip
 

@@ -53,7 +53,7 @@ def walk_few(
     zone: U8Array, start: I64Array, start_end: I64Array, data_end: I64Array, versions: BoolArray, max_octets: int
 ) -> Walk:
     """`walk` for a handful of segments: one packet after the other."""
-    view, accepted = memoryview(np.ascontiguousarray(zone)), versions.tolist()
+    view, accepted = np.ascontiguousarray(zone).data, versions.tolist()
     found: list[tuple[int, int]] = []
     stops, faults, idle = [], [], 0
     for begin, until, end in zip(start.tolist(), start_end.tolist(), data_end.tolist(), strict=True):

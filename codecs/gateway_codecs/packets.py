@@ -89,9 +89,9 @@ class VcExtractor:
         bounds = len(lead) + np.concatenate([[0], np.cumsum(zones.length)]).astype(np.int64)
         segments = self._segments(zones, bounds, opened)
         found = walk(octets, segments.start, segments.start_end, segments.data_end, self._versions, self._max)
-        *rests, leftover = self._rests(segments, found, bounds)
+        rests, leftover = self._rests(segments, found, bounds)
         self.open = None
-        pieces = self._pieces(zones, octets, bounds, found, (rests[0], rests[1], rests[2]), opened)
+        pieces = self._pieces(zones, octets, bounds, found, rests, opened)
         if leftover is not None:
             self._keep_open(octets, bounds, zones, leftover, opened)
         return pieces
@@ -159,7 +159,9 @@ class VcExtractor:
         data_end = limits[np.searchsorted(limits, start, side="right")] if len(start) else start
         return _Segments(start, start_end, data_end, frame, np.isin(data_end, cuts), data_end == bounds[-1])
 
-    def _rests(self, s: _Segments, found: Walk, bounds: I64Array) -> tuple[I64Array, I64Array, U8Array, int | None]:
+    def _rests(
+        self, s: _Segments, found: Walk, bounds: I64Array
+    ) -> tuple[tuple[I64Array, I64Array, U8Array], int | None]:
         """Return what no packet covers as (offset, end, cause) arrays, and where the packet still open begins."""
         frame_end = bounds[np.searchsorted(bounds, found.stop, side="right").clip(max=len(bounds) - 1)]
         stopped = found.stop < s.data_end
@@ -180,7 +182,7 @@ class VcExtractor:
         ends = np.concatenate([end[chosen], gaps[1]])
         causes = np.concatenate([cause[chosen], np.full(len(gaps[0]), Quality.NO_PACKET_START)]).astype(np.uint8)
         leftover = int(found.stop[open_at][0]) if open_at.any() else None
-        return offset, ends, causes, leftover
+        return (offset, ends, causes), leftover
 
 
 def _uncovered(s: _Segments, searched_from: I64Array, bounds: I64Array) -> tuple[I64Array, I64Array]:

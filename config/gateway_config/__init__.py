@@ -1,6 +1,6 @@
-"""Every name: missions, spacecraft, links, homes, limits. YAML files parsed into pydantic models, checked as a whole."""
+"""Every name: missions, spacecraft, links, homes, limits. YAML files, checked as a whole."""
 
-from gateway_config.loader import Configuration, ConfigError, example_mission, example_names, load, schemas
+from gateway_config.loader import ConfigError, Configuration, example_mission, example_names, load, schemas
 from gateway_config.models import (
     FrameSettings,
     GatewaySettings,

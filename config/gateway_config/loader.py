@@ -87,8 +87,11 @@ def load(directory: Path) -> Configuration:
         problems.append(Problem(str(directory / "missions"), 1, "", "empty", "add at least one mission file"))
     if problems:
         raise ConfigError(problems)
-    plain = [{name: model for name, (model, _) in group.items()} for group in (missions, links, homes)]
-    return Configuration(directory, gateway, *plain)
+    return Configuration(directory, gateway, _models(missions), _models(links), _models(homes))
+
+
+def _models(group: dict[str, tuple[M, _Document]]) -> dict[str, M]:
+    return {name: model for name, (model, _) in group.items()}
 
 
 def _read_all(directory: Path, folder: str, model: type[M], problems: list[Problem]) -> dict[str, tuple[M, _Document]]:
@@ -106,9 +109,7 @@ def _read_all(directory: Path, folder: str, model: type[M], problems: list[Probl
     return found
 
 
-def _read(
-    path: Path, model: type[M], directory: Path, problems: list[Problem]
-) -> tuple[M | None, _Document | None]:
+def _read(path: Path, model: type[M], directory: Path, problems: list[Problem]) -> tuple[M | None, _Document | None]:
     name = str(path.relative_to(directory))
     try:
         if path.stat().st_size > FILE_MAX_OCTETS:
@@ -121,7 +122,9 @@ def _read(
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         problems.append(Problem(name, line, "", "no YAML", str(error.problem)))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        problems.append(Problem(name, 1, "", "cannot be read", str(error).splitlines()[0] if str(error) else "bad file"))
+        problems.append(
+            Problem(name, 1, "", "cannot be read", str(error).splitlines()[0] if str(error) else "bad file")
+        )
     return None, None
 
 
@@ -175,7 +178,9 @@ def _check_api(gateway: GatewaySettings, problems: list[Problem]) -> None:
     try:
         loopback = api.host == "localhost" or ipaddress.ip_address(api.host).is_loopback
     except ValueError:
-        problems.append(Problem("gateway.yaml", 1, "api.host", repr(api.host), "give an IP address, for example 127.0.0.1"))
+        problems.append(
+            Problem("gateway.yaml", 1, "api.host", repr(api.host), "give an IP address, for example 127.0.0.1")
+        )
         return
     if not loopback and not api.expose:
         remedy = "not loopback: there is no authentication yet; set api.expose: true if the network is yours alone"
@@ -195,7 +200,9 @@ def _check_missions(missions: dict[str, tuple[Mission, _Document]], problems: li
 
 
 def _check_links(
-    missions: dict[str, tuple[Mission, _Document]], links: dict[str, tuple[LinkConfig, _Document]], problems: list[Problem]
+    missions: dict[str, tuple[Mission, _Document]],
+    links: dict[str, tuple[LinkConfig, _Document]],
+    problems: list[Problem],
 ) -> None:
     primes: dict[tuple[str, str, str], str] = {}
     for link, document in links.values():
@@ -224,7 +231,12 @@ def _check_links(
 
 def schemas() -> dict[str, Any]:
     """Return the JSON Schema of each kind of file."""
-    models = {"gateway": GatewaySettings, "missions": Mission, "links": LinkConfig, "homes": Home}
+    models: dict[str, type[BaseModel]] = {
+        "gateway": GatewaySettings,
+        "missions": Mission,
+        "links": LinkConfig,
+        "homes": Home,
+    }
     return {name: model.model_json_schema() for name, model in models.items()}
 
 

@@ -98,7 +98,9 @@ class FrameSettings(Model):
     def _fits(self) -> FrameSettings:
         least = 6 + self.insert_zone_octets + 2 * self.fecf + 4 * (self.ocf == "present")
         if self.frame_length_octets <= least:
-            raise ValueError(f"a frame of {self.frame_length_octets} octets has no room beside {least} octets of headers")
+            raise ValueError(
+                f"a frame of {self.frame_length_octets} octets has no room beside {least} octets of headers"
+            )
         if self.frame_length_octets % self.octet_interleave:
             raise ValueError("frame_length_octets must be a multiple of octet_interleave")
         highest = 7 if self.version == "tm" else 63

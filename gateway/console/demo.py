@@ -19,11 +19,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from gateway_codecs.batches import IntakeBatch, ItemBatch, Unit
-from gateway_codecs.delivery_block import DATA, HEADER_OCTETS, block_octets, decode, encode_data
-from gateway_config import Configuration, load
-from gateway_config.loader import EXAMPLES
-
 from gateway import daemon
 from gateway.console import reconcile, tables
 from gateway.console.run import set_up_logging
@@ -33,6 +28,10 @@ from gateway.instance import MissionInstance
 from gateway.journal import Journal
 from gateway.real import LocalStorage
 from gateway.service import Gateway
+from gateway_codecs.batches import IntakeBatch, ItemBatch, Unit
+from gateway_codecs.delivery_block import DATA, HEADER_OCTETS, block_octets, decode, encode_data
+from gateway_config import Configuration, load
+from gateway_config.loader import EXAMPLES
 
 INSTANCE = "demo.simulation"
 HOMES = ("laboratory-a", "laboratory-b")
@@ -102,7 +101,8 @@ def _start_station(demo: Demo) -> int:
     child = subprocess.Popen(
         [
             sys.executable, "-m", "gateway_simulators", "station", "--port", "0", "--duration-s", str(demo.duration_s),
-            "--frames-per-s", str(FRAMES_PER_S), "--seed", str(demo.seed), "--ledger", str(demo.folder / "ledger.jsonl"),
+            "--frames-per-s", str(FRAMES_PER_S), "--seed", str(demo.seed),
+            "--ledger", str(demo.folder / "ledger.jsonl"),
         ],
         stdout=subprocess.PIPE,
     )  # fmt: skip
@@ -222,7 +222,8 @@ def _without(block: Any, row: int) -> bytes:
 
 def _drop_one_journalled() -> None:
     """Lose one packet on its way into the journal."""
-    append, dropped = Journal.append, []
+    append = Journal.append
+    dropped: list[int] = []
 
     async def dropping(self: Journal, batch: IntakeBatch, link: str = "") -> Any:
         packets = np.flatnonzero((batch.items.items["unit"] == Unit.PACKET) & (batch.items.items["apid"] < 2047))
@@ -264,17 +265,17 @@ def _report(demo: Demo, as_json: bool) -> int:
 
 def _show(console: Console, rows: list[dict[str, Any]], problems: list[str]) -> None:
     table = Table(title="what the simulator sent, and what each home base stored", title_justify="left", box=None)
-    for column in ("stream", "made", "noise", "lost", "link cut", "must arrive", *HOMES):
-        table.add_column(column, justify="left" if column == "stream" else "right")
+    for column in ("stream", "made", "noise", "lost", "cut", "must arrive", "at home a", "at home b"):
+        table.add_column(column, justify="left" if column == "stream" else "right", no_wrap=True)
     for row in rows:
-        name = f"VC{row['vcid']} " + ("opaque frames" if row["apid"] is None else f"APID {row['apid']}")
+        name = f"VC{row['vcid']} " + ("opaque" if row["apid"] is None else f"APID {row['apid']}")
         lost = [str(row["lost"].get(cause, 0)) for cause in ("noise", "lost", "cut")]
         table.add_row(name, str(row["made"]), *lost, str(row["expected"]), *[str(row["stored"][h]) for h in HOMES])
     console.print(table)
     for problem in problems:
         console.print(f"[bold red]{problem}[/bold red]")
     text = "[bold red]the reconciliation does NOT hold[/bold red]" if problems else (
-        "[bold green]the reconciliation holds:[/bold green] every packet that crossed the space link is in both stores, "
-        "once, in order; every gap has its cause"
+        "[bold green]the reconciliation holds:[/bold green] every packet that crossed the space link is in both "
+        "stores, once, in order; every gap has its cause"
     )  # fmt: skip
     console.print(text)

@@ -13,15 +13,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gateway_codecs.batches import ABSENT, ITEM_DTYPE, ItemFlag, Kind, Quality, Unit
-from gateway_codecs.time_scales import format_utc
-
 from gateway.console import tables
 from gateway.errors import Conflict, NotFound
 from gateway.journal.block import Block, BlockError
 from gateway.journal.recording import read_records
 from gateway.journal.segments import Segments
 from gateway.real import LocalStorage
+from gateway_codecs.batches import ABSENT, ITEM_DTYPE, ItemFlag, Kind, Quality, Unit
+from gateway_codecs.time_scales import format_utc
 
 
 def _segments(folder: Path) -> Segments:
@@ -65,7 +64,7 @@ def list_journals(data_dir: Path, as_json: bool) -> None:
     folders = _folders(data_dir)
     if not folders:
         raise NotFound(f"{data_dir} holds no journals", "give the data_dir of a gateway")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for folder in folders:
         segments = _segments(folder)
         for name in segments.names():
@@ -75,7 +74,8 @@ def list_journals(data_dir: Path, as_json: bool) -> None:
                     {
                         "instance": folder.name, "segment": name, "blocks": len(headers),
                         "first": headers[0].first_position, "end": headers[-1].end_position,
-                        "from_utc": format_utc(headers[0].commit_time_ns), "to_utc": format_utc(headers[-1].commit_time_ns),
+                        "from_utc": format_utc(headers[0].commit_time_ns),
+                        "to_utc": format_utc(headers[-1].commit_time_ns),
                         "octets": (folder / "journal" / name).stat().st_size,
                     }
                 )  # fmt: skip
@@ -86,7 +86,12 @@ def list_journals(data_dir: Path, as_json: bool) -> None:
     for column in ("instance", "segment", "blocks", "positions", "committed from", "to", "octets"):
         table.add_column(column)
     for row in rows:
-        cells = (f"{row['first']}..{row['end']}", row["from_utc"][:19], row["to_utc"][:19], tables.octets(row["octets"]))
+        cells = (
+            f"{row['first']}..{row['end']}",
+            row["from_utc"][:19],
+            row["to_utc"][:19],
+            tables.octets(row["octets"]),
+        )
         table.add_row(row["instance"], row["segment"], str(row["blocks"]), *cells)
     Console().print(table)
 
@@ -212,7 +217,7 @@ def _frames(folder: Path, target: Path) -> int:
 def _readable(item: dict[str, Any]) -> dict[str, Any]:
     row = {**item, "octets": item["octets"].hex()}
     for key in ("kind", "unit", "quality"):
-        row[key] = {"kind": Kind, "unit": Unit, "quality": Quality}[key](item[key]).name.lower()  # type: ignore[operator]
+        row[key] = {"kind": Kind, "unit": Unit, "quality": Quality}[key](item[key]).name.lower()
     for key in ("receive_time_ns", "earth_receive_time_ns", "generation_time_ns"):
         row[key.replace("_ns", "_utc")] = "" if item[key] == ABSENT else format_utc(item[key])
     return row

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gateway_codecs.batches import Kind, Unit
-
 from gateway.homes.store import HomeStore
+from gateway_codecs.batches import Kind, Unit
 
 SENT = "sent"
 IDLE_APID = 2047
@@ -40,7 +40,7 @@ def read_ledger(path: Path) -> Ledger:
             _take(ledger, item, fates)
     for vcid in {vcid for vcid, _ in fates}:
         sent = sorted(number for (vc, number), fate in fates.items() if vc == vcid and fate == SENT)
-        steps = zip(sent, sent[1:], strict=False)
+        steps = itertools.pairwise(sent)
         ledger.missing_frames[vcid] = sum((after - before - 1) % 256 for before, after in steps)
     return ledger
 

@@ -17,14 +17,13 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from gateway_config import Configuration, GatewaySettings, Home, example_names, load
-
 from gateway import daemon
 from gateway.console import tables
 from gateway.console.remote import Remote
 from gateway.console.run import set_up_logging
 from gateway.errors import GatewayError
 from gateway.service import Gateway
+from gateway_config import Configuration, GatewaySettings, Home, example_names, load
 
 POLL_S = 0.2
 TABLE_S = 0.5
@@ -174,10 +173,9 @@ def _print(options: ReplayOptions, report: dict[str, Any]) -> None:
     console = Console()
     console.print(tables.streams(report["streams"], {}))
     rejected = {k[9:]: v for k, v in report["counters"].items() if k.startswith("rejected_") and v}
-    console.print(f"run {report['run']} finished: journal head {report['head']}; kept as rejected: {rejected or 'nothing'}")
+    console.print(
+        f"run {report['run']} finished: journal head {report['head']}; kept as rejected: {rejected or 'nothing'}"
+    )
     if "subscriber" in report:
         told = report["subscriber"]
         console.print(f"subscriber: {told['exported_packets']} packets in {told['exported']}\nSHA-256 {told['sha256']}")
-
-
-

@@ -10,15 +10,16 @@ from pathlib import Path
 import structlog
 import typer
 
-from gateway_config import load, schemas
-
 from gateway import daemon
 from gateway.service import Gateway
+from gateway_config import load, schemas
 
 
 def set_up_logging(as_json: bool = False, level: int = logging.INFO) -> None:
     """Log to standard error."""
-    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    renderer = (
+        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -45,7 +45,8 @@ class SubscribeOptions:
         offline = self.from_position is not None or self.upto_position is not None
         return Wish(
             self.home, self.subscription, {k: v for k, v in self.selection.items() if v},
-            "offline" if offline else "complete", self.sequential, self.from_head, self.from_position, self.upto_position,
+            "offline" if offline else "complete", self.sequential, self.from_head,
+            self.from_position, self.upto_position,
         )  # fmt: skip
 
 

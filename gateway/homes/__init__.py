@@ -1,1 +1,1 @@
-"""Delivery to home bases: sessions over any message channel, the WebSocket transport, and the subscriber with its store."""
+"""Delivery to home bases: sessions, the WebSocket transport, and the subscriber with its store."""

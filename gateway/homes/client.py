@@ -10,12 +10,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway_codecs.delivery_block import FINAL, MARK, DeliveryBlock, DeliveryBlockError, decode
-
 from gateway.errors import GatewayError
 from gateway.homes.session import Channel
 from gateway.homes.store import HomeStore
 from gateway.world import Worker
+from gateway_codecs.delivery_block import FINAL, MARK, DeliveryBlock, DeliveryBlockError, decode
 
 WAITING_BLOCKS_MAX = 64
 BACKOFF_FIRST_S = 0.1

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gateway_routes.delivery import Cursor, parse_cursor
-from gateway_routes.selection import Selection, parse_selection
-
 from gateway.journal import Journal, SmallStore
 from gateway.world import Worker
+from gateway_routes.delivery import Cursor, parse_cursor
+from gateway_routes.selection import Selection, parse_selection
 
 if TYPE_CHECKING:
     from gateway.homes.session import Session

@@ -1,4 +1,4 @@
-"""One session with a home base over any message channel (docs/wire-format.md). The transport is none of its business."""
+"""One session with a home base over any message channel (docs/wire-format.md)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from gateway.homes.registry import SUBSCRIPTIONS_PER_HOME_MAX, Subscription, SubscriptionRegistry
+from gateway.journal import Slice
 from gateway_codecs.batches import ItemBatch, empty_items
 from gateway_codecs.delivery_block import DAMAGED, EXPIRED, FINAL, encode_data, encode_mark
 from gateway_routes.delivery import Cursor, Delivery, DeliveryError, Lane, parse_cursor
 from gateway_routes.selection import Selection
-
-from gateway.homes.registry import SUBSCRIPTIONS_PER_HOME_MAX, Subscription, SubscriptionRegistry
-from gateway.journal import Slice
 
 PROTOCOL = 1
 CONTROL_MAX_OCTETS = 1 << 18
@@ -154,7 +153,11 @@ class Session:
 
     def _name(self, hello: Mapping[str, Any], key: str) -> str:
         value = hello.get(key)
-        if not isinstance(value, str) or not 0 < len(value) <= 64 or not value.replace("-", "").replace("_", "").isalnum():
+        if (
+            not isinstance(value, str)
+            or not 0 < len(value) <= 64
+            or not value.replace("-", "").replace("_", "").isalnum()
+        ):
             raise DeliveryError("bad name", f"{key!r} must be 1 to 64 letters, digits, '-' or '_', not {value!r}")
         return value
 
@@ -223,7 +226,9 @@ class Session:
             "head": self._head,
             "low_water": cursor.low_water,
             "ranges": [list(r) for r in cursor.ranges],
-            "lanes": {lane.name.lower(): state.todo[0][0] for lane, state in self._delivery.lanes.items() if state.todo},
+            "lanes": {
+                lane.name.lower(): state.todo[0][0] for lane, state in self._delivery.lanes.items() if state.todo
+            },
             "names": {"spacecraft": journal.names("spacecraft"), "links": journal.names("links")},
             "window": {"octets": self._limits.window_octets, "blocks": self._limits.window_blocks},
         }
@@ -253,10 +258,10 @@ class Session:
             message = self._control(await self._channel.receive())
             if message["type"] != "ack":
                 raise DeliveryError("bad message", f"a running session takes ack, not {message['type']!r}")
-            if self._delivery.acknowledge(message.get("lane", -1), message.get("upto", -1)):
-                if self._subscription is not None:
-                    self._subscription.cursor = self._delivery.cursor
-                    self._store_wake.set()
+            moved = self._delivery.acknowledge(message.get("lane", -1), message.get("upto", -1))
+            if moved and self._subscription is not None:
+                self._subscription.cursor = self._delivery.cursor
+                self._store_wake.set()
             self._wake.set()
 
     async def _follow(self) -> None:
@@ -343,9 +348,9 @@ class Session:
     async def _send_marks(self) -> None:
         final = self._journal.finished or self._end is not None
         for lane in list(self._delivery.lanes):
-            if self._delivery.drained(lane, self._head) and (final or lane in self._tallies):
-                if not (final and lane in self._finals and lane not in self._tallies):
-                    await self._send_mark(lane)
+            due = lane in self._tallies or (final and lane not in self._finals)
+            if due and self._delivery.drained(lane, self._head):
+                await self._send_mark(lane)
 
     async def _send_mark(self, lane: Lane) -> None:
         final = (self._journal.finished or self._end is not None) and self._delivery.drained(lane, self._head)
@@ -354,9 +359,7 @@ class Session:
         if final:
             self._finals.add(lane)
         flags = FINAL if final else 0
-        await self._channel.send(
-            encode_mark(lane, tally.first, tally.upto, tally.items, tally.digest.digest(), flags)
-        )
+        await self._channel.send(encode_mark(lane, tally.first, tally.upto, tally.items, tally.digest.digest(), flags))
 
     async def _idle_mark(self, lane: Lane) -> None:
         """Nothing for this home below the head: say so, but not for every commit of others."""
@@ -378,12 +381,25 @@ class Session:
         if gone is not None:
             self.expired_items += gone[1] - gone[0]
             self._tallies.pop(lane, None)
-            told = {"type": "missing", "lane": int(lane), "first": gone[0], "end": gone[1], "reason": "expired", "flag": EXPIRED}
+            told = {
+                "type": "missing",
+                "lane": int(lane),
+                "first": gone[0],
+                "end": gone[1],
+                "reason": "expired",
+                "flag": EXPIRED,
+            }
             await self._channel.send(json.dumps(told))
 
     async def _tell_damaged(self, found: Slice) -> None:
         for damage in found.damaged:
-            told = {"type": "missing", "first": damage.first, "end": damage.end, "reason": f"damaged: {damage.cause}", "flag": DAMAGED}
+            told = {
+                "type": "missing",
+                "first": damage.first,
+                "end": damage.end,
+                "reason": f"damaged: {damage.cause}",
+                "flag": DAMAGED,
+            }
             await self._channel.send(json.dumps(told))
 
     async def _refuse(self, code: str, message: str) -> None:
@@ -414,8 +430,6 @@ class Session:
                 lane.name.lower(): state.window_octets for lane, state in self._delivery.lanes.items()
             } if self.state == "live" else {},
         }  # fmt: skip
-
-
 
 
 def _trimmed(found: Slice, end: int) -> Slice:

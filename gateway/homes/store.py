@@ -13,12 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway_codecs.batches import Unit
-from gateway_codecs.delivery_block import DATA, HEADER_OCTETS, MARK, DeliveryBlock, DeliveryBlockError, block_octets, decode
-from gateway_routes.delivery import Cursor, normalised
-
 from gateway.errors import Conflict
 from gateway.world import AppendFile, Storage
+from gateway_codecs.batches import Unit
+from gateway_codecs.delivery_block import (
+    DATA,
+    HEADER_OCTETS,
+    MARK,
+    DeliveryBlock,
+    DeliveryBlockError,
+    block_octets,
+    decode,
+)
+from gateway_routes.delivery import Cursor, normalised
 
 META = "home.json"
 
@@ -57,7 +64,7 @@ class HomeStore:
                 self._load_range(name)
 
     def _load_range(self, name: str) -> None:
-        at, first, end = 0, int(name.split(".")[0]), int(name.split(".")[0])
+        at, first, end = 0, int(name.split(".", maxsplit=1)[0]), int(name.split(".", maxsplit=1)[0])
         for offset, block in self._blocks_of(name):
             at = offset
             if block.kind == DATA:

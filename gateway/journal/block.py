@@ -197,7 +197,7 @@ def _sections(
         sections += [_column(_ITEM0 + k, grouped[name]) for k, name in enumerate(_ITEM_COLUMNS)]
         if (order[1:] < order[:-1]).any():
             sections.append((_ARRIVAL, 0, order.astype("<u4").tobytes()))
-        sections.append((_OCTETS, 0, memoryview(np.ascontiguousarray(octets))))
+        sections.append((_OCTETS, 0, np.ascontiguousarray(octets).data))
     if len(frames):
         sections += [_column(_FRAME0 + k, frames[name]) for k, name in enumerate(_FRAME_COLUMNS)]
     if state:
@@ -220,7 +220,7 @@ def read_header(data: bytes | memoryview) -> Header:
         raise BlockError("no block magic")
     if fields[14] != crc32c(bytes(data[: HEADER_OCTETS - 4])):
         raise BlockError("header CRC-32C")
-    header = Header(*fields[1:11], fields[12], fields[13])
+    header = Header(*fields[1:11], journal_id=fields[12], body_crc32c=fields[13])
     if not HEADER_OCTETS <= header.block_octets <= BLOCK_MAX_OCTETS or header.block_octets % 8:
         raise BlockError(f"block length {header.block_octets}")
     return header

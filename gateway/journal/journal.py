@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -201,7 +202,8 @@ class Journal:
             self._publish(group, *ends)
 
     def _take_group(self) -> list[_Waiting]:
-        group, size = [], 0
+        group: list[_Waiting] = []
+        size = 0
         while self._waiting and (not group or size + self._waiting[0].size <= self.settings.block_octets):
             group.append(self._waiting.popleft())
             size += group[-1].size
@@ -383,7 +385,7 @@ class Journal:
     def _retain(self) -> tuple[int, int]:
         freed, now = 0, self._clock.tai_ns()
         names = self._segments.names()
-        for segment, following in zip(names, names[1:], strict=False):
+        for segment, following in itertools.pairwise(names):
             too_big = self.settings.keep_octets and self.octets > self.settings.keep_octets
             too_old = self.settings.keep_days and self._age_days(following, now) > self.settings.keep_days
             if not (too_big or too_old):

@@ -11,13 +11,12 @@ from typing import Any, Protocol
 
 import structlog
 
-from gateway_codecs.batches import IntakeBatch, Unit
-from gateway_codecs.packet_stream import Intake
-from gateway_routes.link_state import LinkInput, LinkMachine, LinkStatus
-
 from gateway.journal import Journal, Recording
 from gateway.links.sources import Pause, Source, TcpServerSource
 from gateway.world import Clock, Worker
+from gateway_codecs.batches import IntakeBatch, Unit
+from gateway_codecs.packet_stream import Intake
+from gateway_routes.link_state import LinkInput, LinkMachine, LinkStatus
 
 log = structlog.get_logger()
 IN_FLIGHT = 2
@@ -80,7 +79,14 @@ class Link:
         self._restored = False
         self._task: asyncio.Task[None] | None = None
         self._pending: set[asyncio.Task[None]] = set()
-        self._counters: dict[str, int] = {"octets": 0, "frames": 0, "packets": 0, "connects": 0, "cuts": 0, "failures": 0}
+        self._counters: dict[str, int] = {
+            "octets": 0,
+            "frames": 0,
+            "packets": 0,
+            "connects": 0,
+            "cuts": 0,
+            "failures": 0,
+        }
         self._peer = ""
 
     # ---- the operator's hand ----

@@ -59,7 +59,9 @@ class FileSource:
         self._size = os.fstat(self._fd).st_size
         self._at, self._due = offset, asyncio.get_running_loop().time()
         if offset > self._size:
-            raise OSError(22, f"{self.path} has {self._size} octets, the run had come to {offset}: is it the same file?")
+            raise OSError(
+                22, f"{self.path} has {self._size} octets, the run had come to {offset}: is it the same file?"
+            )
         return self.path
 
     async def read(self) -> bytes:

@@ -82,7 +82,9 @@ class Spacecraft:
             zone, pointer, sync = *self._packets(vcid, channel), 0
         octets = self._framed(vcid, channel.frames, zone, pointer, sync)
         if vcid == 3:
-            self.made.append(Made(3, -1, channel.frames % 256, len(octets), digest(octets), channel.frames, channel.frames))
+            self.made.append(
+                Made(3, -1, channel.frames % 256, len(octets), digest(octets), channel.frames, channel.frames)
+            )
         frame = Frame(vcid, channel.frames, octets)
         channel.frames += 1
         self._mc_count += 1

@@ -65,7 +65,7 @@ class Station:
             return
         self._writer = writer
         self._connected.set()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, asyncio.CancelledError):
             while await reader.read(4096):
                 pass
         if self._writer is writer:
@@ -137,5 +137,7 @@ def record(wanted: Pass, target: Path, ledger: Path | None) -> dict[str, int]:
                 lines += [json.dumps({"item": asdict(made)}) for made in spacecraft.made]
             spacecraft.made.clear()
     if ledger is not None:
-        ledger.write_text("\n".join([*lines, json.dumps({"summary": {"frames": wanted.frames, "fates": fates}})]) + "\n")
+        ledger.write_text(
+            "\n".join([*lines, json.dumps({"summary": {"frames": wanted.frames, "fates": fates}})]) + "\n"
+        )
     return fates

@@ -110,7 +110,10 @@ def subscriber(
 ) -> subprocess.Popen[str]:
     """Start `gateway subscribe`."""
     return subprocess.Popen(
-        [*prefix, *GATEWAY, "subscribe", instance, "--home", home, "--store", str(store), "--url", url, "--json", *arguments],
+        [
+            *prefix, *GATEWAY, "subscribe", instance, "--home", home, "--store", str(store),
+            "--url", url, "--json", *arguments,
+        ],
         env=ENV, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
