@@ -220,7 +220,7 @@ def read_header(data: bytes | memoryview) -> Header:
         raise BlockError("no block magic")
     if fields[14] != crc32c(bytes(data[: HEADER_OCTETS - 4])):
         raise BlockError("header CRC-32C")
-    header = Header(*fields[1:11], journal_id=fields[12], body_crc32c=fields[13])
+    header = Header(*fields[1:11], *fields[12:14])
     if not HEADER_OCTETS <= header.block_octets <= BLOCK_MAX_OCTETS or header.block_octets % 8:
         raise BlockError(f"block length {header.block_octets}")
     return header
