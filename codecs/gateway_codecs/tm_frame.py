@@ -56,8 +56,8 @@ class TmFrame:
 
 def encode(frame: TmFrame, fecf: bool) -> bytes:
     """Return the frame's octets, with the FECF if asked for."""
-    names = ("scid", "vcid", "mc_count", "vc_count", "first_header_pointer", "synchronisation_flag", "packet_order_flag",
-             "segment_length_id")  # fmt: skip
+    names = ("scid", "vcid", "mc_count", "vc_count", "first_header_pointer", "synchronisation_flag",
+             "packet_order_flag", "segment_length_id")  # fmt: skip
     fields = {name: getattr(frame, name) for name in names}
     flags = {
         "ocf_flag": frame.ocf is not None,

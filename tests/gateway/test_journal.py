@@ -1,0 +1,261 @@
+"""The journal: positions, commits, crashes, damage, retention (DESIGN 4)."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gateway.errors import StartError
+from gateway.journal import Journal, JournalSettings
+from gateway.journal.block import HEADER, HEADER_OCTETS, BlockError, build_block, decode_block, read_header
+from gateway.real import LocalStorage, ThreadWorker
+from gateway_codecs.batches import Gap, IntakeBatch, ItemBatch, Kind, Unit, no_frames, no_items
+from gateway_routes.selection import Selection
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.conftest import SEEDS
+from tests.gateway.simulated import SimClock, SimStorage, inline
+
+ALL = Selection(kinds=None, idle=True, bad_quality=True)
+SMALL = JournalSettings(segment_octets=1 << 16, reserve_octets=0, memory_octets=1 << 16, snapshot_every=8, retry_s=0.001)
+
+
+def packets(values: list[bytes], apid: int = 5, vcid: int = 0) -> ItemBatch:
+    items = no_items(len(values))
+    items["kind"], items["unit"], items["apid"], items["vcid"] = Kind.TM, Unit.PACKET, apid, vcid
+    lengths = np.array([len(v) for v in values], np.int64)
+    items["length"], items["offset"] = lengths, np.cumsum(lengths) - lengths
+    return ItemBatch(np.frombuffer(b"".join(values), np.uint8), items)
+
+
+@asynccontextmanager
+async def opened(storage: SimStorage, wanted: JournalSettings = SMALL) -> AsyncIterator[Journal]:
+    journal = await Journal.open(storage, SimClock(), inline, inline, wanted, "m")
+    yield journal
+    await journal.close()
+
+
+async def read_all(journal: Journal, selection: Selection = ALL, max_items: int = 7) -> list[tuple[int, bytes]]:
+    at, found = journal.tail, []
+    while at < journal.head:
+        part = await journal.read(at, selection, max_items, 1 << 16)
+        found += [(int(p), part.batch.octets_of(k)) for k, p in enumerate(part.positions)]
+        assert part.end_position > at
+        at = part.end_position
+    return found
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+async def test_crashes_lose_nothing_acknowledged(seed: int) -> None:
+    """R2, R4: after any crash every acknowledged item is there once, in order, with the state of its commit."""
+    rng = random.Random(seed)
+    storage, acknowledged, written = SimStorage(rng), {}, set()
+    for life in range(4):
+        journal = await Journal.open(storage, SimClock(), inline, inline, SMALL, "m")
+        have = dict(await read_all(journal))
+        assert {p: have.get(p) for p in acknowledged} == acknowledged, f"seed {seed}"
+        assert sorted(have) == list(range(len(have))), f"seed {seed}: positions are gapless"
+        assert set(have.values()) <= written, f"seed {seed}: nothing is invented"
+        last = max(acknowledged, default=-1)
+        if last >= 0:
+            assert journal.state["links"]["x"]["n"] >= int(acknowledged[last].split()[1])
+        number = journal.state.get("links", {}).get("x", {}).get("n", 0)
+        for _ in range(rng.randrange(1, 12)):
+            values = [b"%d %d %d %s" % (life, number + 1, k, rng.randbytes(rng.randrange(300)).hex().encode()) for k in range(rng.randrange(1, 6))]
+            number += 1
+            written.update(values)
+            task = asyncio.create_task(journal.append(IntakeBatch(packets(values), state={"n": number}), "x"))
+            if rng.random() < 0.15:
+                storage.fail_writes = rng.randrange(1, 3)
+            if rng.random() < 0.1:
+                await asyncio.sleep(0)
+                break
+            commit = await task
+            acknowledged |= {commit.first_position + k: value for k, value in enumerate(values)}
+        task.cancel()
+        if journal._task is not None:
+            journal._task.cancel()
+            await asyncio.gather(task, journal._task, return_exceptions=True)
+        storage.fail_writes = 0
+        storage.crash()
+
+
+async def test_group_commit_keeps_the_order() -> None:
+    """Appends that wait together become one block, in order."""
+    async with opened(SimStorage(random.Random(1))) as journal:
+        commits = await asyncio.gather(*[journal.append(IntakeBatch(packets([b"%d" % k]))) for k in range(50)])
+        assert [c.first_position for c in commits] == list(range(50))
+        assert journal.commits < 50
+        assert [value for _, value in await read_all(journal)] == [b"%d" % k for k in range(50)]
+
+
+async def test_memory_and_disk_say_the_same() -> None:
+    """A reader far behind gets from disk what one close behind gets from memory."""
+    storage = SimStorage(random.Random(2))
+    async with opened(storage, replace(SMALL, memory_octets=2000)) as journal:
+        for k in range(60):
+            await journal.append(IntakeBatch(packets([b"%d" % k * 20, b"x" * k], apid=k % 3)))
+        everything = await read_all(journal)
+        assert len(everything) == 120
+    async with opened(storage) as journal:
+        assert [e for e in await read_all(journal) if e[0] < 120] == everything
+
+
+async def test_a_slice_of_one_apid() -> None:
+    """A selection gives its items only, in position order, and says how far it looked."""
+    async with opened(SimStorage(random.Random(3))) as journal:
+        for k in range(30):
+            await journal.append(IntakeBatch(packets([b"%d" % k], apid=k % 5, vcid=k % 2)))
+        found = await journal.read(0, Selection(apids=frozenset({3}), vcids=frozenset({1})), 100, 1 << 20)
+        assert found.positions.tolist() == [3, 13, 23]
+        assert found.end_position == journal.head
+
+
+async def test_gaps_become_events() -> None:
+    """A gap is journalled as an event in the same commit, and the same subscriptions deliver it."""
+    async with opened(SimStorage(random.Random(4))) as journal:
+        gap = Gap("frames", 1, 3, -1, 7, 9, 1, "space link")
+        await journal.append(IntakeBatch(packets([b"a"]), gaps=(gap,)), "station")
+        found = await journal.read(0, Selection(kinds=frozenset({Kind.EVENT})), 10, 1 << 20)
+        assert b'"missing":1' in found.batch.octets_of(0)
+        assert found.batch.items["vcid"][0] == 3
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_damage_hides_one_block_only(seed: int) -> None:
+    """R14: one wrong octet anywhere hides at most one block; its exact range is told, all else is served."""
+    rng = random.Random(seed)
+    storage = SimStorage(rng)
+    async with opened(storage) as journal:
+        for k in range(25):
+            await journal.append(IntakeBatch(packets([b"%d-%d" % (k, n) for n in range(3)])))
+        before = await read_all(journal)
+    segment = "m/journal/00000001.seg"
+    last = max(n for n in range(len(storage.volatile[segment])) if storage.volatile[segment][n:].startswith(b"UGWJBLK1"))
+    at = rng.randrange(last)
+    storage.volatile[segment][at] ^= 1 << rng.randrange(8)
+    storage.remove("m/journal/index.json")
+    async with opened(storage) as journal:
+        after = [item for item in await read_all(journal) if item[0] < len(before)]
+        hidden = {p for d in journal.damaged for p in range(d.first, d.end)}
+        assert after == [item for item in before if item[0] not in hidden]
+        assert len(hidden) in {0, 3}
+
+
+async def test_a_torn_last_block_is_cut_and_said() -> None:
+    """An incomplete last block was never acknowledged: it is cut, and an event says so."""
+    storage = SimStorage(random.Random(5))
+    async with opened(storage) as journal:
+        await journal.append(IntakeBatch(packets([b"safe"])))
+        whole = bytes(storage.volatile["m/journal/00000001.seg"])
+        await journal.append(IntakeBatch(packets([b"torn"])))
+    storage.volatile["m/journal/00000001.seg"][:] = storage.volatile["m/journal/00000001.seg"][: len(whole) + 50]
+    async with opened(storage) as journal:
+        assert journal.recovery.cut_octets == 50
+        values = [value for _, value in await read_all(journal)]
+        assert values[0] == b"safe"
+        assert b"cut: 50 octets" in values[1]
+
+
+async def test_a_full_disk_blocks_and_recovers() -> None:
+    """R12: below the reserve nothing is acknowledged; when space returns everything is committed, in order."""
+    storage = SimStorage(random.Random(6))
+    async with opened(storage, replace(SMALL, reserve_octets=1000)) as journal:
+        storage.free = 10
+        tasks = [asyncio.create_task(journal.append(IntakeBatch(packets([b"%d" % k])))) for k in range(3)]
+        await asyncio.sleep(0.02)
+        assert journal.blocked is not None
+        assert not any(task.done() for task in tasks)
+        storage.free = 1 << 40
+        assert [(await task).first_position for task in tasks] == [0, 1, 2]
+        assert journal.blocked is None
+
+
+async def test_retention_keeps_the_newest_segment() -> None:
+    """Retention removes whole oldest segments, never the newest, and a read below the tail is told the exact range."""
+    storage = SimStorage(random.Random(7))
+    async with opened(storage, replace(SMALL, keep_octets=70_000)) as journal:
+        for k in range(100):
+            await journal.append(IntakeBatch(packets([bytes([k]) * 3000])))
+        assert len(storage.names("m/journal")) > 3
+        assert await journal.retain() > 0
+        assert journal.tail > 0
+        expired = await journal.read(0, ALL, 10, 1 << 20)
+        assert expired.expired == (0, journal.tail)
+        found = await read_all(journal)
+        assert found[0][0] == journal.tail
+    async with opened(storage) as journal:
+        assert journal.tail == found[0][0]
+
+
+def test_one_writer(tmp_path: Path) -> None:
+    """A second gateway on the same directory is refused, with the holder's process id."""
+    first = LocalStorage(tmp_path, lock=True)
+    with pytest.raises(StartError, match="in use by another gateway"):
+        LocalStorage(tmp_path, lock=True)
+    first.close()
+    LocalStorage(tmp_path, lock=True).close()
+
+
+async def test_on_a_real_disk(tmp_path: Path) -> None:
+    """The real storage and thread do what the simulated ones promise; a long journal opens without reading it all."""
+    storage, worker = LocalStorage(tmp_path), ThreadWorker("w")
+    settings_here = replace(SMALL, segment_octets=1 << 20, snapshot_every=16)
+    journal = await Journal.open(storage, SimClock(), worker, worker, settings_here, "m")
+    for k in range(100):
+        await journal.append(IntakeBatch(packets([b"%d" % k]), state={"n": k}), "x")
+    await journal.close()
+    again = await Journal.open(storage, SimClock(), worker, worker, settings_here, "m")
+    assert (again.head, again.state["links"]["x"]["n"]) == (100, 99)
+    assert again.recovery.blocks_read <= 16
+    assert [v for _, v in await read_all(again)] == [b"%d" % k for k in range(100)]
+    await again.close()
+    worker.close()
+
+
+rows = st.lists(st.tuples(st.binary(max_size=40), st.integers(-1, 5), st.integers(-1, 3), st.sampled_from([1, 5])), max_size=12)
+
+
+@given(rows, st.integers(0, 1 << 40))
+@settings(max_examples=60)
+def test_blocks_round_trip(values: list[tuple[bytes, int, int, int]], first: int) -> None:
+    """decode(build(batch)) gives the batch back, and the header is the declared one."""
+    batch = packets([v for v, *_ in values])
+    for k, (_, apid, vcid, kind) in enumerate(values):
+        batch.items["apid"][k], batch.items["vcid"][k], batch.items["kind"][k] = apid, vcid, kind
+    block, data = build_block(
+        batch, no_frames(2), {"a": {"b": None}}, first_position=first, sequence=3, commit_time_ns=4,
+        journal_id=b"j" * 16, revision=1, snapshot=True,
+    )  # fmt: skip
+    assert len(data) % 8 == 0
+    declared = HEADER.parse(data)
+    assert (declared.first_position, declared.item_count, declared.block_octets) == (first, len(values), len(data))
+    assert HEADER.build(declared) == data[:HEADER_OCTETS]
+    again = decode_block(data)
+    positions, items = again.select(ALL, 0)
+    assert positions.tolist() == list(range(first, first + len(values)))
+    octets = [again.octets[i["offset"] : i["offset"] + i["length"]].tobytes() for i in items]
+    assert octets == [v for v, *_ in values]
+    assert items["apid"].tolist() == [a for _, a, _, _ in values]
+    assert again.state == {"a": {"b": None}}
+    assert (again.frames == block.frames).all()
+
+
+@given(st.binary(max_size=300), st.integers(0, 200), st.integers(0, 255))
+def test_rubbish_blocks_are_refused(data: bytes, at: int, value: int) -> None:
+    """Octets that are no block, and a block with any octet changed, raise BlockError and nothing else."""
+    good = bytearray(build_block(packets([b"abc"]), no_frames(), {}, first_position=0, sequence=0, commit_time_ns=0,
+                                 journal_id=b"j" * 16, revision=1, snapshot=False)[1])  # fmt: skip
+    with pytest.raises(BlockError):
+        decode_block(data)
+    changed = bytes(good[: at % len(good)]) + bytes([value]) + bytes(good[at % len(good) + 1 :])
+    if changed != bytes(good):
+        with pytest.raises(BlockError):
+            decode_block(changed)
+    read_header(bytes(good))
