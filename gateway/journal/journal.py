@@ -132,7 +132,7 @@ class Journal:
         self.damaged = list(found.damaged)
         names = self._segments.names()
         self.octets = sum(self._storage.size(self._segments.path(n)) for n in names)
-        self.tail = min((m.position for m in self._segments.marks), default=self.head)
+        self.tail = self._segments.oldest_position(self.head)
         if found.segment and found.segment_octets:
             self._segment = found.segment
             self._file = self._storage.open_append(self._segments.path(found.segment))
@@ -394,7 +394,7 @@ class Journal:
             freed, self.octets = freed + size, self.octets - size
         if freed:
             self._segments.store_marks()
-        return freed, min((m.position for m in self._segments.marks), default=self.head)
+        return freed, self._segments.oldest_position(self.head)
 
     def _age_days(self, segment: str, now_ns: int) -> float:
         for found in self._segments.scan(segment):

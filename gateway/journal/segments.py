@@ -29,6 +29,7 @@ from gateway.world import Storage
 
 SEARCH_OCTETS = 1 << 20
 INDEX = "index.json"
+FIRST_SEGMENT = "00000001.seg"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -187,6 +188,17 @@ class Segments:
     def _following(self, segment: str) -> str:
         later = [name for name in self.names() if name > segment]
         return later[0] if later else ""
+
+    def oldest_position(self, head: int) -> int:
+        """Return the first position that the oldest segment holds or held; the head when there is none."""
+        names = self.names()
+        if not names:
+            return head
+        if names[0] == FIRST_SEGMENT:
+            return 0
+        headers = (found.header for found in self.scan(names[0]) if found.header is not None)
+        first = next(headers, None)
+        return head if first is None else first.first_position
 
     # ---- recovery ----
 
