@@ -18,3 +18,13 @@ def merge(state: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
         else:
             result[key] = value
     return result
+
+
+def compose(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one patch that does what `first` and then `second` would do: unlike in `merge`, null stays, to delete."""
+    result = dict(first)
+    for key, value in second.items():
+        before = result.get(key)
+        both = isinstance(value, Mapping) and isinstance(before, Mapping)
+        result[key] = compose(before, value) if both else value  # type: ignore[arg-type]
+    return result

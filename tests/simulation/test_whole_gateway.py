@@ -1,0 +1,219 @@
+"""The whole way, seeded, on virtual time: source, link, journal, sessions, home stores, with bad weather everywhere.
+
+Real code but for the world: a disk that loses what was not forced, a source that stalls and breaks, channels
+that are delayed, cut and stop reading, crashes of the gateway and of the home bases at any instant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import async_solipsism
+import pytest
+from gateway.homes.client import Subscriber, Wish
+from gateway.homes.registry import SubscriptionRegistry
+from gateway.homes.session import Session, SessionLimits
+from gateway.homes.store import HomeStore
+from gateway.journal import Journal, JournalSettings, SmallStore
+from gateway.links import Link, LinkContext, LinkSettings
+from gateway_codecs.batches import Unit
+from gateway_codecs.frames import FrameFormat, VcFormat
+from gateway_codecs.intake import FrameIntake, LinkFormat
+from gateway_simulators.space_link import SpaceLink, Weather
+from gateway_simulators.spacecraft import FRAME_OCTETS, SCID, Spacecraft
+from tests.conftest import SEEDS
+from tests.gateway.simulated import SimClock, SimStorage, inline
+
+SETTINGS = JournalSettings(segment_octets=1 << 16, reserve_octets=0, memory_octets=1 << 16, snapshot_every=8, retry_s=0.01)
+LIMITS = SessionLimits(block_items=16, block_octets=8192, window_octets=32768, window_blocks=6, mark_items=20)
+FRAMES = 60
+HOMES = ("a", "b")
+
+
+def fmt(spacecraft: int) -> FrameFormat:
+    vcs = {0: VcFormat(), 1: VcFormat(), 3: VcFormat("opaque"), 7: VcFormat("idle")}
+    return FrameFormat("tm", FRAME_OCTETS, {SCID: spacecraft}, vcs, ocf="by_flag")
+
+
+def recording(seed: int) -> bytes:
+    craft, link = Spacecraft(seed), SpaceLink(seed, Weather(noise=0.03, loss=0.03))
+    return b"".join(link.pass_on(craft.next_frame().octets)[1] for _ in range(FRAMES))
+
+
+def expected(data: bytes) -> list[bytes]:
+    intake = FrameIntake(LinkFormat(1, fmt(1), 1))
+    batches = [intake.feed(data, 1), intake.finish(1)]
+    return [b.items.octets_of(k) for b in batches for k in range(len(b.items)) if b.items.items["unit"][k] == Unit.PACKET]
+
+
+class SimSource:
+    """A resumable source with short reads, stalls and breaks."""
+
+    resumable = True
+
+    def __init__(self, data: bytes, rng: random.Random) -> None:
+        self.data, self.rng, self.at = data, rng, 0
+
+    async def open(self, offset: int) -> str:
+        if self.rng.random() < 0.2:
+            raise OSError("refused")
+        self.at = offset
+        return "sim"
+
+    async def read(self) -> bytes:
+        await asyncio.sleep(self.rng.choice([0, 0.001, 0.05, 1.0]))
+        if self.rng.random() < 0.05:
+            raise OSError("broken")
+        part = self.data[self.at : self.at + self.rng.randrange(1, 9000)]
+        self.at += len(part)
+        return part
+
+    async def reread(self, offset: int, length: int) -> bytes:
+        return self.data[offset : offset + length]
+
+    async def close(self) -> None:
+        pass
+
+    def progress(self) -> tuple[int, int] | None:
+        return self.at, len(self.data)
+
+
+class SimChannel:
+    """One end of a message channel with delays, stalls and cuts; bounded, so that a stopped reader stops the sender."""
+
+    def __init__(self, rng: random.Random, into: asyncio.Queue[Any], out_of: asyncio.Queue[Any], cut: asyncio.Event) -> None:
+        self._rng, self._into, self._out_of, self._cut = rng, into, out_of, cut
+
+    async def _or_cut(self, work: Awaitable[Any]) -> Any:
+        tasks = [asyncio.ensure_future(work), asyncio.ensure_future(self._cut.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if tasks[0].done():
+                return tasks[0].result()
+            raise ConnectionError("cut")
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def receive(self) -> str | bytes:
+        await asyncio.sleep(self._rng.choice([0, 0, 0.002, 0.3]))
+        return await self._or_cut(self._out_of.get())  # type: ignore[no-any-return]
+
+    async def send(self, message: str | bytes) -> None:
+        if self._cut.is_set() or self._rng.random() < 0.01:
+            self._cut.set()
+            raise ConnectionError("cut")
+        await self._or_cut(self._into.put(message))
+
+    async def close(self, reason: str) -> None:
+        self._cut.set()
+
+
+class World:
+    """One seeded world."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.data = recording(seed)
+        self.disk, self.small = SimStorage(self.rng), SmallStore(None)
+        self.home_disks = {home: SimStorage(self.rng) for home in HOMES}
+        self.clock = SimClock()
+        self.journal: Journal | None = None
+        self.registry: SubscriptionRegistry | None = None
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.events: list[dict[str, Any]] = []
+
+    def in_contact(self, spacecraft: str) -> bool:
+        return False
+
+    def good_data(self, spacecraft: str, peer: str) -> None:
+        pass
+
+    async def start_gateway(self) -> None:
+        self.journal = journal = await Journal.open(self.disk, self.clock, inline, inline, SETTINGS, "m")
+        ids = journal.name_id("links", "sim"), journal.name_id("spacecraft", "picard")
+        context = LinkContext(
+            journal, self.clock, self, self.events.append, inline, on_finished=journal.finish, chance=self.rng.random
+        )
+        link = Link(
+            LinkSettings("sim", "sim", "picard", real_time=False), SimSource(self.data, self.rng),
+            lambda: FrameIntake(LinkFormat(ids[0], fmt(ids[1]), ids[1])), context,
+        )  # fmt: skip
+        self.registry = SubscriptionRegistry(journal, self.small, inline, frozenset(HOMES))
+        await self.registry.load()
+        link.start()
+        self.tasks.add(link._task)  # type: ignore[arg-type]
+
+    async def crash_gateway(self) -> None:
+        """Power off: every task dies where it is, the disk keeps what was forced."""
+        tasks, self.registry, journal = list(self.tasks), None, self.journal
+        self.journal = None
+        tasks += [t for t in asyncio.all_tasks() if t.get_name().startswith(("journal", "append", "session", "cursor", "link"))]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert journal is not None
+        self.tasks.clear()
+        self.disk.crash()
+
+    def dial(self) -> Callable[[], Awaitable[Any]]:
+        async def connect() -> SimChannel:
+            await asyncio.sleep(0.01)
+            if self.registry is None:
+                raise ConnectionError("nobody there")
+            up: asyncio.Queue[Any] = asyncio.Queue(2)
+            down: asyncio.Queue[Any] = asyncio.Queue(2)
+            cut = asyncio.Event()
+            session = Session(SimChannel(self.rng, down, up, cut), self.registry, LIMITS)
+            self.tasks.add(asyncio.create_task(session.run(), name="session"))
+            return SimChannel(self.rng, up, down, cut)
+
+        return connect
+
+    def start_home(self, home: str) -> asyncio.Task[None]:
+        store = HomeStore(self.home_disks[home])
+        wish = Wish(home, "all", {"idle": True, "kinds": ["tm"], "units": ["packet"]}, sequential=home == "b")
+        subscriber = Subscriber(
+            self.dial(), store, inline, wish, enough=lambda s, p: p.final, jitter=self.rng.random
+        )  # fmt: skip
+        return asyncio.create_task(subscriber.run(), name=f"home {home}")
+
+    async def run(self) -> None:
+        await self.start_gateway()
+        homes = {home: self.start_home(home) for home in HOMES}
+        for _ in range(self.rng.randrange(0, 8)):
+            await asyncio.sleep(self.rng.uniform(0, 4))
+            if self.rng.random() < 0.5:
+                await self.crash_gateway()
+                await asyncio.sleep(self.rng.uniform(0, 1))
+                await self.start_gateway()
+            else:
+                home = self.rng.choice(HOMES)
+                homes[home].cancel()
+                await asyncio.gather(homes[home], return_exceptions=True)
+                self.home_disks[home].crash()
+                homes[home] = self.start_home(home)
+        await asyncio.wait_for(asyncio.gather(*homes.values()), 3600)
+        await self.crash_gateway()
+
+    def stored(self, home: str) -> list[bytes]:
+        blocks = HomeStore(self.home_disks[home]).blocks()
+        return [block.batch.octets_of(k) for block in blocks for k in range(len(block.positions))]
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_every_packet_once_in_order(seed: int) -> None:
+    """R3, R4: whatever is cut, stalled or killed, each home base ends with every packet once, in order."""
+    world = World(seed)
+    loop = async_solipsism.EventLoop()
+    with contextlib.closing(loop):
+        loop.run_until_complete(world.run())
+    wanted = expected(world.data)
+    for home in HOMES:
+        assert world.stored(home) == wanted, f"seed {seed}, home {home}"
+    journalled = {e["message"] for e in world.events if e["type"] == "link"}
+    assert any("receiving" in text for text in journalled)
