@@ -30,6 +30,7 @@ from gateway_codecs.batches import (
 )
 
 DAY_NS = 86_400 * 1_000_000_000
+IDENTITY = "journal.id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +127,7 @@ class Journal:
 
     def _recover(self) -> None:
         found = self.recovery = self._segments.recover()
-        if found.journal_id:
-            self.journal_id, self.revision = UUID(bytes=found.journal_id), found.revision
+        self._identify(found)
         self.head, self._sequence, self.state = found.head, found.sequence, found.state
         self.damaged = list(found.damaged)
         names = self._segments.names()
@@ -138,6 +138,16 @@ class Journal:
             self._file = self._storage.open_append(self._segments.path(found.segment))
             self._segment_day = found.commit_time_ns // DAY_NS
             self._since_snapshot = self.settings.snapshot_every
+
+    def _identify(self, found: Recovery) -> None:
+        """Take the journal's id from its blocks or its identity file; a new one is durable before anybody sees it."""
+        name = f"{self.name}/journal/{IDENTITY}"
+        if found.journal_id:
+            self.journal_id, self.revision = UUID(bytes=found.journal_id), found.revision
+        elif IDENTITY in self._storage.names(f"{self.name}/journal"):
+            self.journal_id = UUID(self._storage.read(name, 0, 64).decode().strip())
+        else:
+            self._storage.write_whole(name, str(self.journal_id).encode())
 
     def _recovery_events(self) -> list[Event]:
         events: list[Event] = []

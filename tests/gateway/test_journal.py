@@ -86,6 +86,15 @@ async def test_crashes_lose_nothing_acknowledged(seed: int) -> None:
         storage.crash()
 
 
+async def test_the_identity_is_durable_before_the_first_commit() -> None:
+    """A home base that was welcomed before the first commit finds the same journal after a crash."""
+    storage = SimStorage(random.Random(1))
+    first = await Journal.open(storage, SimClock(), inline, inline, SMALL, "m")
+    storage.crash()
+    again = await Journal.open(storage, SimClock(), inline, inline, SMALL, "m")
+    assert again.journal_id == first.journal_id
+
+
 async def test_group_commit_keeps_the_order() -> None:
     """Appends that wait together become one block, in order."""
     async with opened(SimStorage(random.Random(1))) as journal:

@@ -7,7 +7,6 @@ that are delayed, cut and stop reading, crashes of the gateway and of the home b
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -209,9 +208,8 @@ class World:
 def test_every_packet_once_in_order(seed: int) -> None:
     """R3, R4: whatever is cut, stalled or killed, each home base ends with every packet once, in order."""
     world = World(seed)
-    loop = async_solipsism.EventLoop()
-    with contextlib.closing(loop):
-        loop.run_until_complete(world.run())
+    with asyncio.Runner(loop_factory=async_solipsism.EventLoop) as runner:
+        runner.run(world.run())
     wanted = expected(world.data)
     for home in HOMES:
         assert world.stored(home) == wanted, f"seed {seed}, home {home}"
