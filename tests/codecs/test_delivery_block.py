@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gateway_codecs.batches import ItemBatch, no_items
 from gateway_codecs.delivery_block import (
     DATA,
@@ -15,8 +18,6 @@ from gateway_codecs.delivery_block import (
     encode_data,
     encode_mark,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def batch_of(values: list[bytes]) -> ItemBatch:

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from spacepackets.ccsds import SpacePacketHeader
+
 from gateway_codecs import aos_frame, clcw, encapsulation_packet, space_packet, tm_frame
 from gateway_codecs.batches import Quality, Unit
 from gateway_codecs.crc import crc16, crc32c, fecf_good
 from gateway_codecs.declared import FormatError
 from gateway_codecs.frames import FrameFormat, VcFormat, decode_frames
 from gateway_codecs.intake import FrameIntake, LinkFormat
-from hypothesis import given
-from hypothesis import strategies as st
-from spacepackets.ccsds import SpacePacketHeader
 
 SHARED = Path(__file__).parents[3] / "shared"
 needs_vectors = pytest.mark.skipif(not SHARED.exists(), reason="the shared vectors are not beside the checkout")
@@ -32,7 +33,11 @@ def test_crc16_vectors() -> None:
     for vector in vectors("crc"):
         assert f"{crc16(bytes.fromhex(str(vector['data']))):04x}" == vector["crc16_ccitt_ffff"]
     for vector in json.loads((SHARED / "vectors/crc.json").read_text())["crc16_ccitt_false"]:
-        data = bytes.fromhex(vector["data"]) if vector["data"] is not None else bytes(i % 256 for i in range(vector["len"]))
+        data = (
+            bytes.fromhex(vector["data"])
+            if vector["data"] is not None
+            else bytes(i % 256 for i in range(vector["len"]))
+        )
         assert f"{crc16(data):04x}" == vector["crc16"]
 
 
@@ -66,7 +71,14 @@ def test_space_packet_vectors() -> None:
         assert space_packet.encode(packet).hex() == vector["hex"]
 
 
-@given(st.integers(0, 2047), st.integers(0, 16383), st.integers(0, 3), st.booleans(), st.booleans(), st.binary(min_size=1, max_size=50))
+@given(
+    st.integers(0, 2047),
+    st.integers(0, 16383),
+    st.integers(0, 3),
+    st.booleans(),
+    st.booleans(),
+    st.binary(min_size=1, max_size=50),
+)
 def test_space_packet_like_spacepackets(apid: int, count: int, flags: int, tc: bool, sec: bool, data: bytes) -> None:
     """Our header is the one that the spacepackets package reads; decode undoes encode."""
     packet = space_packet.SpacePacket(apid, count, data, 0, tc, sec, flags)
@@ -175,7 +187,13 @@ def test_fast_tm_is_declared_tm(frames: list[tm_frame.TmFrame]) -> None:
         assert row["quality"] == Quality.GOOD
 
 
-@given(st.lists(st.tuples(st.integers(0, 62), st.integers(0, (1 << 24) - 1), st.booleans(), st.none() | st.integers(0, 15)), min_size=1, max_size=6))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 62), st.integers(0, (1 << 24) - 1), st.booleans(), st.none() | st.integers(0, 15)),
+        min_size=1,
+        max_size=6,
+    )
+)
 def test_fast_aos_is_declared_aos(rows_in: list[tuple[int, int, bool, int | None]]) -> None:
     """fast == declared for AOS: ids, 24- and 28-bit counts, replay flag, M_PDU pointer behind an insert zone."""
     frames = [

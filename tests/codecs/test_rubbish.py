@@ -6,14 +6,15 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gateway_codecs import space_packet, tm_frame
 from gateway_codecs.batches import Quality, Unit
 from gateway_codecs.frames import FrameFormat, VcFormat
 from gateway_codecs.intake import FrameIntake, LinkFormat
 from gateway_codecs.packet_stream import make_intake
 from gateway_codecs.packet_walk import walk_few, walk_lockstep
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.conftest import RUBBISH_UNITS
 
 SIZE = 64
@@ -33,7 +34,11 @@ def lying_frame(rng: random.Random, count: int) -> bytes:
     pointer = rng.choice([0, 1, ZONE - 1, ZONE, 0x7FD, 0x7FF, rng.randrange(2048)])
     if rng.random() < 0.5:
         start = min(pointer, ZONE - 1)
-        head = bytes([rng.choice([0, 8, 0xE0, 0xE1, 0xEF, 0x20, 0xFF])]) + rng.randbytes(3) + rng.choice([b"\xff\xff", b"\0\0"])
+        head = (
+            bytes([rng.choice([0, 8, 0xE0, 0xE1, 0xEF, 0x20, 0xFF])])
+            + rng.randbytes(3)
+            + rng.choice([b"\xff\xff", b"\0\0"])
+        )
         zone[start : start + 6] = head[: ZONE - start]
     return tm_frame.encode(tm_frame.TmFrame(42, 1, count % 256, count % 256, pointer, bytes(zone)), fecf=True)
 
@@ -49,7 +54,9 @@ def bad_frame(rng: random.Random, count: int) -> tuple[bytes, str]:
         return tm_frame.encode(tm_frame.TmFrame(99, 1, 0, 0, 0, rng.randbytes(ZONE)), fecf=True), "spacecraft"
     if kind == 2:
         return tm_frame.encode(tm_frame.TmFrame(42, 5, 0, 0, 0, rng.randbytes(ZONE)), fecf=True), "unknown_vc"
-    return tm_frame.encode(tm_frame.TmFrame(42, 2, 0, 0, 0, rng.randbytes(ZONE), synchronisation_flag=True), fecf=True), "service"
+    return tm_frame.encode(
+        tm_frame.TmFrame(42, 2, 0, 0, 0, rng.randbytes(ZONE), synchronisation_flag=True), fecf=True
+    ), "service"
 
 
 FORMAT = FrameFormat("tm", SIZE, {42: 1}, {1: VcFormat(max_packet_octets=4096), 2: VcFormat()}, unknown_vc="bad")
@@ -83,7 +90,12 @@ def test_tm_rubbish_between_good_frames(seed: int) -> None:
         at += size
     batches.append(intake.finish(1))
     kept = [
-        (int(b.items.items["unit"][k]), int(b.items.items["apid"][k]), int(b.items.items["quality"][k]), b.items.octets_of(k))
+        (
+            int(b.items.items["unit"][k]),
+            int(b.items.items["apid"][k]),
+            int(b.items.items["quality"][k]),
+            b.items.octets_of(k),
+        )
         for b in batches
         for k in range(len(b.items))
     ]
@@ -91,7 +103,11 @@ def test_tm_rubbish_between_good_frames(seed: int) -> None:
     assert {cause: counted.get(cause, 0) for cause in causes} == causes
     frames = [octets for unit, _, quality, octets in kept if unit == Unit.FRAME and quality != Quality.FHP_OUT_OF_RANGE]
     assert frames == bad
-    found = [int.from_bytes(o[6:], "big") for unit, apid, _, o in kept if unit == Unit.PACKET and apid == 100 and len(o) == 14]
+    found = [
+        int.from_bytes(o[6:], "big")
+        for unit, apid, _, o in kept
+        if unit == Unit.PACKET and apid == 100 and len(o) == 14
+    ]
     assert [m for m in found if m in set(markers)] == markers
     totals = {}
     for unit, _, quality, _ in kept:
@@ -107,7 +123,9 @@ def test_packet_stream_rubbish(seed: int) -> None:
     parts = []
     for k in range(RUBBISH_UNITS):
         if rng.random() < 0.5:
-            parts.append(space_packet.encode(space_packet.SpacePacket(rng.randrange(2047), k % 16384, rng.randbytes(20))))
+            parts.append(
+                space_packet.encode(space_packet.SpacePacket(rng.randrange(2047), k % 16384, rng.randbytes(20)))
+            )
         else:
             parts.append(bytes([rng.choice([0x40, 0x60, 0x80, 0xFF])]) + rng.randbytes(rng.randrange(40)))
     data = b"".join(parts)

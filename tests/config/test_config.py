@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from gateway_config import ConfigError, example_mission, example_names, load, schemas
-from gateway_config.loader import EXAMPLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from gateway_config import ConfigError, example_mission, example_names, load, schemas
+from gateway_config.loader import EXAMPLES
 
 MISSION = """name: m
 support_modes: [simulation]
@@ -111,7 +112,13 @@ def test_an_empty_directory_says_so(tmp_path: Path) -> None:
     assert "missing" in problems(tmp_path / "nowhere")
 
 
-@given(st.recursive(st.none() | st.integers() | st.text(max_size=8), lambda c: st.lists(c, max_size=3) | st.dictionaries(st.text(max_size=8), c, max_size=3), max_leaves=12))
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(max_size=8),
+        lambda c: st.lists(c, max_size=3) | st.dictionaries(st.text(max_size=8), c, max_size=3),
+        max_leaves=12,
+    )
+)
 @settings(max_examples=60)
 def test_rubbish_raises_config_errors_only(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
     """Whatever stands in a file, the answer is a ConfigError."""

@@ -11,19 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from gateway.errors import StartError
 from gateway.journal import Journal, JournalSettings
 from gateway.journal.block import HEADER, HEADER_OCTETS, BlockError, build_block, decode_block, read_header
 from gateway.real import LocalStorage, ThreadWorker
 from gateway_codecs.batches import Gap, IntakeBatch, ItemBatch, Kind, Unit, no_frames, no_items
 from gateway_routes.selection import Selection
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tests.conftest import SEEDS
 from tests.gateway.simulated import SimClock, SimStorage, inline
 
 ALL = Selection(kinds=None, idle=True, bad_quality=True)
-SMALL = JournalSettings(segment_octets=1 << 16, reserve_octets=0, memory_octets=1 << 16, snapshot_every=8, retry_s=0.001)
+SMALL = JournalSettings(
+    segment_octets=1 << 16, reserve_octets=0, memory_octets=1 << 16, snapshot_every=8, retry_s=0.001
+)
 
 
 def packets(values: list[bytes], apid: int = 5, vcid: int = 0) -> ItemBatch:
@@ -67,7 +70,10 @@ async def test_crashes_lose_nothing_acknowledged(seed: int) -> None:
             assert journal.state["links"]["x"]["n"] >= int(acknowledged[last].split()[1])
         number = journal.state.get("links", {}).get("x", {}).get("n", 0)
         for _ in range(rng.randrange(1, 12)):
-            values = [b"%d %d %d %s" % (life, number + 1, k, rng.randbytes(rng.randrange(300)).hex().encode()) for k in range(rng.randrange(1, 6))]
+            values = [
+                b"%d %d %d %s" % (life, number + 1, k, rng.randbytes(rng.randrange(300)).hex().encode())
+                for k in range(rng.randrange(1, 6))
+            ]
             number += 1
             written.update(values)
             task = asyncio.create_task(journal.append(IntakeBatch(packets(values), state={"n": number}), "x"))
@@ -146,7 +152,9 @@ async def test_damage_hides_one_block_only(seed: int) -> None:
             await journal.append(IntakeBatch(packets([b"%d-%d" % (k, n) for n in range(3)])))
         before = await read_all(journal)
     segment = "m/journal/00000001.seg"
-    last = max(n for n in range(len(storage.volatile[segment])) if storage.volatile[segment][n:].startswith(b"UGWJBLK1"))
+    last = max(
+        n for n in range(len(storage.volatile[segment])) if storage.volatile[segment][n:].startswith(b"UGWJBLK1")
+    )
     at = rng.randrange(last)
     storage.volatile[segment][at] ^= 1 << rng.randrange(8)
     storage.remove("m/journal/index.json")
@@ -228,7 +236,9 @@ async def test_on_a_real_disk(tmp_path: Path) -> None:
     worker.close()
 
 
-rows = st.lists(st.tuples(st.binary(max_size=40), st.integers(-1, 5), st.integers(-1, 3), st.sampled_from([1, 5])), max_size=12)
+rows = st.lists(
+    st.tuples(st.binary(max_size=40), st.integers(-1, 5), st.integers(-1, 3), st.sampled_from([1, 5])), max_size=12
+)
 
 
 @given(rows, st.integers(0, 1 << 40))

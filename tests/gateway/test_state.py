@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from gateway.journal.state import compose, merge
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gateway.journal.state import compose, merge
 
 keys = st.sampled_from("abc")
 states = st.recursive(st.integers(0, 3), lambda c: st.dictionaries(keys, c, max_size=3), max_leaves=6)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from gateway.wiring import intake_maker
 from gateway_codecs.batches import IntakeBatch, Quality, Unit
 from gateway_config import LinkConfig, example_mission
@@ -87,13 +88,19 @@ def test_frames(file: str) -> None:
         assert {str(apid) for apid in have["apids"]} == set(wanted["apids"])
         for apid, row in wanted["apids"].items():
             mine = have["apids"][int(apid)]
-            assert (mine["packets"], mine["octets"], mine["seq_gaps"]) == (row["packets"], row["bytes"], row["seq_gaps"])
+            assert (mine["packets"], mine["octets"], mine["seq_gaps"]) == (
+                row["packets"],
+                row["bytes"],
+                row["seq_gaps"],
+            )
             assert (mine["first_seq"], mine["last_seq"]) == (row["first_seq"], row["last_seq"])
     if "mc_count_jumps" in expected:
         assert statistics["mc_count_jumps"] == expected["mc_count_jumps"]
 
 
-@pytest.mark.parametrize("file", ["emm_hope_aos_223_crc.bin", "dart_tm_1113_sechdr.bin", "bgm1_tm_892_crc_interleaved.bin"])
+@pytest.mark.parametrize(
+    "file", ["emm_hope_aos_223_crc.bin", "dart_tm_1113_sechdr.bin", "bgm1_tm_892_crc_interleaved.bin"]
+)
 def test_channels_without_packets_are_kept_octet_for_octet(file: str) -> None:
     """Nothing is thrown away: opaque and bad frames come out whole, in order, as items."""
     data, length = (SHARED / "frames" / file).read_bytes(), expected_frames()[file]["frame_length"]
@@ -102,7 +109,9 @@ def test_channels_without_packets_are_kept_octet_for_octet(file: str) -> None:
         frames = [b"".join(frame[k::4] for k in range(4)) for frame in frames]
     _, batches = replay(FRAMES[file], data, 65536)
     kept = [i[-1] for i in items(batches) if i[0] == Unit.FRAME]
-    vcids = {int(v) for v, x in expected_frames()[file]["virtual_channels"].items() if not x.get("pointer_7fe_only_idle")}
+    vcids = {
+        int(v) for v, x in expected_frames()[file]["virtual_channels"].items() if not x.get("pointer_7fe_only_idle")
+    }
     shift, mask = (1, 7) if file.startswith(("dart", "bgm1")) else (0, 63)
     bad = set(expected_frames()[file].get("fecf_bad_frame_indices", []))
     wanted = [f for k, f in enumerate(frames) if k in bad or ((f[1] >> shift) & mask) in vcids]
@@ -148,7 +157,9 @@ def test_encapsulation_packets_of_blue_ghost() -> None:
     packets = [i[-1] for i in items([batch]) if i[2] == 7 and i[0] == Unit.PACKET]
     assert len(packets) == 28
     assert all(p[:4].hex() == "fe00001f" and len(p) == 31 for p in packets)
-    assert intake.statistics()["idle_octets"] == 28 * 853  # docs/decisions/0001: the recording wins over its description
+    assert (
+        intake.statistics()["idle_octets"] == 28 * 853
+    )  # docs/decisions/0001: the recording wins over its description
 
 
 def packet_files() -> list[tuple[str, str, dict[str, Any], int]]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gateway_codecs.batches import ItemFlag, Kind, Quality, Unit, no_items
-from gateway_routes.delivery import Cursor, Delivery, DeliveryError, Lane, normalised, parse_cursor
-from gateway_routes.selection import Selection, parse_selection
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from gateway_codecs.batches import ItemFlag, Kind, Quality, Unit, no_items
+from gateway_routes.delivery import Cursor, Delivery, DeliveryError, Lane, normalised, parse_cursor
+from gateway_routes.selection import Selection, parse_selection
 
 ranges = st.lists(st.tuples(st.integers(0, 60), st.integers(1, 20)).map(lambda r: (r[0], r[0] + r[1])), max_size=8)
 
@@ -164,7 +165,9 @@ def test_the_default_selection() -> None:
     assert Selection(idle=True, bad_quality=True).mask(items).tolist() == [True, True, True, True, False]
 
 
-@given(st.lists(st.tuples(st.sampled_from([1, 5]), st.integers(0, 2), st.integers(-1, 3), st.integers(-1, 3)), max_size=20))
+@given(
+    st.lists(st.tuples(st.sampled_from([1, 5]), st.integers(0, 2), st.integers(-1, 3), st.integers(-1, 3)), max_size=20)
+)
 def test_groups_and_masks_agree(rows: list[tuple[int, int, int, int]]) -> None:
     """A group that is not wanted holds no wanted item."""
     items = no_items(len(rows))
@@ -178,7 +181,15 @@ def test_groups_and_masks_agree(rows: list[tuple[int, int, int, int]]) -> None:
 
 @pytest.mark.parametrize(
     "wish",
-    [{"apid": [1]}, {"apids": 1}, {"apids": ["x"]}, {"apids": [5000]}, {"kinds": ["radio"]}, {"spacecraft": ["b"]}, {"idle": 1}],
+    [
+        {"apid": [1]},
+        {"apids": 1},
+        {"apids": ["x"]},
+        {"apids": [5000]},
+        {"kinds": ["radio"]},
+        {"spacecraft": ["b"]},
+        {"idle": 1},
+    ],
 )
 def test_bad_selections_say_what_is_allowed(wish: dict[str, object]) -> None:
     """A selection that cannot be is refused with what is allowed."""

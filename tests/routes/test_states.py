@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from gateway_routes.contact import ContactBook, ContactState
-from gateway_routes.link_state import TABLE, LinkInput, LinkMachine, LinkStatus
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gateway_routes.contact import ContactBook, ContactState
+from gateway_routes.link_state import TABLE, LinkInput, LinkMachine, LinkStatus
 
 S = 1_000_000_000
 

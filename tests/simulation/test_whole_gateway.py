@@ -13,6 +13,7 @@ from typing import Any
 
 import async_solipsism
 import pytest
+
 from gateway.homes.client import Subscriber, Wish
 from gateway.homes.registry import SubscriptionRegistry
 from gateway.homes.session import Session, SessionLimits
@@ -27,7 +28,9 @@ from gateway_simulators.spacecraft import FRAME_OCTETS, SCID, Spacecraft
 from tests.conftest import SEEDS
 from tests.gateway.simulated import SimClock, SimStorage, inline
 
-SETTINGS = JournalSettings(segment_octets=1 << 16, reserve_octets=0, memory_octets=1 << 16, snapshot_every=8, retry_s=0.01)
+SETTINGS = JournalSettings(
+    segment_octets=1 << 16, reserve_octets=0, memory_octets=1 << 16, snapshot_every=8, retry_s=0.01
+)
 LIMITS = SessionLimits(block_items=16, block_octets=8192, window_octets=32768, window_blocks=6, mark_items=20)
 FRAMES = 60
 HOMES = ("a", "b")
@@ -46,7 +49,9 @@ def recording(seed: int) -> bytes:
 def expected(data: bytes) -> list[bytes]:
     intake = FrameIntake(LinkFormat(1, fmt(1), 1))
     batches = [intake.feed(data, 1), intake.finish(1)]
-    return [b.items.octets_of(k) for b in batches for k in range(len(b.items)) if b.items.items["unit"][k] == Unit.PACKET]
+    return [
+        b.items.octets_of(k) for b in batches for k in range(len(b.items)) if b.items.items["unit"][k] == Unit.PACKET
+    ]
 
 
 class SimSource:
@@ -84,7 +89,9 @@ class SimSource:
 class SimChannel:
     """One end of a message channel with delays, stalls and cuts; bounded, so that a stopped reader stops the sender."""
 
-    def __init__(self, rng: random.Random, into: asyncio.Queue[Any], out_of: asyncio.Queue[Any], cut: asyncio.Event) -> None:
+    def __init__(
+        self, rng: random.Random, into: asyncio.Queue[Any], out_of: asyncio.Queue[Any], cut: asyncio.Event
+    ) -> None:
         self._rng, self._into, self._out_of, self._cut = rng, into, out_of, cut
 
     async def _or_cut(self, work: Awaitable[Any]) -> Any:
@@ -151,7 +158,11 @@ class World:
         """Power off: every task dies where it is, the disk keeps what was forced."""
         tasks, self.registry, journal = list(self.tasks), None, self.journal
         self.journal = None
-        tasks += [t for t in asyncio.all_tasks() if t.get_name().startswith(("journal", "append", "session", "cursor", "link"))]
+        tasks += [
+            t
+            for t in asyncio.all_tasks()
+            if t.get_name().startswith(("journal", "append", "session", "cursor", "link"))
+        ]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,60 @@
+"""The demo is honest, and a store can be read with nothing of ours."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .running import ROOT, run_gateway
+
+pytestmark = pytest.mark.process
+
+
+def test_the_demo_holds_and_its_stores_are_readable(tmp_path: Path) -> None:
+    """The demo ends by itself without a terminal, exit 0; a script that imports nothing of ours reads the same packets."""
+    done = run_gateway("demo", "--duration-s", "8", "--keep", str(tmp_path / "demo"), "--json", timeout_s=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    assert result["holds"]
+    lost = [cause for row in result["streams"] for cause in row["lost"]]
+    assert {"noise", "lost", "cut"} <= set(lost), "the pass must have bad weather"
+    expected = sum(row["expected"] for row in result["streams"] if row["apid"] is not None)
+    for home in ("laboratory-a", "laboratory-b"):
+        script = [
+            sys.executable,
+            "-I",
+            str(ROOT / "docs/read_blocks.py"),
+            str(tmp_path / "demo" / home),
+            str(tmp_path / home),
+        ]
+        count, digest = subprocess.run(script, capture_output=True, text=True, check=True).stdout.split()
+        assert int(count) == expected
+        assert hashlib.sha256((tmp_path / home).read_bytes()).hexdigest() == digest
+    journal = tmp_path / "demo/var/demo.simulation"
+    assert run_gateway("journal", "verify", str(journal)).returncode == 0
+    for form in ("packets", "frames", "csv", "sqlite"):
+        out = run_gateway("journal", "export", str(journal), str(tmp_path / form), "--as", form)
+        assert out.returncode == 0, out.stderr
+        assert (tmp_path / form).stat().st_size > 1000
+    assert "cut" in run_gateway("journal", "show", str(journal), "--limit", "100000").stdout
+
+
+@pytest.mark.parametrize("where", ["delivered", "journalled"])
+def test_one_dropped_packet_is_noticed(where: str) -> None:
+    """A demo in which one packet is dropped, after delivery or before the journal, exits 1 and names it."""
+    done = run_gateway("demo", "--duration-s", "5", "--sabotage", where, "--json", timeout_s=60)
+    assert done.returncode == 1
+    result = json.loads(done.stdout)
+    assert any("1 missing" in problem for problem in result["problems"])
+
+
+def test_the_script_is_short_and_alone() -> None:
+    """docs/read_blocks.py has under 50 lines and imports the standard library only."""
+    text = (ROOT / "docs/read_blocks.py").read_text()
+    assert len(text.splitlines()) < 50
+    assert "gateway" not in text
