@@ -37,7 +37,8 @@ class EncapsulationPacket:
     def __post_init__(self) -> None:
         fits(
             "encapsulation packet", protocol_id=(self.protocol_id, 3), size_code=(self.size_code, 2),
-            user=(self.user, 4), protocol_extension=(self.protocol_extension, 4), ccsds_defined=(self.ccsds_defined, 16),
+            user=(self.user, 4), protocol_extension=(self.protocol_extension, 4),
+            ccsds_defined=(self.ccsds_defined, 16),
         )  # fmt: skip
         if self.size_code == 0 and (self.protocol_id or self.data):
             raise FormatError("encapsulation packet: without a length field only the idle packet E0 is legal")

@@ -1,0 +1,90 @@
+"""`make bench`: prints one table. These machines are shared and noisy: read the ratios."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import tempfile
+from pathlib import Path
+
+from benchmarks import codecs, end_to_end
+from gateway_codecs.crc import crc16
+from gateway_simulators.spacecraft import CLCW, SCID, ZONE_OCTETS
+
+ROOT = Path(__file__).parents[1]
+HERA = ROOT.parent / "shared/data/frames/hera_tm_1113_lowrate.bin"
+
+
+def main() -> None:
+    """Measure everything."""
+    with tempfile.TemporaryDirectory(prefix="gateway-bench-") as name:
+        folder = Path(name)
+        rows = codecs.measure(folder)
+        fastest = rows[2][1]
+        for what, rate, note in rows:
+            print(f"{what:<34} {rate:>12,.0f}  {note}; {rate / fastest:.2f} x the struct loop")
+        _end_to_end(folder, rows[0][1])
+        for frames_per_s in (100, 1000):
+            _latency(folder, frames_per_s)
+        _hera_ratio(folder)
+
+
+def _end_to_end(folder: Path, intake_rate: float) -> None:
+    data = codecs.recording(folder, 20_000)
+    packets = codecs.intake(data, codecs.CHUNK) + sum(
+        1 for at in range(0, len(data), 1115) if (data[at + 1] >> 1) & 7 == 3
+    )
+    found = asyncio.run(end_to_end.throughput(_new(folder), data, packets))
+    print(f"{'end to end, journal on':<34} {found['frames_per_s']:>12,.0f}  TM frames/s to one complete subscriber; "
+          f"{found['frames_per_s'] / intake_rate:.2f} x the intake alone; floor 10,000")  # fmt: skip
+    print(f"{'  packets':<34} {found['packets_per_s']:>12,.0f}  packets/s; gateway CPU {found['cpu_share']:.2f} cores")
+    print(f"{'  journal / received octets':<34} {found['journal_ratio']:>12.3f}")
+    print(f"{'  start-up':<34} {found['start_s']:>12.2f}  s until ready; floor 1.5")
+    print(f"{'  memory idle, after the load':<34} {found['idle_octets'] / 1e6:>12.0f}  MB; floor 150; "
+          f"after {found['busy_octets'] / 1e6:.0f} MB")  # fmt: skip
+
+
+def _latency(folder: Path, frames_per_s: int) -> None:
+    frames = []
+    for number in range(frames_per_s * 5):
+        body = struct.pack(">HBBHI", (SCID << 4) | (3 << 1) | 1, number % 256, number % 256, 0x47FF, number)
+        body += bytes(ZONE_OCTETS - 4) + CLCW
+        frames.append(body + crc16(body).to_bytes(2, "big"))
+    took = asyncio.run(end_to_end.latency(_new(folder), frames, frames_per_s))
+    half, most = took[len(took) // 2], took[int(len(took) * 0.99)]
+    print(f"{f'latency at {frames_per_s} frames/s':<34} {half * 1e3:>12.2f}  ms p50, {most * 1e3:.2f} ms p99, "
+          f"{took[-1] * 1e3:.1f} ms worst; frame written to item received")  # fmt: skip
+
+
+def _hera_ratio(folder: Path) -> None:
+    if not HERA.exists():
+        print("Hera: skipped, the recording is not beside the checkout")
+        return
+    import subprocess
+    import sys
+
+    data_dir = folder / "hera"
+    subprocess.run(
+        [
+            sys.executable, "-m", "gateway", "replay", str(HERA), "--mission", "hera", "--run", "x",
+            "--data-dir", str(data_dir), "--json",
+        ],
+        check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    kept = sum(path.stat().st_size for path in data_dir.glob("*/journal/*.seg"))
+    print(f"{'Hera: journal / received octets':<34} {kept / HERA.stat().st_size:>12.3f}  floor 1.2")
+
+
+_count = 0
+
+
+def _new(folder: Path) -> Path:
+    global _count  # noqa: PLW0603
+    _count += 1
+    path = folder / f"run-{_count}"
+    path.mkdir()
+    return path
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""The whole gateway as a process: frames over TCP in, packets to one complete subscriber out, journal on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from gateway.homes.client import WebSocketDial
+from gateway_codecs.batches import Kind
+from gateway_codecs.delivery_block import MARK, decode
+from gateway_config.loader import EXAMPLES
+
+FRAME_OCTETS = 1115
+INSTANCE = "demo.simulation"
+STAMP = struct.Struct(">d")
+
+
+class Bench:
+    """A gateway process on the demo configuration, and a station that we play."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.process: subprocess.Popen[str]
+        self.api = ""
+        self._writer: asyncio.Future[asyncio.StreamWriter]
+
+    async def __aenter__(self) -> Bench:
+        self._writer = asyncio.get_running_loop().create_future()
+        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        config = self.folder / "config"
+        shutil.copytree(str(EXAMPLES / "demo"), config)
+        link = config / "links/station.yaml"
+        link.write_text(
+            re.sub(r"port: \d+", f"port: {port}", link.read_text()).replace("watchdog_s: 2", "watchdog_s: 60")
+        )
+        began = time.perf_counter()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "run", "--config", str(config), "--port", "0"],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        line = await asyncio.to_thread(self.process.stdout.readline)  # type: ignore[union-attr]
+        self.start_s = time.perf_counter() - began
+        self.api = re.findall(r"http://\S+", line)[0]
+        self.writer = await self._writer
+        return self
+
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._writer.done():
+            self._writer.set_result(writer)
+
+    async def __aexit__(self, *_: object) -> None:
+        self.process.terminate()
+        await asyncio.to_thread(self.process.wait)
+        self._server.close()
+
+    def memory_octets(self) -> int:
+        """Resident memory of the gateway."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) << 10
+
+    def cpu_s(self) -> float:
+        """CPU seconds that the gateway has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def state(self) -> dict[str, Any]:
+        """The instance's state from the API."""
+        return dict(httpx.get(f"{self.api}/api/v1/instances/{INSTANCE}", trust_env=False).json())
+
+
+async def receive(api: str, wanted: int, selection: dict[str, Any], on_items: Any) -> int:
+    """Receive until `wanted` telemetry items have come, acknowledging at once; returns the octets."""
+    channel = await WebSocketDial(api, INSTANCE)()
+    hello = {
+        "type": "subscribe",
+        "home": "laboratory-a",
+        "subscription": "bench",
+        "mode": "complete",
+        "selection": selection,
+    }
+    await channel.send(json.dumps(hello))
+    count = octets = 0
+    while count < wanted:
+        message = await channel.receive()
+        if isinstance(message, str):
+            continue
+        block = decode(message)
+        if block.kind == MARK:
+            continue
+        await channel.send(json.dumps({"type": "ack", "lane": block.lane, "upto": block.upto_position}))
+        items = block.batch.items
+        count += int((items["kind"] == Kind.TM).sum())
+        octets += len(block.batch.octets)
+        on_items(block)
+    await channel.close("")
+    return octets
+
+
+async def throughput(folder: Path, data: bytes, packets: int) -> dict[str, float]:
+    """Push a recording as fast as the gateway takes it."""
+    async with Bench(folder) as bench:
+        idle = bench.memory_octets()
+        task = asyncio.create_task(receive(bench.api, packets, {"kinds": ["tm"], "idle": True}, lambda block: None))
+        await asyncio.sleep(0.3)
+        began, cpu = time.perf_counter(), bench.cpu_s()
+        for at in range(0, len(data), 1 << 16):
+            bench.writer.write(data[at : at + (1 << 16)])
+            await bench.writer.drain()
+        await asyncio.wait_for(task, 120)
+        took = time.perf_counter() - began
+        state = bench.state()
+        return {
+            "start_s": bench.start_s, "idle_octets": idle, "frames_per_s": len(data) / FRAME_OCTETS / took,
+            "packets_per_s": packets / took, "cpu_share": (bench.cpu_s() - cpu) / took,
+            "journal_ratio": state["journal"]["octets"] / len(data), "busy_octets": bench.memory_octets(),
+        }  # fmt: skip
+
+
+async def latency(folder: Path, frames: list[bytes], frames_per_s: int) -> list[float]:
+    """Send one frame at a time; returns seconds from the write to the subscriber's receipt, one per frame."""
+    sent: dict[int, float] = {}
+    took: list[float] = []
+
+    def arrived(block: Any) -> None:
+        now = time.perf_counter()
+        for row in (block.batch.items["unit"] == 2).nonzero()[0].tolist():
+            number = int.from_bytes(block.batch.octets_of(row)[6:10], "big")
+            took.append(now - sent[number])
+
+    async with Bench(folder) as bench:
+        selection = {"kinds": ["tm"], "units": ["frame"]}
+        task = asyncio.create_task(receive(bench.api, len(frames), selection, arrived))
+        await asyncio.sleep(0.3)
+        began = time.perf_counter()
+        for number, frame in enumerate(frames):
+            due = began + number / frames_per_s
+            if due > time.perf_counter():
+                await asyncio.sleep(due - time.perf_counter())
+            sent[number] = time.perf_counter()
+            bench.writer.write(frame)
+        await asyncio.wait_for(task, 60)
+    return sorted(took)
