@@ -38,6 +38,7 @@ class Surroundings:
     network: Network
     writer: Worker
     reader: Worker
+    keeper: Worker  # of the small store: its forced writes must not delay commits
     gateway: GatewaySettings
     directory: Path
     small_store: SmallStore
@@ -79,13 +80,13 @@ class MissionInstance:
         for craft in self.mission.spacecraft:
             self.journal.name_id("spacecraft", craft.name)
         prime = frozenset(link.name for link in self._configs if link.prime)
-        self.registry = SubscriptionRegistry(self.journal, around.small_store, around.writer, around.homes, prime)
+        self.registry = SubscriptionRegistry(self.journal, around.small_store, around.keeper, around.homes, prime)
         for config in self._configs:
             self._add_link(config)
         await self.registry.load()
         self._pump = EventPump(self.journal)
         self._book.restore(
-            await around.writer(lambda: around.small_store.get(f"contacts {self.name}")) or [], self._now()
+            await around.keeper(lambda: around.small_store.get(f"contacts {self.name}")) or [], self._now()
         )
         self._tasks = [
             asyncio.create_task(self._pump.run(), name=f"events {self.name}"),
@@ -197,7 +198,7 @@ class MissionInstance:
 
     async def _keep_contacts(self) -> None:
         rows = self._book.snapshot()
-        await self._around.writer(lambda: self._around.small_store.put(f"contacts {self.name}", rows))
+        await self._around.keeper(lambda: self._around.small_store.put(f"contacts {self.name}", rows))
 
     def contacts(self) -> list[dict[str, Any]]:
         """Return all contacts for the API."""

@@ -14,6 +14,7 @@ from gateway.errors import Conflict, NotFound, Refused
 from gateway.instance import MissionInstance, Surroundings
 from gateway.journal import SmallStore
 from gateway.real import LocalStorage, SystemClock, TcpNetwork, ThreadWorker
+from gateway.warm_up import warm_up
 from gateway_codecs.time_scales import format_utc
 from gateway_config import Configuration, LinkConfig, Mission, example_mission, example_names
 
@@ -30,7 +31,7 @@ class Gateway:
         self.data_dir = data_dir or configuration.data_dir
         self.instances: dict[str, MissionInstance] = {}
         self._storage = LocalStorage(self.data_dir, lock=True)
-        self._workers = [ThreadWorker("journal-writer"), ThreadWorker("journal-reader")]
+        self._workers = [ThreadWorker(name) for name in ("journal-writer", "journal-reader", "small-store")]
         self._clock = SystemClock()
         self._small_store = SmallStore(self.data_dir / "small.sqlite")
         self._began: float | None = None
@@ -39,6 +40,7 @@ class Gateway:
     async def start(self) -> None:
         """Open every configured instance and every replay run, and start the links."""
         self._began = asyncio.get_running_loop().time()
+        warm_up()
         for mission in self.configuration.missions.values():
             for mode in mission.support_modes:
                 links = [
@@ -55,7 +57,7 @@ class Gateway:
         self, name: str, mission: Mission, mode: str, links: list[LinkConfig], replay: dict[str, Any] | None = None
     ) -> MissionInstance:
         around = Surroundings(
-            self._clock, self._storage, TcpNetwork(), self._workers[0], self._workers[1], self.configuration.gateway,
+            self._clock, self._storage, TcpNetwork(), *self._workers, self.configuration.gateway,
             self.configuration.directory, self._small_store, frozenset(self.configuration.homes),
         )  # fmt: skip
         instance = MissionInstance(name, mission, mode, links, around, replay)

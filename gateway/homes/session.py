@@ -49,6 +49,7 @@ class SessionLimits:
     hello_s: float = 10.0
     mark_items: int = 4096
     idle_mark_s: float = 0.2
+    cursor_every_s: float = 0.2
 
 
 @dataclass(slots=True)
@@ -283,6 +284,8 @@ class Session:
             await self._registry.put(self._subscription)
             told = {"type": "cursor", "low_water": cursor.low_water, "ranges": [list(r) for r in cursor.ranges]}
             await self._channel.send(json.dumps(told))
+            # each stored cursor is a forced write of its own: too many of them would delay the journal's
+            await asyncio.sleep(self._limits.cursor_every_s)
 
     async def _send(self) -> None:
         while not self._ending:
