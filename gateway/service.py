@@ -31,7 +31,9 @@ class Gateway:
         self.data_dir = data_dir or configuration.data_dir
         self.instances: dict[str, MissionInstance] = {}
         self._storage = LocalStorage(self.data_dir, lock=True)
-        self._workers = [ThreadWorker(name) for name in ("journal-writer", "journal-reader", "small-store")]
+        self._writer, self._reader, self._keeper = (
+            ThreadWorker(name) for name in ("journal-writer", "journal-reader", "small-store")
+        )
         self._clock = SystemClock()
         self._small_store = SmallStore(self.data_dir / "small.sqlite")
         self._began: float | None = None
@@ -57,7 +59,7 @@ class Gateway:
         self, name: str, mission: Mission, mode: str, links: list[LinkConfig], replay: dict[str, Any] | None = None
     ) -> MissionInstance:
         around = Surroundings(
-            self._clock, self._storage, TcpNetwork(), *self._workers, self.configuration.gateway,
+            self._clock, self._storage, TcpNetwork(), self._writer, self._reader, self._keeper, self.configuration.gateway,
             self.configuration.directory, self._small_store, frozenset(self.configuration.homes),
         )  # fmt: skip
         instance = MissionInstance(name, mission, mode, links, around, replay)
@@ -74,7 +76,7 @@ class Gateway:
         """Close everything."""
         for instance in self.instances.values():
             await instance.close()
-        for worker in self._workers:
+        for worker in (self._writer, self._reader, self._keeper):
             worker.close()
         self._small_store.close()
         self._storage.close()

@@ -1,4 +1,4 @@
-"""Runs one frame through the whole way in memory: numpy's first use of many functions would delay the first real one."""
+"""Runs a few frames through the whole way in memory: numpy's first use would delay the first real frame."""
 
 from __future__ import annotations
 
