@@ -154,9 +154,11 @@ class _Reader:
             key = key if type(key) is int else key_node.value
             here = (*path, str(key))
             if str(key) in seen:
-                value = plain_value(value_node.value) if _is_plain(value_node) else value_node.value
                 self._wrong(
-                    line, here, value, f"this key stands in line {seen[str(key)]} already: remove one of the two"
+                    line,
+                    here,
+                    _scalar(value_node),
+                    f"this key stands in line {seen[str(key)]} already: remove one of the two",
                 )
                 continue
             seen[str(key)] = self._document.lines[here] = line
@@ -165,6 +167,11 @@ class _Reader:
     def _wrong(self, line: int, path: KeyPath, value: object, remedy: str) -> None:
         problem = Problem(self._document.file, line, ".".join(path), shown(value), remedy)
         self._document.problems.append(problem)
+
+
+def _scalar(node: yaml.Node) -> Any:
+    """Return a scalar for a message; of lists and mappings only that they are."""
+    return node.value if isinstance(node, yaml.ScalarNode) else "(a list or keys)"
 
 
 def _is_plain(node: yaml.Node) -> bool:

@@ -16,6 +16,8 @@ from gateway_config.frame_settings import COUNTING_PATTERN
 from gateway_config.problems import Problem
 
 KeyPath = tuple[str | int, ...]
+ROUNDS_MAX = 8
+"""Models stand at most five deep, and each round rids one level of what it found."""
 
 _PATTERNS = {
     NAME_PATTERN: "write 1 to 64 letters, digits, '-' and '_', beginning with a letter or digit",
@@ -53,6 +55,8 @@ def explain(error: ValidationError, document: Document, model: type[BaseModel]) 
         if detail["type"] == "findings":
             found: tuple[Finding, ...] = context["findings"]
             problems += [document.problem((*path, *one.path), one.value, one.remedy) for one in found]
+        elif detail["type"] == "too_short" and detail.get("input"):
+            continue  # only because an element is wrong, which is told by itself
         elif detail["type"] == "missing":
             problems.append(_missing(document, path, model))
         else:
@@ -61,25 +65,27 @@ def explain(error: ValidationError, document: Document, model: type[BaseModel]) 
     return problems
 
 
-def second_look(error: ValidationError, document: Document, model: type[BaseModel]) -> list[Problem]:
+def look_again(error: ValidationError, document: Document, model: type[BaseModel]) -> list[Problem]:
     """Return what else does not go together, once the keys that are wrong by themselves are left out.
 
-    A model looks at what lies between its keys only when each of them is right; without this, one
-    misspelt key would hide everything that its model has to say.
+    A model looks at what lies between its keys only when each of them is right, and the models
+    above it not at all; without this, one misspelt key would hide everything that those have to say.
     """
-    wrong = set(_wrong_paths(error))
-    rest = deepcopy(document.data)
-    for path in sorted(wrong, key=len, reverse=True):
-        _leave_out(rest, path)
-    try:
-        model.model_validate(rest)
-    except ValidationError as second:
-        problems: list[Problem] = []
-        for detail in second.errors(include_url=False):
+    problems: list[Problem] = []
+    rest, left_out = deepcopy(document.data), set[KeyPath]()
+    for _ in range(ROUNDS_MAX):
+        wrong = sorted(set(_wrong_paths(error)), key=len, reverse=True)
+        left_out |= {_leave_out(rest, path) for path in wrong}
+        try:
+            model.model_validate(rest)
+        except ValidationError as again:
+            error = again
+        else:
+            break
+        for detail in error.errors(include_url=False):
             found = detail.get("ctx", {}).get("findings", ())
-            problems += [document.problem(p, f.value, f.remedy) for p, f in _told(detail["loc"], found, wrong)]
-        return problems
-    return []
+            problems += [document.problem(p, f.value, f.remedy) for p, f in _told(detail["loc"], found, left_out)]
+    return problems
 
 
 def _wrong_paths(error: ValidationError) -> Iterator[KeyPath]:
@@ -91,25 +97,27 @@ def _wrong_paths(error: ValidationError) -> Iterator[KeyPath]:
             yield path
 
 
-def _leave_out(data: Any, path: KeyPath) -> None:
-    """Remove a key; an element of a list takes its whole list along, so that the others keep their numbers."""
+def _leave_out(data: Any, path: KeyPath) -> KeyPath:
+    """Remove a key, return its path; an element of a list takes the list along, so that others keep their numbers."""
     places = [data]
     for part in path[:-1]:
         try:
             places.append(places[-1][part])
         except (KeyError, IndexError, TypeError):
-            return
-    for place, part in zip(reversed(places), reversed(path), strict=True):
-        if isinstance(place, dict):
-            place.pop(part, None)
-            return
+            return path
+    for length in range(len(path), 0, -1):
+        if isinstance(places[length - 1], dict):
+            places[length - 1].pop(path[length - 1], None)
+            return path[:length]
+    return path
 
 
-def _told(loc: KeyPath, found: tuple[Finding, ...], wrong: set[KeyPath]) -> Iterator[tuple[KeyPath, Finding]]:
+def _told(loc: KeyPath, found: tuple[Finding, ...], left_out: set[KeyPath]) -> Iterator[tuple[KeyPath, Finding]]:
     for one in found:
-        rests_on = {(*loc, key) for key in (*one.because, *map(str, one.path[:1]))}
-        if not any(path[: len(key)] == key for path in wrong for key in rests_on):
-            yield (*loc, *one.path), one
+        path = (*loc, *one.path)
+        touched = any(path[: len(gone)] == gone or gone[: len(path)] == path for gone in left_out)
+        if not touched and left_out.isdisjoint((*loc, key) for key in one.because):
+            yield path, one
 
 
 def _missing(document: Document, path: KeyPath, model: type[BaseModel]) -> Problem:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from gateway_config.findings import Finding, Model, Octets
+from gateway_config.findings import Finding, Model
 
 HEADER_OCTETS = 6
 """Primary header: TM (CCSDS 132.0-B, 4.1.2) and AOS without header error control (CCSDS 732.0-B, 4.1.2)."""
@@ -117,7 +117,9 @@ class FrameSettings(Model):
         default="absent",
         description="operational control field; `by_flag` reads the flag of each TM frame (AOS has none)",
     )
-    insert_zone_octets: Octets = Field(default=0, description="AOS: insert zone after the header of every frame")
+    insert_zone_octets: Annotated[int, Field(ge=0, le=65535)] = Field(
+        default=0, description="AOS: insert zone after the header of every frame"
+    )
     secondary_header: SecondaryHeader = Field(
         default="by_flag",
         description="TM: `by_flag` (its own first octet says how long), `absent`, or a fixed length, 1 to 64",

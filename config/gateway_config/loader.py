@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from gateway_config.documents import Document, read_document
-from gateway_config.explain import explain, second_look
+from gateway_config.explain import explain, look_again
 from gateway_config.gateway_settings import GatewaySettings
 from gateway_config.homes import Home
 from gateway_config.links import LinkConfig
@@ -99,7 +99,7 @@ def validate(document: Document, model: type[M], problems: list[Problem]) -> M |
         value = model.model_validate(document.data)
     except ValidationError as error:
         problems += explain(error, document, model)
-        problems += second_look(error, document, model)
+        problems += look_again(error, document, model)
         return None
     return value if len(problems) == before else None
 
