@@ -93,7 +93,7 @@ def parse_document(text: str, name: str) -> Document:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         document.problems.append(Problem(name, line, "", "no YAML", f"remove the character #x{error.character:04x}"))
-    except ValueError as error:  # the scanner's own, such as a %YAML version or an escape out of range
+    except (ValueError, OverflowError) as error:  # the scanner's own, such as an escape beyond Unicode
         document.problems.append(Problem(name, 1, "", "no YAML", str(error)))
     finally:
         if loader is not None:
@@ -187,5 +187,5 @@ def plain_value(text: str) -> Any:
     if len(text) <= INTEGER_MAX_CHARACTERS and _INTEGER.fullmatch(text):
         return int(text, 0) if text.startswith(("0x", "0o")) else int(text)
     if len(text) <= INTEGER_MAX_CHARACTERS and _FLOAT.fullmatch(text):
-        return float(text.replace(".inf", "inf").replace(".nan", "nan")) if "." in text or "e" in text.lower() else text
+        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
     return text

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 VALUE_MAX_CHARACTERS = 80
+KEY_MAX_CHARACTERS = 200
+LINE_MAX_CHARACTERS = 1500
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,10 @@ class Problem:
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.key or '(whole file)'} = {self.value}: {self.remedy}"
+        key = _clipped(self.key, KEY_MAX_CHARACTERS) or "(whole file)"
+        line = f"{self.file}:{self.line}: {key} = {self.value}: {self.remedy}"
+        # Keys and names come from files: no line breaks, terminal controls or lone surrogates into a message.
+        return _clipped("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line), LINE_MAX_CHARACTERS)
 
 
 class ConfigError(Exception):
@@ -33,7 +38,11 @@ class ConfigError(Exception):
 def shown(value: object) -> str:
     """Return a value as one short printable line."""
     text = ascii(value) if isinstance(value, str | int | float | bool | None) else _kind(value)
-    return text if len(text) <= VALUE_MAX_CHARACTERS else text[: VALUE_MAX_CHARACTERS - 3] + "..."
+    return _clipped(text, VALUE_MAX_CHARACTERS)
+
+
+def _clipped(text: str, characters: int) -> str:
+    return text if len(text) <= characters else text[: characters - 3] + "..."
 
 
 def _kind(value: object) -> str:
