@@ -59,7 +59,8 @@ class Gateway:
         self, name: str, mission: Mission, mode: str, links: list[LinkConfig], replay: dict[str, Any] | None = None
     ) -> MissionInstance:
         around = Surroundings(
-            self._clock, self._storage, TcpNetwork(), self._writer, self._reader, self._keeper, self.configuration.gateway,
+            self._clock, self._storage, TcpNetwork(), self._writer, self._reader, self._keeper,
+            self.configuration.gateway,
             self.configuration.directory, self._small_store, frozenset(self.configuration.homes),
         )  # fmt: skip
         instance = MissionInstance(name, mission, mode, links, around, replay)
