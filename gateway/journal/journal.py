@@ -16,7 +16,7 @@ import numpy as np
 from gateway.journal.block import SNAPSHOT, Block, GroupFilter, build_block
 from gateway.journal.events import Event, event_items, gap_event
 from gateway.journal.segments import Damage, Mark, Recovery, Segments
-from gateway.journal.state import compose, merge
+from gateway.journal.state import merge
 from gateway.world import AppendFile, Clock, Storage, Worker
 from gateway_codecs.batches import (
     I64Array,
@@ -164,7 +164,7 @@ class Journal:
         known: Mapping[str, int] = merge(self.state, self._names_patch).get("names", {}).get(what, {})
         if name not in known:
             new = max(known.values(), default=0) + 1
-            self._names_patch = compose(self._names_patch, {"names": {what: {name: new}}})
+            self._names_patch = merge(self._names_patch, {"names": {what: {name: new}}})
             return new
         return known[name]
 
@@ -227,7 +227,7 @@ class Journal:
         self._roll(now)
         patch = dict(self._names_patch)
         for waiting in group:
-            patch = compose(patch, waiting.batch.state)
+            patch = merge(patch, waiting.batch.state)
         state = merge(self.state, patch)
         snapshot = self._since_snapshot >= self.settings.snapshot_every
         block, data = build_block(
