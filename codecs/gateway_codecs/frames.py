@@ -32,8 +32,7 @@ class VcFormat:
     packet_versions: frozenset[int] = frozenset({0, 7})
     max_packet_octets: int = 65542
     packet_start: int | None = None  # None: first header pointer; else octets into the data field, nothing spans
-    padding: bool = False  # with a fixed start: what follows the first packet is padding
-    apid_counting: Mapping[int, str] = field(default_factory=dict)  # 'apid' | 'none' | 'shared:GROUP'
+    apid_counting: Mapping[int, str] = field(default_factory=dict)  # 'apid' | 'none'
     default_apid_counting: str = "apid"
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
@@ -62,7 +62,6 @@ class LinkContext:
     recording: Recording | None = None
     on_finished: Callable[[], None] = lambda: None
     chance: Callable[[], float] = random.random
-    counters: dict[str, int] = field(default_factory=dict)
 
 
 class Link:
