@@ -108,7 +108,8 @@ def test_tm_rubbish_between_good_frames(seed: int) -> None:
         for unit, apid, _, o in kept
         if unit == Unit.PACKET and apid == 100 and len(o) == 14
     ]
-    assert [m for m in found if m in set(markers)] == markers
+    sent = set(markers)
+    assert [m for m in found if m in sent] == markers
     totals = {}
     for unit, _, quality, _ in kept:
         if unit != Unit.PACKET:
