@@ -209,11 +209,12 @@ class TcpListener:
 
     def __init__(self, server: asyncio.Server) -> None:
         self._server = server
+        self._port = int(server.sockets[0].getsockname()[1])
 
     @property
     def port(self) -> int:
         """The port bound."""
-        return int(self._server.sockets[0].getsockname()[1])
+        return self._port
 
     async def close(self) -> None:
         """Stop listening."""

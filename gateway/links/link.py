@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import structlog
 
 from gateway.journal import Journal, Recording
-from gateway.links.sources import Pause, Source, TcpServerSource
+from gateway.links.sources import Pause, Source
 from gateway.world import Clock, Worker
 from gateway_codecs.batches import IntakeBatch, Unit
 from gateway_codecs.packet_stream import Intake
@@ -109,12 +109,11 @@ class Link:
     def reset(self) -> None:
         """Set the counters to zero."""
         self._counters = dict.fromkeys(self._counters, 0)
+        self._source.refused = 0
 
     async def stop(self) -> None:
         """End for a shutdown."""
         await self._end_task()
-        if isinstance(self._source, TcpServerSource):
-            await self._source.shut()
         if self._context.recording is not None:
             await self._context.recorder(self._context.recording.close)
 
@@ -126,7 +125,7 @@ class Link:
             self._task = None
         if self._pending and self._context.journal.blocked is None:
             await asyncio.wait(self._pending)
-        await self._source.close()
+        await self._source.shut()
 
     # ---- the task ----
 
@@ -309,7 +308,7 @@ class Link:
             "contact": "contact" if in_contact else "no contact",
             "age_s": self._machine.age_s(self._now()),
             "peer": self._peer,
-            "counters": dict(self._counters),
+            "counters": {**self._counters, "refused": self._source.refused},
             "rejected": rejected,
             "progress": None if progress is None else {"octets": progress[0], "of_octets": progress[1]},
         }

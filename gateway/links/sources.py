@@ -17,6 +17,7 @@ class Source(Protocol):
     """One way in."""
 
     resumable: bool
+    refused: int  # peers that were turned away
 
     async def open(self, offset: int) -> str:
         """Open (at `offset` when resumable) and return the peer's name. Raises OSError."""
@@ -31,7 +32,11 @@ class Source(Protocol):
         ...
 
     async def close(self) -> None:
-        """Close; never raises."""
+        """Close the connection or file; never raises."""
+        ...
+
+    async def shut(self) -> None:
+        """Close, and listen no more; never raises."""
         ...
 
     def progress(self) -> tuple[int, int] | None:
@@ -47,6 +52,7 @@ class FileSource:
     worker: Worker
     octets_per_s: float | None = None
     resumable: bool = True
+    refused: int = 0
     _fd: int = -1
     _at: int = 0
     _size: int = 0
@@ -87,6 +93,10 @@ class FileSource:
             os.close(self._fd)
             self._fd = -1
 
+    async def shut(self) -> None:
+        """Close the file."""
+        await self.close()
+
     def progress(self) -> tuple[int, int] | None:
         """Octets read, octets in all."""
         return self._at, self._size
@@ -97,6 +107,17 @@ class _StreamSource:
 
     def __init__(self) -> None:
         self._stream: Stream | None = None
+        self.refused = 0
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._stream is not None:
+            stream, self._stream = self._stream, None
+            await stream.close()
+
+    async def shut(self) -> None:
+        """Close the connection."""
+        await self.close()
 
     async def read(self) -> bytes:
         """Read from the connection."""
@@ -129,22 +150,18 @@ class TcpClientSource(_StreamSource):
             raise OSError(110, f"no answer from {self._host}:{self._port} in {self._connect_s:.0f} s") from None
         return f"{self._host}:{self._port}"
 
-    async def close(self) -> None:
-        """Close the connection."""
-        if self._stream is not None:
-            stream, self._stream = self._stream, None
-            await stream.close()
-
 
 class TcpServerSource(_StreamSource):
-    """The peer connects to us: one at a time, allowed addresses only; others are refused and counted."""
+    """The peer connects to us: one at a time, allowed addresses only; others are refused and counted.
+
+    `close` ends the connection, the listener stays for the next peer.
+    """
 
     def __init__(self, network: Network, host: str, port: int, allowed_peers: tuple[str, ...] = ()) -> None:
         super().__init__()
         self._network, self._host, self._port, self._allowed = network, host, port, allowed_peers
         self._listener: Listener | None = None
         self._arrived: asyncio.Queue[Stream] = asyncio.Queue(1)
-        self.refused = 0
 
     @property
     def port(self) -> int:
@@ -167,15 +184,11 @@ class TcpServerSource(_StreamSource):
             return
         self._arrived.put_nowait(stream)
 
-    async def close(self) -> None:
-        """Close the connection; the listener stays for the next peer."""
-        if self._stream is not None:
-            stream, self._stream = self._stream, None
-            await stream.close()
-
     async def shut(self) -> None:
-        """Stop listening."""
+        """Stop listening, and close a peer that was not taken yet."""
         await self.close()
+        while not self._arrived.empty():
+            await self._arrived.get_nowait().close()
         if self._listener is not None:
             await self._listener.close()
             self._listener = None

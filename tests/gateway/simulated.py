@@ -1,10 +1,15 @@
-"""A simulated disk: octets that were not forced can be lost, torn or turned to zeros in a crash; errors on demand."""
+"""A simulated world: a disk that loses what was not forced, a network that cuts and freezes, time that jumps."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import functools
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
+
+import async_solipsism
 
 T = TypeVar("T")
 
@@ -110,3 +115,116 @@ class SimFile:
 
     def close(self) -> None:
         pass
+
+
+def on_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run an async test on a loop whose time jumps to the next timer: nothing really sleeps."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        with asyncio.Runner(loop_factory=async_solipsism.EventLoop) as runner:
+            runner.run(test(*args, **kwargs))
+
+    return run
+
+
+class SimStream:
+    """One end of a simulated connection; see gateway.world.Stream. Reads are short when the network says so."""
+
+    WINDOW_OCTETS = 1 << 16
+
+    def __init__(self, network: SimNetwork, peer: str) -> None:
+        self._network, self.peer = network, peer
+        self._inbox = bytearray()
+        self._changed = asyncio.Event()
+        self.other: SimStream = self
+        self.ended = self.cut = self.frozen = self.closed = False
+
+    def _wake(self) -> None:
+        for end in (self, self.other):
+            end._changed.set()
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    async def read(self, max_octets: int) -> bytes:
+        while not self._inbox or self.frozen:
+            if self.cut or self.closed:
+                raise ConnectionResetError(104, "Connection reset by peer")
+            if self.ended and not self.frozen:
+                return b""
+            await self._change()
+        size = min(max_octets, self._network.read_size(len(self._inbox)))
+        data = bytes(self._inbox[:size])
+        del self._inbox[:size]
+        self._wake()
+        return data
+
+    async def write(self, data: Any) -> None:
+        while len(self.other._inbox) > self.WINDOW_OCTETS and not (self.cut or self.closed or self.other.closed):
+            await self._change()
+        if self.cut or self.closed or self.other.closed:
+            raise ConnectionResetError(104, "Connection reset by peer")
+        self.other._inbox += data
+        self._wake()
+
+    async def close(self) -> None:
+        self.closed = True
+        self.other.ended = True
+        self._wake()
+
+    def reset(self) -> None:
+        """Cut the connection: both ends get an error, what was under way is lost."""
+        for end in (self, self.other):
+            end.cut = True
+            end._inbox.clear()
+        self._wake()
+
+    def freeze(self) -> None:
+        """Half-open: nothing arrives any more, nobody is told."""
+        self.frozen = self.other.frozen = True
+
+
+class SimListener:
+    """See gateway.world.Listener."""
+
+    def __init__(self, network: SimNetwork, port: int) -> None:
+        self._network, self.port = network, port
+
+    async def close(self) -> None:
+        self._network.listening.pop(self.port, None)
+
+
+class SimNetwork:
+    """See gateway.world.Network. `streams` are the accepting ends, newest last."""
+
+    def __init__(self, rng: random.Random | None = None) -> None:
+        self._rng = rng
+        self.listening: dict[int, Callable[[Any], Awaitable[None]]] = {}
+        self.streams: list[SimStream] = []
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def read_size(self, waiting: int) -> int:
+        return waiting if self._rng is None else self._rng.randint(1, waiting)
+
+    async def connect(self, host: str, port: int) -> SimStream:
+        await asyncio.sleep(0.001)
+        if port not in self.listening:
+            raise ConnectionRefusedError(111, "Connection refused")
+        near, far = SimStream(self, f"{host}:{port}"), SimStream(self, "127.0.0.1:40000")
+        near.other, far.other = far, near
+        self.streams.append(far)
+        task = asyncio.ensure_future(self._accepted(port, far))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return near
+
+    async def _accepted(self, port: int, stream: SimStream) -> None:
+        with contextlib.suppress(OSError):
+            await self.listening[port](stream)
+
+    async def listen(self, host: str, port: int, on_stream: Callable[[Any], Awaitable[None]]) -> SimListener:
+        port = port or 50000 + len(self.listening)
+        self.listening[port] = on_stream
+        return SimListener(self, port)

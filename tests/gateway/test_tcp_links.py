@@ -1,21 +1,30 @@
-"""TCP links on real loopback sockets: client and server, cuts, hostile and silent peers, the operator's hand."""
+"""TCP links on a simulated network and virtual time: cuts, silent and hostile peers, the operator's hand.
+
+The last test checks that real sockets keep the same contract.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
+import random
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+import pytest
 
 from gateway.journal import Journal, JournalSettings
 from gateway.links import Link, LinkContext, LinkSettings, Source, TcpClientSource, TcpServerSource
 from gateway.real import TcpNetwork
+from gateway.world import Network, Stream
 from gateway_codecs.batches import Unit
 from gateway_codecs.frames import FrameFormat, VcFormat
 from gateway_codecs.intake import FrameIntake, LinkFormat
 from gateway_routes.link_state import LinkStatus
 from gateway_routes.selection import Selection
 from gateway_simulators.spacecraft import FRAME_OCTETS, SCID, Spacecraft
-from tests.gateway.simulated import SimClock, SimStorage, inline
+from tests.gateway.simulated import SimClock, SimNetwork, SimStorage, inline, on_virtual_time
 
 FORMAT = FrameFormat(
     "tm",
@@ -24,6 +33,7 @@ FORMAT = FrameFormat(
     {0: VcFormat(), 1: VcFormat(), 3: VcFormat("opaque"), 7: VcFormat("idle")},
     ocf="by_flag",
 )
+PORT = 5000
 
 
 class Contacts:
@@ -44,54 +54,51 @@ def frames(count: int, seed: int = 1) -> bytes:
 
 
 async def journal() -> Journal:
-    import random
-
     settings = JournalSettings(reserve_octets=0)
     return await Journal.open(SimStorage(random.Random(1)), SimClock(), inline, inline, settings, "m")
 
 
 def link(log: Journal, name: str, source: Source, events: list[Any], contacts: Contacts | None = None) -> Link:
-    settings = LinkSettings(name, "tcp", "s", watchdog_s=0.3, retry_min_s=0.02, retry_max_s=0.05)
+    settings = LinkSettings(name, "tcp", "s", watchdog_s=10.0, retry_min_s=0.5, retry_max_s=30.0)
     context = LinkContext(log, SimClock(), contacts or Contacts(), events.append, inline)
     return Link(settings, source, lambda: FrameIntake(LinkFormat(1, FORMAT, 1)), context)
 
 
-async def until(what: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+async def until(what: Callable[[], bool], limit_s: float = 120) -> None:
+    async with asyncio.timeout(limit_s):
         while not what():
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.01)
 
 
-async def serve(peer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> tuple[Any, int]:
-    server = await asyncio.start_server(peer, "127.0.0.1", 0)
-    return server, server.sockets[0].getsockname()[1]
+def says(data: bytes) -> Callable[[Stream], Awaitable[None]]:
+    """A peer that says something and stays."""
+
+    async def peer(stream: Stream) -> None:
+        await stream.write(data)
+
+    return peer
 
 
+@on_virtual_time
 async def test_a_cut_link_comes_back_and_says_what_is_missing() -> None:
     """A TCP cut in the middle of a frame: the half frame is kept, the link reconnects, the gap is an event."""
     data, parts = frames(20), iter([(0, 5 * FRAME_OCTETS + 100), (8 * FRAME_OCTETS, 20 * FRAME_OCTETS)])
 
-    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        part = next(parts, None)
-        if part is not None:
-            writer.write(data[part[0] : part[1]])
-            await writer.drain()
-        writer.close()
+    async def peer(stream: Stream) -> None:
+        begin, end = next(parts)
+        await stream.write(data[begin:end])
+        if begin == 0:
+            await stream.close()
 
-    server, port = await serve(peer)
+    network = SimNetwork(random.Random(3))
+    await network.listen("127.0.0.1", PORT, peer)
     events: list[Any] = []
     log = await journal()
-    tested = link(log, "a", TcpClientSource(TcpNetwork(), "127.0.0.1", port), events)
+    tested = link(log, "a", TcpClientSource(network, "127.0.0.1", PORT), events)
     tested.start()
     await until(lambda: tested.snapshot()["counters"]["frames"] >= 17)
     await tested.stop()
-    server.close()
-    states = [event["after"] for event in events]
-    assert states[:3] == ["connected", "receiving", "unavailable"] or states[1:4] == [
-        "connected",
-        "receiving",
-        "unavailable",
-    ]
+    assert [event["after"] for event in events][:4] == ["unavailable", "connected", "receiving", "unavailable"]
     everything = await log.read(0, Selection(kinds=None, bad_quality=True), 10_000, 1 << 24)
     units = everything.batch.items["unit"]
     assert any(len(everything.batch.octets_of(int(k))) == 100 for k in (units == Unit.OCTETS).nonzero()[0])
@@ -99,59 +106,67 @@ async def test_a_cut_link_comes_back_and_says_what_is_missing() -> None:
     assert any("link cut" in text for text in texts)
 
 
+@on_virtual_time
 async def test_the_watchdog_reconnects_inside_a_contact_only() -> None:
     """R10: a half-open peer inside a contact is dropped within one period; outside a contact it is left in peace."""
-    connections = []
-
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections.append(writer)
-        await reader.read()
-        writer.close()
-
-    server, port = await serve(silent)
-    contacts, events = Contacts(), list[Any]()
-    tested = link(await journal(), "a", TcpClientSource(TcpNetwork(), "127.0.0.1", port), events, contacts)
+    network, contacts, events = SimNetwork(), Contacts(), list[Any]()
+    await network.listen("127.0.0.1", PORT, says(frames(3)))
+    tested = link(await journal(), "a", TcpClientSource(network, "127.0.0.1", PORT), events, contacts)
     tested.start()
-    await until(lambda: tested.status == LinkStatus.CONNECTED)
-    await asyncio.sleep(0.8)
-    assert len(connections) == 1
+    await until(lambda: tested.status == LinkStatus.RECEIVING)
+    network.streams[0].freeze()
+    await asyncio.sleep(3600)
+    assert len(network.streams) == 1, "an hour of silence outside a contact disturbs nobody"
+    assert tested.status == LinkStatus.CONNECTED, "and is shown as connected (no data)"
     contacts.active = True
-    await until(lambda: len(connections) >= 2)
-    assert any("silent" in event["message"] for event in events)
+    began = asyncio.get_running_loop().time()
+    await until(lambda: len(network.streams) >= 2)
+    assert 10.0 <= asyncio.get_running_loop().time() - began <= 12.0
+    assert any("silent for 10 s" in event["message"] for event in events)
     await tested.stop()
-    server.close()
 
 
+@on_virtual_time
+async def test_reconnection_is_capped_and_jittered() -> None:
+    """R10: an unreachable peer is tried less and less often, at most every retry_max_s, never at equal distances."""
+    tried: list[float] = []
+
+    class Nobody(SimNetwork):
+        async def connect(self, host: str, port: int) -> Any:
+            tried.append(asyncio.get_running_loop().time())
+            return await super().connect(host, port)
+
+    tested = link(await journal(), "a", TcpClientSource(Nobody(), "127.0.0.1", PORT), [])
+    tested.start()
+    await asyncio.sleep(600)
+    await tested.stop()
+    waits = [b - a for a, b in itertools.pairwise(tried)]
+    assert max(waits) <= 30.1, "capped"
+    assert min(waits[-5:]) > 5 > waits[0], "less often with time"
+    assert len({round(w, 3) for w in waits[-8:]}) == 8, "jittered"
+
+
+@on_virtual_time
 async def test_hostile_peers_disturb_nobody() -> None:
     """R6, R13: rubbish at full speed and a trickle of single octets beside a good link: it gets everything through."""
     data = frames(40)
 
-    async def rubbish(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for _ in range(30):
-            writer.write(bytes(range(256)) * 256)
-            await writer.drain()
-        await reader.read()
-        writer.close()
-
-    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for octet in data[:200]:
-            writer.write(bytes([octet]))
-            await writer.drain()
+    async def rubbish(stream: Stream) -> None:
+        while True:
+            await stream.write(bytes(range(256)) * 256)
             await asyncio.sleep(0.001)
-        await reader.read()
-        writer.close()
 
-    async def good(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(data)
-        await writer.drain()
-        await reader.read()
-        writer.close()
+    async def trickle(stream: Stream) -> None:
+        for octet in data[:200]:
+            await stream.write(bytes([octet]))
+            await asyncio.sleep(0.1)
 
-    served = [await serve(peer) for peer in (rubbish, trickle, good)]
+    network = SimNetwork(random.Random(1))
+    for port, peer in enumerate((rubbish, trickle, says(data))):
+        await network.listen("127.0.0.1", PORT + port, peer)
     log, events = await journal(), list[Any]()
     links = [
-        link(log, name, TcpClientSource(TcpNetwork(), "127.0.0.1", port), events)
-        for name, (_, port) in zip("rtg", served, strict=True)
+        link(log, name, TcpClientSource(network, "127.0.0.1", PORT + port), events) for port, name in enumerate("rtg")
     ]
     for tested in links:
         tested.start()
@@ -161,50 +176,95 @@ async def test_hostile_peers_disturb_nobody() -> None:
     assert not any("internal error" in event["message"] for event in events)
     for tested in links:
         await tested.stop()
-    for server, _ in served:
-        server.close()
+    for task in list(network.tasks):
+        task.cancel()
 
 
+@on_virtual_time
 async def test_a_server_takes_one_allowed_peer() -> None:
     """A listening link takes one peer at a time; others are refused and counted; the next may come afterwards."""
-    source = TcpServerSource(TcpNetwork(), "127.0.0.1", 0, ("127.0.0.1",))
+    network = SimNetwork()
+    source = TcpServerSource(network, "127.0.0.1", PORT, ("127.0.0.1",))
     tested = link(await journal(), "a", source, [])
     tested.start()
     await until(lambda: source.port > 0)
-    _, first = await asyncio.open_connection("127.0.0.1", source.port)
+    first = await network.connect("127.0.0.1", PORT)
     await until(lambda: tested.status == LinkStatus.CONNECTED)
-    second_reader, second = await asyncio.open_connection("127.0.0.1", source.port)
-    assert await second_reader.read() == b""
+    second = await network.connect("127.0.0.1", PORT)
+    assert await second.read(10) == b""
     assert source.refused == 1
-    first.write(frames(3))
+    await first.write(frames(3))
     await until(lambda: tested.snapshot()["counters"]["frames"] == 3)
-    first.close()
+    await first.close()
     await until(lambda: tested.status == LinkStatus.UNAVAILABLE)
-    await until(lambda: not source._arrived.full() and tested.snapshot()["counters"]["cuts"] == 1)
-    _, third = await asyncio.open_connection("127.0.0.1", source.port)
+    third = await network.connect("127.0.0.1", PORT)
     await until(lambda: tested.status == LinkStatus.CONNECTED)
-    for writer in (second, third):
-        writer.close()
+    await tested.disable()
+    assert await third.read(10) == b""
+    with pytest.raises(ConnectionRefusedError):
+        await network.connect("127.0.0.1", PORT)
     await tested.stop()
 
 
+@on_virtual_time
+async def test_a_server_refuses_a_stranger() -> None:
+    """A peer whose address is not allowed is refused and counted; the link goes on waiting."""
+    network = SimNetwork()
+    source = TcpServerSource(network, "127.0.0.1", PORT, ("192.0.2.7",))
+    tested = link(await journal(), "a", source, [])
+    tested.start()
+    await until(lambda: source.port > 0)
+    stranger = await network.connect("127.0.0.1", PORT)
+    assert await stranger.read(10) == b""
+    assert (source.refused, tested.snapshot()["counters"]["refused"]) == (1, 1)
+    assert tested.status != LinkStatus.CONNECTED
+    await tested.stop()
+
+
+@on_virtual_time
 async def test_the_operators_hand() -> None:
     """Disable closes the socket, enable opens it again, reset sets the counters to zero."""
-
-    async def good(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(frames(2))
-        await reader.read()
-        writer.close()
-
-    server, port = await serve(good)
-    tested = link(await journal(), "a", TcpClientSource(TcpNetwork(), "127.0.0.1", port), [])
+    network = SimNetwork()
+    await network.listen("127.0.0.1", PORT, says(frames(2)))
+    tested = link(await journal(), "a", TcpClientSource(network, "127.0.0.1", PORT), [])
     tested.start()
     await until(lambda: tested.status == LinkStatus.RECEIVING)
     await tested.disable()
     assert tested.status == LinkStatus.DISABLED
+    assert network.streams[0].ended
     tested.enable()
     await until(lambda: tested.status == LinkStatus.RECEIVING)
     tested.reset()
     assert tested.snapshot()["counters"]["frames"] == 0
     await tested.stop()
-    server.close()
+
+
+def _networks() -> list[Any]:
+    return [pytest.param(SimNetwork, id="simulated"), pytest.param(TcpNetwork, id="sockets")]
+
+
+@pytest.mark.parametrize("make", _networks())
+async def test_the_simulated_network_keeps_the_contract_of_sockets(make: Callable[[], Network]) -> None:
+    """What the simulation proves holds on sockets: octets in order, an end is b'', a closed peer is an error."""
+    network, accepted = make(), asyncio.Queue[Stream]()
+    listener = await network.listen("127.0.0.1", 0, accepted.put)
+    near = await network.connect("127.0.0.1", listener.port)
+    far = await accepted.get()
+    await near.write(b"to the ")
+    await near.write(b"station")
+    got = b""
+    while len(got) < 14:
+        got += await far.read(5)
+    assert got == b"to the station"
+    await far.write(b"answer")
+    assert await near.read(100) == b"answer"
+    other = await network.connect("127.0.0.1", listener.port)
+    other_far = await accepted.get()
+    await other.close()
+    with contextlib.suppress(ConnectionResetError):
+        assert await other_far.read(10) == b""
+    await listener.close()
+    for stream in (near, far, other, other_far):
+        await stream.close()
+    with pytest.raises(ConnectionRefusedError):
+        await network.connect("127.0.0.1", listener.port)

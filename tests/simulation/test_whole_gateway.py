@@ -58,6 +58,7 @@ class SimSource:
     """A resumable source with short reads, stalls and breaks."""
 
     resumable = True
+    refused = 0
 
     def __init__(self, data: bytes, rng: random.Random) -> None:
         self.data, self.rng, self.at = data, rng, 0
@@ -80,6 +81,9 @@ class SimSource:
         return self.data[offset : offset + length]
 
     async def close(self) -> None:
+        pass
+
+    async def shut(self) -> None:
         pass
 
     def progress(self) -> tuple[int, int] | None:
