@@ -45,6 +45,12 @@ class CountState:
     repeated: int = 0
     missing: int = 0
     octets: int = 0
+    reason: str = ""  # why the next jump would be, when it is known not to be the space link
+
+    def take_reason(self) -> str:
+        """Return why units are missing before the next one, and forget it: it explains one jump."""
+        reason, self.reason = self.reason or "space link", ""
+        return reason
 
     def take(self, counts: I64Array, modulus: I64Array | int) -> Steps:
         """Count a batch (at least one unit)."""

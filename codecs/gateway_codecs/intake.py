@@ -56,6 +56,11 @@ class Channel:
         """Return the count of an APID, new when it was not seen before."""
         return self.apids.setdefault(apid, CountState())
 
+    def expect_gap(self, reason: str) -> None:
+        """What is missing before the next frame, and before the next packet of each APID, has this reason."""
+        for count in (self.count, *self.apids.values()):
+            count.reason = reason
+
 
 @dataclass(frozen=True, slots=True)
 class LinkFormat:
@@ -87,7 +92,6 @@ class FrameIntake:
         self._frames = 0
         self._idle_frames = 0
         self._idle_octets = 0
-        self._restart_reason = ""
 
     @property
     def waiting_octets(self) -> int:
@@ -110,8 +114,8 @@ class FrameIntake:
     def cut(self, now_ns: int, reason: str) -> IntakeBatch:
         """The source was cut: keep the incomplete unit as octets; the next octets begin a new unit."""
         rest, self._rest = self._rest, b""
-        if reason:
-            self._restart_reason = reason
+        for channel in self._channels.values():
+            channel.expect_gap(reason)
         return stray(rest, self._settings, now_ns, self._count)
 
     def finish(self, now_ns: int) -> IntakeBatch:
@@ -151,7 +155,6 @@ class FrameIntake:
         for key in np.unique(keys[good]).tolist():
             index = np.flatnonzero(good & (keys == key))
             parts.append(self._take_channel(divmod(key, 64), index, frames, gaps))
-        self._restart_reason = ""
         counters = {f"rejected_{k}": v - before.get(k, 0) for k, v in self._causes.items() if v != before.get(k, 0)}
         counters |= {"frames": len(rows), "octets": octets_in}
         items = _joined([p for p in parts if p is not None and len(p.items)])
@@ -223,6 +226,7 @@ class FrameIntake:
     def _count_frames(self, channel: Channel, rows: Records, modulus: I64Array, gaps: list[Gap]) -> np.ndarray:
         last = channel.count.last
         moved = channel.count.take(rows["vc_count"].astype(np.int64), modulus)
+        reason = channel.count.take_reason()
         if channel.settings.counting == "none":
             return np.zeros(len(rows), np.bool_)
         for at in np.flatnonzero(moved.missing).tolist():
@@ -230,7 +234,7 @@ class FrameIntake:
             gaps.append(
                 Gap(
                     "frames", int(rows["spacecraft"][at]), int(rows["vcid"][at]), -1, before, int(rows["vc_count"][at]),
-                    int(moved.missing[at]), self._restart_reason or "space link", 1, int(modulus[at]) == 256,
+                    int(moved.missing[at]), "space link" if at else reason, 1, int(modulus[at]) == 256,
                 )
             )  # fmt: skip
         return moved.jump
@@ -257,7 +261,7 @@ class FrameIntake:
         for cause in np.unique(found.quality[rejected]).tolist():
             self._count(cause, int((found.quality == cause).sum()))
         fill_packet_headers(items, found.octets)
-        count_packets(channel, items, int(frames.rows["vcid"][index[0]]), gaps, self._restart_reason)
+        count_packets(channel, items, int(frames.rows["vcid"][index[0]]), gaps)
         return Part(found.octets, items, found.end_row, found.end_key)
 
     # ---- durable state ----
@@ -279,7 +283,6 @@ class FrameIntake:
     def restore(self, state: dict[str, Any], reread: Reread | None) -> None:
         """Continue after a restart. `reread(offset, octets)` reads a resumable source again; None: it cannot be."""
         self._offset = int(state.get("source_offset", 0)) if reread else 0
-        self._restart_reason = "" if reread else "gateway restart"
         for name, kept in state.get("vcs", {}).items():
             scid, vcid = (int(part) for part in name.split("/"))
             if self._format.vc(vcid) is None:
@@ -288,6 +291,7 @@ class FrameIntake:
             channel.count.last = kept.get("count")
             for apid, last in kept.get("apids", {}).items():
                 channel.apid(int(apid)).last = last
+            channel.expect_gap("" if reread else "gateway restart")
             if reread and kept.get("open"):
                 self._reopen(channel, (scid, vcid), kept["open"], reread)
 
@@ -391,7 +395,7 @@ def fill_packet_headers(items: Records, octets: U8Array) -> None:
     items["flags"][idle] |= np.uint16(ItemFlag.IDLE)
 
 
-def count_packets(channel: Channel, items: Records, vcid: int, gaps: list[Gap], reason: str) -> None:
+def count_packets(channel: Channel, items: Records, vcid: int, gaps: list[Gap]) -> None:
     """Count a batch's packets per APID, fill `missing_before`, and sum up its gaps as values."""
     packets = np.flatnonzero((items["unit"] == Unit.PACKET) & (items["apid"] >= 0))
     apids = items["apid"][packets]
@@ -399,23 +403,31 @@ def count_packets(channel: Channel, items: Records, vcid: int, gaps: list[Gap], 
         mine = packets[apids == apid]
         state = channel.apid(apid)
         state.octets += int(items["length"][mine].sum())
-        last = state.last
+        last, reason = state.last, state.take_reason()
         moved = state.take(items["sequence_count"][mine].astype(np.int64), 16384)
         rule = channel.settings.apid_counting.get(apid, channel.settings.default_apid_counting)
         if apid == IDLE_APID or rule != "apid":
             continue
         real = np.where(moved.missing > RESET_BEYOND, 0, moved.missing)
         items["missing_before"][mine] = real
-        if real.any():
-            at = int(np.flatnonzero(real)[0])
-            before = int(items["sequence_count"][mine[at - 1]]) if at else -1 if last is None else last
-            gaps.append(
-                Gap(
-                    "packets", int(items["spacecraft"][mine[at]]), vcid, apid, before,
-                    int(items["sequence_count"][mine[at]]), int(real.sum()), reason or "space link",
-                    int((real > 0).sum()),
-                )
-            )  # fmt: skip
+        first = 1 if real[0] and reason != "space link" else 0  # the reason explains the first jump alone
+        for jumps, why in (
+            (np.flatnonzero(real[:first]), reason),
+            (first + np.flatnonzero(real[first:]), "space link"),
+        ):
+            if len(jumps):
+                gaps.append(_packet_gap(items, mine, real, jumps, vcid, last, why))
+
+
+def _packet_gap(
+    items: Records, mine: I64Array, missing: I64Array, jumps: I64Array, vcid: int, last: int | None, reason: str
+) -> Gap:
+    """Sum up the jumps of one APID's packets: `mine` their rows, `missing` before each, `jumps` which of them."""
+    at, total = int(jumps[0]), int(missing[jumps].sum())
+    row, counts = items[mine[at]], items["sequence_count"]
+    before = int(counts[mine[at - 1]]) if at else -1 if last is None else last
+    spacecraft, apid, after = int(row["spacecraft"]), int(row["apid"]), int(row["sequence_count"])
+    return Gap("packets", spacecraft, vcid, apid, before, after, total, reason, len(jumps))
 
 
 def _joined(parts: list[Part]) -> ItemBatch:

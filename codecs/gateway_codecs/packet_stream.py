@@ -42,7 +42,6 @@ class PacketIntake:
         self._searching = False
         self._causes: dict[str, int] = {}
         self._idle_octets = 0
-        self._restart_reason = ""
 
     @property
     def waiting_octets(self) -> int:
@@ -57,7 +56,7 @@ class PacketIntake:
         """The source was cut: keep the incomplete packet as octets; the next octets begin a new packet."""
         rest, self._rest = self._rest, b""
         self._searching = False
-        self._restart_reason = reason
+        self._channel.expect_gap(reason)
         return stray(rest, self._settings, now_ns, self._count)
 
     def finish(self, now_ns: int) -> IntakeBatch:
@@ -89,8 +88,7 @@ class PacketIntake:
         fill_packet_headers(items, buffer)
         gaps: list[Gap] = []
         if len(items):
-            count_packets(self._channel, items, -1, gaps, self._restart_reason)
-            self._restart_reason = ""
+            count_packets(self._channel, items, -1, gaps)
         packets = int((items["unit"] == Unit.PACKET).sum())
         counters = {"octets": len(octets), "packets": packets}
         for cause in items["quality"][items["quality"] != Quality.GOOD].tolist():
@@ -177,9 +175,9 @@ class PacketIntake:
     def restore(self, state: dict[str, Any], reread: Reread | None) -> None:
         """Continue after a restart; a packet stream needs nothing read again."""
         self._offset = int(state.get("source_offset", 0)) if reread else 0
-        self._restart_reason = "" if reread else "gateway restart"
         for apid, last in state.get("vcs", {}).get("packets", {}).get("apids", {}).items():
             self._channel.apid(int(apid)).last = last
+        self._channel.expect_gap("" if reread else "gateway restart")
 
     def statistics(self) -> dict[str, Any]:
         """Return what was counted, JSON-able."""
