@@ -88,10 +88,20 @@ class MissionInstance:
         self._book.restore(
             await around.keeper(lambda: around.small_store.get(f"contacts {self.name}")) or [], self._now()
         )
+        self._plan_configured_contacts()
         self._tasks = [
             asyncio.create_task(self._pump.run(), name=f"events {self.name}"),
             asyncio.create_task(self._keep_house(), name=f"housekeeping {self.name}"),
         ]
+
+    def _plan_configured_contacts(self) -> None:
+        """Plan what the configuration plans, once: what is in the book stays, what is over is not begun."""
+        now_ns = self._around.clock.tai_ns()
+        for craft in self.mission.spacecraft:
+            for contact in craft.contacts:
+                aos_ns, los_ns = parse_utc(contact.aos_utc), parse_utc(contact.los_utc)
+                if now_ns < los_ns and not self._book.has_plan(craft.name, contact.peer, aos_ns):
+                    self._book.plan(craft.name, contact.peer, aos_ns, los_ns)
 
     def _add_link(self, config: LinkConfig) -> None:
         around = self._around

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.journal import JournalSettings
@@ -12,7 +13,17 @@ from gateway_codecs.batches import DataMode
 from gateway_codecs.frames import FrameFormat, VcFormat
 from gateway_codecs.intake import LinkFormat
 from gateway_codecs.packet_stream import Intake, make_intake
-from gateway_config import FrameSettings, GatewaySettings, LinkConfig, Spacecraft, VcSettings
+from gateway_codecs.packet_times import PacketTime
+from gateway_codecs.time_codes import TimeCode
+from gateway_config import (
+    FrameSettings,
+    GatewaySettings,
+    LinkConfig,
+    PacketSettings,
+    Spacecraft,
+    TimeSettings,
+    VcSettings,
+)
 
 
 def journal_settings(gateway: GatewaySettings) -> JournalSettings:
@@ -27,16 +38,38 @@ def journal_settings(gateway: GatewaySettings) -> JournalSettings:
     )
 
 
-def vc_format(settings: VcSettings) -> VcFormat:
-    """Return the codec's settings of a virtual channel or packet stream."""
+def packet_time(settings: TimeSettings | None) -> PacketTime | None:
+    """Return where packets state their generation time."""
+    if settings is None:
+        return None
+    keys = settings.model_dump(exclude={"offset_octets"})
+    return PacketTime(TimeCode(**keys), settings.offset_octets)
+
+
+def packet_format(settings: VcSettings | PacketSettings) -> VcFormat:
+    """Return the codec's settings of packets, in a virtual channel or back to back."""
     return VcFormat(
-        service=settings.service,
-        counting=settings.counting,
         packet_versions=frozenset(settings.packet_versions),
         max_packet_octets=settings.max_packet_octets,
-        packet_start=None if settings.packet_start == "pointer" else settings.packet_start,
         apid_counting={apid: apid_settings.counting for apid, apid_settings in settings.apids.items()},
         default_apid_counting=settings.default_counting,
+        default_time=packet_time(settings.default_time),
+        apid_time={
+            apid: packet_time(row.time if isinstance(row.time, TimeSettings) else None)
+            for apid, row in settings.apids.items()
+            if row.time != "default"
+        },
+    )
+
+
+def vc_format(settings: VcSettings) -> VcFormat:
+    """Return the codec's settings of a virtual channel."""
+    return replace(
+        packet_format(settings),
+        service=settings.service,
+        counting=settings.counting,
+        packet_start=None if settings.packet_start == "pointer" else settings.packet_start,
+        packet_zone_padding=settings.packet_zone_padding == "ignore",
     )
 
 
@@ -68,7 +101,7 @@ def intake_maker(link: LinkConfig, craft: Spacecraft, link_id: int, spacecraft_i
         link=link_id,
         frames=frames,
         spacecraft=spacecraft_id,
-        packets=vc_format(craft.packets),
+        packets=packet_format(craft.packets),
         packet_prefix_octets=craft.packets.prefix_octets,
         data_mode=DataMode[link.data_mode.upper()],
     )

@@ -198,6 +198,7 @@ class Gap:
     reason: str  # "space link", "gateway restart", "link cut"
     occurrences: int = 1  # how many jumps this value sums up
     ambiguous: bool = False
+    group: str = ""  # APIDs that share one count: `apid` is the one that showed the gap
 
 
 @dataclass(frozen=True, slots=True, eq=False)

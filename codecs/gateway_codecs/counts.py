@@ -52,13 +52,17 @@ class CountState:
         reason, self.reason = self.reason or "space link", ""
         return reason
 
-    def take(self, counts: I64Array, modulus: I64Array | int) -> Steps:
-        """Count a batch (at least one unit)."""
-        moved = steps(counts, self.last, modulus)
+    def note(self, counts: I64Array) -> None:
+        """Take a batch (at least one unit) whose steps say nothing."""
         if self.first is None:
             self.first = int(counts[0])
         self.last = int(counts[-1])
         self.units += len(counts)
+
+    def take(self, counts: I64Array, modulus: I64Array | int) -> Steps:
+        """Take a batch (at least one unit) and count its steps."""
+        moved = steps(counts, self.last, modulus)
+        self.note(counts)
         self.jumps += int(moved.jump.sum())
         self.repeated += int(moved.repeated.sum())
         self.missing += int(moved.missing.sum())

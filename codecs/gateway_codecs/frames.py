@@ -15,8 +15,10 @@ import numpy as np
 
 from gateway_codecs.batches import FrameFlag, I64Array, Quality, Records, U8Array, no_frames
 from gateway_codecs.crc import fecf_good
+from gateway_codecs.packet_times import PacketTime
 
 Service = Literal["packets", "opaque", "idle"]
+IDLE_APID = 2047
 NO_PACKET_STARTS = 0x7FF
 ONLY_IDLE = 0x7FE
 TM_HEADER_OCTETS = 6
@@ -32,8 +34,19 @@ class VcFormat:
     packet_versions: frozenset[int] = frozenset({0, 7})
     max_packet_octets: int = 65542
     packet_start: int | None = None  # None: first header pointer; else octets into the data field, nothing spans
-    apid_counting: Mapping[int, str] = field(default_factory=dict)  # 'apid' | 'none'
+    packet_zone_padding: bool = False  # what follows the first packet of a frame is padding
+    apid_counting: Mapping[int, str] = field(default_factory=dict)  # 'apid' | 'none' | 'shared:GROUP'
     default_apid_counting: str = "apid"
+    default_time: PacketTime | None = None  # in the secondary headers of APIDs that are not listed
+    apid_time: Mapping[int, PacketTime | None] = field(default_factory=dict)
+
+    def counting_of(self, apid: int) -> str:
+        """Return the counting rule of an APID; idle packets do not count."""
+        return "none" if apid == IDLE_APID else self.apid_counting.get(apid, self.default_apid_counting)
+
+    def time_of(self, apid: int) -> PacketTime | None:
+        """Return where the packets of an APID state their time; None = they do not."""
+        return None if apid == IDLE_APID else self.apid_time.get(apid, self.default_time)
 
 
 @dataclass(frozen=True, slots=True)

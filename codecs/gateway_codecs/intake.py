@@ -26,10 +26,9 @@ from gateway_codecs.batches import (
     no_items,
 )
 from gateway_codecs.counts import RESET_BEYOND, CountState
-from gateway_codecs.frames import FrameFormat, Frames, VcFormat, decode_frames
+from gateway_codecs.frames import IDLE_APID, FrameFormat, Frames, VcFormat, decode_frames
+from gateway_codecs.packet_times import fill_generation_times
 from gateway_codecs.packets import Extracted, OpenPacket, VcExtractor, Zones
-
-IDLE_APID = 2047
 
 
 @dataclass(slots=True)
@@ -50,15 +49,21 @@ class Channel:
     extractor: VcExtractor
     count: CountState = field(default_factory=CountState)
     apids: dict[int, CountState] = field(default_factory=dict)
+    groups: dict[str, CountState] = field(default_factory=dict)  # counts that several APIDs share
     frames: int = 0
+    unreadable_times: int = 0
 
     def apid(self, apid: int) -> CountState:
         """Return the count of an APID, new when it was not seen before."""
         return self.apids.setdefault(apid, CountState())
 
+    def group(self, name: str) -> CountState:
+        """Return the count that the APIDs of a group share, new when it was not seen before."""
+        return self.groups.setdefault(name, CountState())
+
     def expect_gap(self, reason: str) -> None:
         """What is missing before the next frame, and before the next packet of each APID, has this reason."""
-        for count in (self.count, *self.apids.values()):
+        for count in (self.count, *self.apids.values(), *self.groups.values()):
             count.reason = reason
 
 
@@ -92,6 +97,7 @@ class FrameIntake:
         self._frames = 0
         self._idle_frames = 0
         self._idle_octets = 0
+        self._padding_octets = 0
 
     @property
     def waiting_octets(self) -> int:
@@ -144,7 +150,7 @@ class FrameIntake:
         self._causes[name] = self._causes.get(name, 0) + units
 
     def _take(self, frames: Frames, octets_in: int) -> IntakeBatch:
-        rows, before = frames.rows, dict(self._causes)
+        rows, before, no_time = frames.rows, dict(self._causes), self._unreadable_times()
         self._frames += len(rows)
         good = rows["quality"] == Quality.GOOD
         gaps: list[Gap] = []
@@ -157,9 +163,14 @@ class FrameIntake:
             parts.append(self._take_channel(divmod(key, 64), index, frames, gaps))
         counters = {f"rejected_{k}": v - before.get(k, 0) for k, v in self._causes.items() if v != before.get(k, 0)}
         counters |= {"frames": len(rows), "octets": octets_in}
+        if self._unreadable_times() > no_time:
+            counters["unreadable_times"] = self._unreadable_times() - no_time
         items = _joined([p for p in parts if p is not None and len(p.items)])
         counters["packets"] = int((items.items["unit"] == Unit.PACKET).sum())
         return IntakeBatch(items, rows, tuple(gaps), self.state(), counters, octets_in)
+
+    def _unreadable_times(self) -> int:
+        return sum(channel.unreadable_times for channel in self._channels.values())
 
     def _count_master_channels(self, rows: Records) -> None:
         for scid in np.unique(rows["scid"]).tolist():
@@ -249,6 +260,7 @@ class FrameIntake:
 
     def _items(self, channel: Channel, index: I64Array, found: Extracted, frames: Frames, gaps: list[Gap]) -> Part:
         self._idle_octets += found.idle_octets
+        self._padding_octets += found.padding_octets
         begin = np.where(found.begin_row >= 0, found.begin_row, index[0])
         items = self._from_frames(frames.rows[begin], Unit.PACKET)
         if found.opened is not None and (found.begin_row < 0).any():
@@ -261,7 +273,7 @@ class FrameIntake:
         for cause in np.unique(found.quality[rejected]).tolist():
             self._count(cause, int((found.quality == cause).sum()))
         fill_packet_headers(items, found.octets)
-        count_packets(channel, items, int(frames.rows["vcid"][index[0]]), gaps)
+        read_packets(channel, items, found.octets, int(frames.rows["vcid"][index[0]]), gaps)
         return Part(found.octets, items, found.end_row, found.end_key)
 
     # ---- durable state ----
@@ -277,6 +289,7 @@ class FrameIntake:
                 if opened is None
                 else [opened.source_offset, opened.index, opened.vc_count, opened.receive_time_ns],
                 "apids": {str(apid): state.last for apid, state in channel.apids.items() if state.last is not None},
+                "groups": {name: state.last for name, state in channel.groups.items() if state.last is not None},
             }
         return {"source_offset": self._offset, "vcs": vcs}
 
@@ -291,6 +304,8 @@ class FrameIntake:
             channel.count.last = kept.get("count")
             for apid, last in kept.get("apids", {}).items():
                 channel.apid(int(apid)).last = last
+            for group, last in kept.get("groups", {}).items():
+                channel.group(group).last = last
             channel.expect_gap("" if reread else "gateway restart")
             if reread and kept.get("open"):
                 self._reopen(channel, (scid, vcid), kept["open"], reread)
@@ -315,6 +330,7 @@ class FrameIntake:
             "frames": self._frames,
             "causes": dict(self._causes),
             "idle_octets": self._idle_octets,
+            "padding_octets": self._padding_octets,
             "mc_count_jumps": sum(c.jumps for c in self._mc.values()),
             "vcs": {f"{scid}/{vcid}": channel_statistics(c) for (scid, vcid), c in self._channels.items()},
         }
@@ -331,6 +347,7 @@ def channel_statistics(channel: Channel) -> dict[str, Any]:
         "repeated_counts": count.repeated,
         "frames_missing_mod": count.missing,
         "packets": sum(a.units for a in channel.apids.values()),
+        "unreadable_times": channel.unreadable_times,
         "apids": {
             apid: {
                 "packets": a.units, "octets": a.octets, "seq_gaps": a.jumps, "missing": a.missing,
@@ -395,39 +412,59 @@ def fill_packet_headers(items: Records, octets: U8Array) -> None:
     items["flags"][idle] |= np.uint16(ItemFlag.IDLE)
 
 
-def count_packets(channel: Channel, items: Records, vcid: int, gaps: list[Gap]) -> None:
-    """Count a batch's packets per APID, fill `missing_before`, and sum up its gaps as values."""
+def read_packets(channel: Channel, items: Records, octets: U8Array, vcid: int, gaps: list[Gap]) -> None:
+    """Take a batch's packets APID by APID: count them, fill `missing_before` and times, sum up gaps as values."""
     packets = np.flatnonzero((items["unit"] == Unit.PACKET) & (items["apid"] >= 0))
     apids = items["apid"][packets]
+    shared: dict[str, list[int]] = {}
     for apid in np.unique(apids).tolist():
         mine = packets[apids == apid]
-        state = channel.apid(apid)
+        state, rule = channel.apid(apid), channel.settings.counting_of(apid)
         state.octets += int(items["length"][mine].sum())
-        last, reason = state.last, state.take_reason()
-        moved = state.take(items["sequence_count"][mine].astype(np.int64), 16384)
-        rule = channel.settings.apid_counting.get(apid, channel.settings.default_apid_counting)
-        if apid == IDLE_APID or rule != "apid":
-            continue
-        real = np.where(moved.missing > RESET_BEYOND, 0, moved.missing)
-        items["missing_before"][mine] = real
-        first = 1 if real[0] and reason != "space link" else 0  # the reason explains the first jump alone
-        for jumps, why in (
-            (np.flatnonzero(real[:first]), reason),
-            (first + np.flatnonzero(real[first:]), "space link"),
-        ):
-            if len(jumps):
-                gaps.append(_packet_gap(items, mine, real, jumps, vcid, last, why))
+        time = channel.settings.time_of(apid)
+        if time is not None:
+            channel.unreadable_times += fill_generation_times(items, mine, octets, time)
+        if rule in {"apid", "none"}:
+            _count_steps(state, items, mine, vcid, gaps if rule == "apid" else None)
+        else:
+            state.note(items["sequence_count"][mine])
+            shared.setdefault(rule.removeprefix("shared:"), []).append(apid)
+    for group, members in shared.items():
+        _count_steps(channel.group(group), items, packets[np.isin(apids, members)], vcid, gaps, group)
+
+
+def _count_steps(
+    state: CountState, items: Records, mine: I64Array, vcid: int, gaps: list[Gap] | None, group: str = ""
+) -> None:
+    """Count the steps of the packets `mine`; without `gaps` they are shown but mean nothing."""
+    last, reason = state.last, state.take_reason()
+    moved = state.take(items["sequence_count"][mine].astype(np.int64), 16384)
+    if gaps is None:
+        return
+    real = np.where(moved.missing > RESET_BEYOND, 0, moved.missing)
+    items["missing_before"][mine] = real
+    first = 1 if real[0] and reason != "space link" else 0  # the reason explains the first jump alone
+    for jumps, why in ((np.flatnonzero(real[:first]), reason), (first + np.flatnonzero(real[first:]), "space link")):
+        if len(jumps):
+            gaps.append(_packet_gap(items, mine, real, jumps, vcid, last, why, group))
 
 
 def _packet_gap(
-    items: Records, mine: I64Array, missing: I64Array, jumps: I64Array, vcid: int, last: int | None, reason: str
+    items: Records,
+    mine: I64Array,
+    missing: I64Array,
+    jumps: I64Array,
+    vcid: int,
+    last: int | None,
+    reason: str,
+    group: str,
 ) -> Gap:
-    """Sum up the jumps of one APID's packets: `mine` their rows, `missing` before each, `jumps` which of them."""
+    """Sum up the jumps of one count's packets: `mine` their rows, `missing` before each, `jumps` which of them."""
     at, total = int(jumps[0]), int(missing[jumps].sum())
     row, counts = items[mine[at]], items["sequence_count"]
     before = int(counts[mine[at - 1]]) if at else -1 if last is None else last
     spacecraft, apid, after = int(row["spacecraft"]), int(row["apid"]), int(row["sequence_count"])
-    return Gap("packets", spacecraft, vcid, apid, before, after, total, reason, len(jumps))
+    return Gap("packets", spacecraft, vcid, apid, before, after, total, reason, len(jumps), group=group)
 
 
 def _joined(parts: list[Part]) -> ItemBatch:

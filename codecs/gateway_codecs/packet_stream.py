@@ -18,8 +18,8 @@ from gateway_codecs.intake import (
     LinkFormat,
     Reread,
     channel_statistics,
-    count_packets,
     fill_packet_headers,
+    read_packets,
     stray,
 )
 from gateway_codecs.packet_walk import IDLE_OCTET, packet_length
@@ -87,10 +87,13 @@ class PacketIntake:
         buffer = np.frombuffer(data, np.uint8, done)
         fill_packet_headers(items, buffer)
         gaps: list[Gap] = []
+        no_time = self._channel.unreadable_times
         if len(items):
-            count_packets(self._channel, items, -1, gaps)
+            read_packets(self._channel, items, buffer, -1, gaps)
         packets = int((items["unit"] == Unit.PACKET).sum())
         counters = {"octets": len(octets), "packets": packets}
+        if self._channel.unreadable_times > no_time:
+            counters["unreadable_times"] = self._channel.unreadable_times - no_time
         for cause in items["quality"][items["quality"] != Quality.GOOD].tolist():
             self._count(cause, 1)
             name = f"rejected_{Quality(cause).name.lower()}"
@@ -170,13 +173,18 @@ class PacketIntake:
     def state(self) -> dict[str, Any]:
         """Return the link's durable state, JSON-able."""
         apids = {str(apid): state.last for apid, state in self._channel.apids.items()}
-        return {"source_offset": self._offset, "vcs": {"packets": {"count": None, "open": None, "apids": apids}}}
+        groups = {name: state.last for name, state in self._channel.groups.items()}
+        channel = {"count": None, "open": None, "apids": apids, "groups": groups}
+        return {"source_offset": self._offset, "vcs": {"packets": channel}}
 
     def restore(self, state: dict[str, Any], reread: Reread | None) -> None:
         """Continue after a restart; a packet stream needs nothing read again."""
         self._offset = int(state.get("source_offset", 0)) if reread else 0
-        for apid, last in state.get("vcs", {}).get("packets", {}).get("apids", {}).items():
+        kept = state.get("vcs", {}).get("packets", {})
+        for apid, last in kept.get("apids", {}).items():
             self._channel.apid(int(apid)).last = last
+        for group, last in kept.get("groups", {}).items():
+            self._channel.group(group).last = last
         self._channel.expect_gap("" if reread else "gateway restart")
 
     def statistics(self) -> dict[str, Any]:
@@ -186,6 +194,7 @@ class PacketIntake:
             "frames": 0,
             "causes": dict(self._causes),
             "idle_octets": self._idle_octets,
+            "padding_octets": 0,
             "mc_count_jumps": 0,
             "vcs": vcs,
         }

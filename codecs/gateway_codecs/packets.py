@@ -60,6 +60,7 @@ class Extracted:
     end_row: I64Array
     end_key: I64Array
     idle_octets: int
+    padding_octets: int
     opened: OpenPacket | None  # the packet that was open before, for its first pieces
 
 
@@ -78,6 +79,7 @@ class VcExtractor:
 
     def __init__(self, settings: VcFormat) -> None:
         self._max = settings.max_packet_octets
+        self._padding = settings.packet_zone_padding
         self._versions = np.zeros(8, np.bool_)
         self._versions[list(settings.packet_versions)] = True
         self.open: OpenPacket | None = None
@@ -89,9 +91,10 @@ class VcExtractor:
         bounds = len(lead) + np.concatenate([[0], np.cumsum(zones.length)]).astype(np.int64)
         segments = self._segments(zones, bounds, opened)
         found = walk(octets, segments.start, segments.start_end, segments.data_end, self._versions, self._max)
+        padding = self._padding_octets(segments, found, bounds)
         rests, leftover = self._rests(segments, found, bounds)
         self.open = None
-        pieces = self._pieces(zones, octets, bounds, found, rests, opened)
+        pieces = self._pieces(zones, octets, bounds, found, rests, padding, opened)
         if leftover is not None:
             self._keep_open(octets, bounds, zones, leftover, opened)
         return pieces
@@ -103,6 +106,7 @@ class VcExtractor:
         bounds: I64Array,
         found: Walk,
         rests: tuple[I64Array, I64Array, U8Array],
+        padding_octets: int,
         opened: OpenPacket | None,
     ) -> Extracted:
         offset = np.concatenate([found.offset, rests[0]])
@@ -129,6 +133,7 @@ class VcExtractor:
             end_row,
             np.where(late, -1, end - bounds[end_frame]),
             found.idle_octets,
+            padding_octets,
             opened,
         )
 
@@ -149,7 +154,7 @@ class VcExtractor:
     def _segments(self, zones: Zones, bounds: I64Array, opened: OpenPacket | None) -> _Segments:
         frame = np.flatnonzero(zones.pointer != NO_POINTER)
         start = bounds[frame] + zones.pointer[frame]
-        start_end = bounds[frame + 1]
+        start_end = start + 1 if self._padding else bounds[frame + 1]  # with padding one packet starts in a frame
         if opened is not None:
             frame = np.concatenate([[-1], frame])
             start = np.concatenate([[0], start])
@@ -159,30 +164,44 @@ class VcExtractor:
         data_end = limits[np.searchsorted(limits, start, side="right")] if len(start) else start
         return _Segments(start, start_end, data_end, frame, np.isin(data_end, cuts), data_end == bounds[-1])
 
+    def _padding_octets(self, s: _Segments, found: Walk, bounds: I64Array) -> int:
+        """Count the octets behind the packets of frames that are filled with padding."""
+        if not self._padding:
+            return 0
+        ended = (found.stop < s.data_end) & (found.stop >= s.start_end)
+        return int((_frame_end(bounds, found.stop, s.data_end) - found.stop)[ended].sum())
+
     def _rests(
         self, s: _Segments, found: Walk, bounds: I64Array
     ) -> tuple[tuple[I64Array, I64Array, U8Array], int | None]:
         """Return what no packet covers as (offset, end, cause) arrays, and where the packet still open begins."""
-        frame_end = bounds[np.searchsorted(bounds, found.stop, side="right").clip(max=len(bounds) - 1)]
         stopped = found.stop < s.data_end
         excess = stopped & (found.stop >= s.start_end)
         faulty = stopped & ~excess & (found.fault != Quality.GOOD)
         short = stopped & ~excess & ~faulty
         open_at = short & s.last & ~s.cut
         truncated = short & ~open_at
-        own_end = np.minimum(frame_end, s.data_end)
+        own_end = _frame_end(bounds, found.stop, s.data_end)
         end = np.where(truncated, s.data_end, own_end)
         cause = np.where(
             excess, np.uint8(Quality.PACKET_EXCESS), np.where(faulty, found.fault, np.uint8(Quality.PACKET_TRUNCATED))
         )
         chosen = excess | faulty | truncated
         searched_from = np.where(chosen, end, s.data_end)
+        if self._padding:
+            chosen = chosen & ~excess
         gaps = _uncovered(s, searched_from, bounds)
         offset = np.concatenate([found.stop[chosen], gaps[0]])
         ends = np.concatenate([end[chosen], gaps[1]])
         causes = np.concatenate([cause[chosen], np.full(len(gaps[0]), Quality.NO_PACKET_START)]).astype(np.uint8)
         leftover = int(found.stop[open_at][0]) if open_at.any() else None
         return (offset, ends, causes), leftover
+
+
+def _frame_end(bounds: I64Array, stop: I64Array, data_end: I64Array) -> I64Array:
+    """Return where the frame holding `stop` ends, at most the segment's end."""
+    end: I64Array = bounds[np.searchsorted(bounds, stop, side="right").clip(max=len(bounds) - 1)]
+    return np.minimum(end, data_end)
 
 
 def _uncovered(s: _Segments, searched_from: I64Array, bounds: I64Array) -> tuple[I64Array, I64Array]:

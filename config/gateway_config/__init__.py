@@ -9,6 +9,7 @@ from gateway_config.models import (
     Mission,
     PacketSettings,
     Spacecraft,
+    TimeSettings,
     VcSettings,
 )
 
@@ -22,6 +23,7 @@ __all__ = [
     "Mission",
     "PacketSettings",
     "Spacecraft",
+    "TimeSettings",
     "VcSettings",
     "example_mission",
     "example_names",

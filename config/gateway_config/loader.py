@@ -33,6 +33,16 @@ class Problem:
         return f"{self.file}:{self.line}: {self.key or '(file)'} = {self.value}: {self.remedy}"
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML without timestamps: a time in a configuration is text, quoted or not."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in rows if tag != "tag:yaml.org,2002:timestamp"]
+    for first, rows in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 class ConfigError(Exception):
     """Everything that is wrong with a configuration."""
 
@@ -130,7 +140,7 @@ def _read(path: Path, model: type[M], directory: Path, problems: list[Problem]) 
 
 def parse(text: str, file: str) -> _Document:
     """Parse YAML text and remember the line of every key. Raises yaml.YAMLError."""
-    loader = yaml.SafeLoader(text)
+    loader = _Loader(text)
     try:
         node = loader.get_single_node()
         document = _Document(file, None)
@@ -163,7 +173,7 @@ def _note_lines(node: yaml.Node, path: tuple[Any, ...], lines: dict[tuple[Any, .
 
 def _explained(error: Any, document: _Document) -> Problem:
     path = tuple(part if isinstance(part, int) else str(part) for part in error["loc"])
-    remedy = error["msg"]
+    remedy = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         remedy = "unknown key; docs/configuration.md lists the known ones"
     elif error["type"] == "missing":

@@ -32,6 +32,8 @@ def event_items(events: Sequence[Event], now_ns: int) -> ItemBatch:
 def gap_event(gap: Gap, link: int) -> dict[str, Any]:
     """Return the event that journals a gap."""
     stream = f"VC{gap.vcid}" if gap.apid < 0 else f"APID {gap.apid}"
+    if gap.group:
+        stream = f"the APIDs that share the count {gap.group!r}"
     more = " or a multiple of the modulus more" if gap.ambiguous else ""
     return {
         "type": "gap",
@@ -47,5 +49,6 @@ def gap_event(gap: Gap, link: int) -> dict[str, Any]:
         "missing": gap.missing,
         "occurrences": gap.occurrences,
         "ambiguous": gap.ambiguous,
+        "group": gap.group,
         "reason": gap.reason,
     }

@@ -68,6 +68,11 @@ class ContactBook:
         self._tell(contact, "planned")
         return contact
 
+    def has_plan(self, spacecraft: str, peer: str, aos_ns: int) -> bool:
+        """Whether a contact with this plan is in the book, whatever became of it."""
+        plans = ((c.spacecraft, c.peer, c.planned_aos_ns) for c in self._contacts.values())
+        return (spacecraft, peer, aos_ns) in plans
+
     def open(self, spacecraft: str, peer: str, now_s: float, by: str = "operator") -> Contact:
         """Open a contact now, or return the active one."""
         active = self.active(spacecraft)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_config import ConfigError, example_mission, example_names, load, schemas
+from gateway_config.documentation import documentation
 from gateway_config.loader import EXAMPLES
 
 MISSION = """name: m
@@ -144,10 +145,41 @@ def test_schemas_name_every_key() -> None:
     assert "watchdog_s" in schemas()["links"]["properties"]
 
 
-def test_the_documentation_names_every_key() -> None:
-    """docs/configuration.md mentions every key of every model."""
+def test_the_documentation_is_made_from_the_models() -> None:
+    """docs/configuration.md says every key, value, default and meaning, and nothing else."""
     text = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
+    assert text == documentation(), "run: python -m gateway_config.documentation > docs/configuration.md"
     for schema in schemas().values():
-        parts = [schema, *schema.get("$defs", {}).values()]
-        for key in (key for part in parts for key in part.get("properties", {})):
-            assert f"`{key}`" in text, key
+        for part in [schema, *schema.get("$defs", {}).values()]:
+            for key, field in part.get("properties", {}).items():
+                assert f"`{key}`" in text
+                assert key == "name" or field.get("description") or "$ref" in field, (
+                    f"{part['title']}.{key}: say what it means"
+                )
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("default_time: {code: cuc, epoch: yesterday}", "default_time.epoch"),
+        ("default_time: {code: cuc, epoch: 1950-01-01T00:00:00Z}", "a year from 1958 to 2103"),
+        ("default_time: {code: cds, epoch: 2000-01-01T12:00:00Z}", "midnight"),
+        ("default_time: {code: cuc, coarse_octets: 9}", "less than or equal to 7"),
+        ("default_counting: shared", "should match pattern"),
+        ("service: opaque", "unknown key"),
+    ],
+)
+def test_mistakes_in_packet_settings(tmp_path: Path, line: str, says: str) -> None:
+    """Time codes and counting rules that cannot be are refused with the key and what would be right."""
+    text = f"name: m\nspacecraft:\n  - name: s\n    packets:\n      {line}\n"
+    assert says in problems(write(tmp_path, missions__m=text))
+
+
+def test_planned_contacts(tmp_path: Path) -> None:
+    """Contacts are planned in UTC text, quoted or not; LOS must be after AOS."""
+    contact = "    contacts:\n      - {{peer: redu, aos_utc: 2026-11-24T12:00:00Z, los_utc: '{}'}}\n"
+    good = write(tmp_path / "a", missions__m=MISSION + contact.format("2026-11-24T12:10:00Z"))
+    assert load(good).missions["m"].spacecraft[0].contacts[0].aos_utc == "2026-11-24T12:00:00Z"
+    text = problems(write(tmp_path / "b", missions__m=MISSION + contact.format("2026-11-24T11:10:00Z")))
+    assert "missions/m.yaml:8" in text
+    assert "must be after aos_utc" in text

@@ -1,0 +1,86 @@
+"""Writes the reference of all configuration keys from the models: `python -m gateway_config.documentation`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from gateway_config.loader import schemas
+
+HEAD = """# Configuration
+
+A directory of YAML files. `gateway check DIR` reports every error at once (file, line, key, value, what would be
+right); `gateway check --schema` prints the JSON Schemas. Unknown keys are errors. Start from the built-in
+`examples/minimal` directory (README).
+Made from the models by `python -m gateway_config.documentation`; a test keeps it so.
+"""
+NOTES = """
+## Notes
+
+- Channels, packets and counts of real spacecraft differ in everything; the built-in missions
+  (`gateway replay --missions`) show how nine of them are described. VC 63 of AOS frames is idle without being listed.
+- A link belongs to one mission in one support mode. One link per spacecraft and support mode is *prime*: its items
+  are delivered, those of the others are journalled only.
+- Several missions, support modes and spacecraft live in one gateway; each (mission, support mode) is a
+  *mission instance* with a journal of its own.
+- Times are text in UTC, such as `2026-11-24T12:00:00Z`, quoted or not.
+"""
+FILES = {
+    "gateway": "`gateway.yaml` (optional)",
+    "missions": "`missions/NAME.yaml`",
+    "links": "`links/NAME.yaml`",
+    "homes": "`homes/NAME.yaml`",
+}
+TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true/false", "null": "none"}
+
+
+def documentation() -> str:
+    """Return docs/configuration.md."""
+    parts = [HEAD]
+    for kind, schema in schemas().items():
+        parts += [f"\n## {FILES[kind]}\n", _table(schema)]
+        for name, part in sorted(schema.get("$defs", {}).items()):
+            parts += [f"\n### [{name}] {part.get('description', '').splitlines()[0]}\n", _table(part)]
+    return "\n".join([*parts, NOTES])
+
+
+def _table(schema: dict[str, Any]) -> str:
+    rows = ["| key | value | default | meaning |", "| --- | --- | --- | --- |"]
+    required = schema.get("required", [])
+    for key, field in schema.get("properties", {}).items():
+        default = "required" if key in required else _default(field.get("default"))
+        rows.append(f"| `{key}` | {_type(field)} | {default} | {field.get('description', '')} |")
+    return "\n".join(rows)
+
+
+def _default(value: Any) -> str:
+    return "" if value in (None, "", [], {}) else f"`{json.dumps(value) if not isinstance(value, str) else value}`"
+
+
+def _type(field: dict[str, Any]) -> str:
+    choices = [str(value) for value in field.get("enum", [])] + [_type(part) for part in field.get("anyOf", [])]
+    if choices:
+        return r" \| ".join(choices)
+    if "$ref" in field:
+        return f"[{field['$ref'].rsplit('/', 1)[1]}]"
+    kind = str(field.get("type", ""))
+    if kind == "array":
+        return f"list of {_type(field['items'])}"
+    if kind == "object":
+        return f"by key: {_type(field['additionalProperties'])}"
+    return str(field["const"]) if "const" in field else TYPES[kind] + _range(field)
+
+
+def _range(field: dict[str, Any]) -> str:
+    low = field.get("minimum", field.get("exclusiveMinimum"))
+    high = field.get("maximum", field.get("exclusiveMaximum"))
+    if low is None and high is None:
+        return ""
+    above = "above " if "exclusiveMinimum" in field else ""
+    if high is None:
+        return f", {above}{low}" + ("" if above else " or more")
+    return f", {above}{low} to {high}" if low is not None else f", up to {high}"
+
+
+if __name__ == "__main__":
+    print(documentation(), end="")
