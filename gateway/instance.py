@@ -109,7 +109,10 @@ class MissionInstance:
         recording = None
         if config.record and config.unit == "frames" and config.type != "file":
             keep_days = around.gateway.recording.keep_days
-            recording = Recording(around.storage, around.clock, self.name, config.name, keep_days)
+            folder = f"{self.name}/recording/{config.name}"
+            recording = Recording(
+                around.storage, around.clock, folder, wiring.about_recording(self.name, config, craft), keep_days
+            )
             self._recordings.append(recording)
         context = LinkContext(
             self.journal, around.clock, self, self._emit, around.writer, recording, on_finished=self._link_finished
@@ -335,6 +338,8 @@ class MissionInstance:
             if link.status == LinkStatus.UNAVAILABLE:
                 severity = "error" if self.in_contact(link.settings.spacecraft) else "warning"
                 found.append(_condition(severity, f"link {name}", f"unavailable: {link.snapshot()['detail']}"))
+            if hint := link.snapshot()["hint"]:
+                found.append(_condition("warning", f"link {name}", f"most units are refused: {hint}"))
         for row in self.subscriptions():
             if row.get("lag_items") and row["state"] == "away":
                 text = f"away, {row['lag_items']} positions behind"

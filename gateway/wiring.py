@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from gateway.journal import JournalSettings
 from gateway.links import FileSource, LinkSettings, Source, TcpClientSource, TcpServerSource
@@ -106,6 +107,16 @@ def intake_maker(link: LinkConfig, craft: Spacecraft, link_id: int, spacecraft_i
         data_mode=DataMode[link.data_mode.upper()],
     )
     return lambda: make_intake(settings)
+
+
+def about_recording(instance: str, link: LinkConfig, craft: Spacecraft) -> dict[str, Any]:
+    """Return what a recording says of itself."""
+    if craft.frames is None:
+        raise ValueError("only frames are recorded")
+    frames = craft.frames
+    unit_octets = frames.prefix_octets + frames.frame_length_octets + frames.suffix_octets
+    about = {"instance": instance, "mission": link.mission, "spacecraft": craft.name, "link": link.name}
+    return {**about, "unit": link.unit, "unit_octets": unit_octets}
 
 
 def link_settings(link: LinkConfig) -> LinkSettings:

@@ -44,6 +44,11 @@ class PacketIntake:
         self._idle_octets = 0
 
     @property
+    def settings(self) -> LinkFormat:
+        """How the link is read."""
+        return self._settings
+
+    @property
     def waiting_octets(self) -> int:
         """Octets of the incomplete unit at the end of what was fed."""
         return len(self._rest)

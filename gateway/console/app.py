@@ -137,7 +137,9 @@ def demo(
 
 @app.command()
 def replay(
-    file: Annotated[Path, typer.Argument(help="A recording: frames or packets back to back.")],
+    file: Annotated[
+        Path, typer.Argument(help="Frames or packets back to back, or a folder recorded by a gateway (.rec files).")
+    ],
     mission: Annotated[
         str, typer.Option("--mission", "-m", help="Mission name in --config, or a built-in example (see --missions).")
     ] = "",
@@ -272,9 +274,14 @@ def journal_verify(
 
 @journal_app.command("export")
 def journal_export(
-    folder: Annotated[Path, typer.Argument(help="An instance's folder.")],
+    folder: Annotated[Path, typer.Argument(help="An instance's folder; --frames: a recording's folder too.")],
     target: Annotated[Path, typer.Argument(help="File to write; it must not exist.")],
-    form: Annotated[str, typer.Option("--as", help="packets, frames (raw recording), csv or sqlite.")] = "packets",
+    packets: Annotated[
+        bool, typer.Option("--packets", help="Packets back to back, octet for octet (default).")
+    ] = False,
+    frames: Annotated[bool, typer.Option("--frames", help="Whole frames, from the recording of raw octets.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="All items as rows, octets in hex, times in UTC.")] = False,
+    sqlite: Annotated[bool, typer.Option("--sqlite", help="All items as an SQLite table `items`.")] = False,
     vcid: Annotated[list[int] | None, typer.Option("--vc", help="Only these virtual channels.")] = None,
     apid: Annotated[list[int] | None, typer.Option(help="Only these APIDs.")] = None,
     idle: Annotated[bool, typer.Option("--idle", help="Idle packets too.")] = False,
@@ -283,4 +290,11 @@ def journal_export(
     with readable_errors():
         from gateway.console.journal import export_journal
 
-        export_journal(folder, target, form, vcid, apid, idle)
+        chosen = [
+            name
+            for name, wanted in (("packets", packets), ("frames", frames), ("csv", as_csv), ("sqlite", sqlite))
+            if wanted
+        ]
+        if len(chosen) > 1:
+            fail(f"--{chosen[0]} and --{chosen[1]} exclude each other", "give one", 2)
+        export_journal(folder, target, chosen[0] if chosen else "packets", vcid, apid, idle)

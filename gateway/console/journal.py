@@ -16,7 +16,7 @@ from rich.table import Table
 from gateway.console import tables
 from gateway.errors import Conflict, NotFound
 from gateway.journal.block import Block, BlockError
-from gateway.journal.recording import read_records
+from gateway.journal.recording import WholeUnits, read_about
 from gateway.journal.segments import Segments
 from gateway.real import LocalStorage
 from gateway_codecs.batches import ABSENT, ITEM_DTYPE, ItemFlag, Kind, Quality, Unit
@@ -167,18 +167,16 @@ def export_journal(
 ) -> None:
     """Export to a new file."""
     writers = {"packets": _packets, "csv": _csv, "sqlite": _sqlite}
-    if form != "frames" and form not in writers:
-        raise NotFound(f"unknown form {form!r}", "packets, frames, csv or sqlite")
     if target.exists():
         raise Conflict(f"{target} exists", "name a new file")
     if form == "frames":
-        count = _frames(folder, target)
+        count = write_frames(recording_of(folder), target)
     else:
         damage: list[dict[str, Any]] = []
         count = writers[form](_chosen(items_of(folder, damage), vcids, apids, idle), target)
         for row in damage:
             typer.secho(f"left out, damaged: {row}", fg="red", err=True)
-    typer.echo(f"{count} {'records' if form == 'frames' else 'items'} in {target}")
+    typer.echo(f"{count} {'frames' if form == 'frames' else 'items'} in {target}")
 
 
 def _chosen(
@@ -200,18 +198,38 @@ def _packets(items: Iterator[dict[str, Any]], target: Path) -> int:
     return count
 
 
-def _frames(folder: Path, target: Path) -> int:
-    storage, count = LocalStorage(folder), 0
-    links = storage.folders("recording")
-    if not links:
+def recording_of(folder: Path) -> Path:
+    """Return the one recording below an instance's folder, or the folder itself. Raises NotFound, Conflict."""
+    if any(folder.glob("*.rec")):
+        return folder
+    found = sorted(path for path in (folder / "recording").glob("*") if any(path.glob("*.rec")))
+    if not found:
         raise NotFound(f"{folder} holds no recording", "raw octets are kept of TCP frame links with record: true")
+    if len(found) > 1:
+        raise Conflict(f"{folder} holds several recordings", f"name one of {', '.join(map(str, found))}")
+    return found[0]
+
+
+def about_recording(recording: Path) -> dict[str, Any]:
+    """Return what a recording says of itself. Raises NotFound."""
+    try:
+        return read_about(LocalStorage(recording.parent), recording.name)
+    except (OSError, ValueError) as error:
+        raise NotFound(f"{recording}: {error}", "a recording has an about.json beside its .rec files") from None
+
+
+def write_frames(recording: Path, target: Path) -> int:
+    """Write a recording's whole frames back to back, each connection from its first octet; returns how many."""
+    unit_octets = int(about_recording(recording)["unit_octets"])
+    units = WholeUnits(LocalStorage(recording.parent), recording.name, unit_octets)
     with target.open("wb") as file:
-        for link in links:
-            for name in storage.names(f"recording/{link}"):
-                for _, octets in read_records(storage, f"recording/{link}/{name}"):
-                    file.write(octets)
-                    count += 1
-    return count
+        for octets in units:
+            file.write(octets)
+        frames = file.tell() // unit_octets
+    if units.left_out_octets:
+        text = f"left out: {units.left_out_octets} octets of frames that a cut left incomplete"
+        typer.secho(text, fg="yellow", err=True)
+    return frames
 
 
 def _readable(item: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from rich.live import Live
 
 from gateway import daemon
 from gateway.console import tables
+from gateway.console.journal import about_recording, recording_of, write_frames
 from gateway.console.remote import Remote
 from gateway.console.run import set_up_logging
 from gateway.errors import GatewayError
@@ -60,6 +61,8 @@ def replay_file(options: ReplayOptions, list_missions: bool) -> int:
     if list_missions:
         typer.echo("\n".join(example_names()))
         return 0
+    if options.file.is_dir():
+        options = _from_recording(options)
     if not options.mission:
         raise GatewayError("which mission is it?", f"--mission NAME; built in: {', '.join(example_names())}")
     if options.url:
@@ -67,6 +70,17 @@ def replay_file(options: ReplayOptions, list_missions: bool) -> int:
     set_up_logging(level=30)
     configuration = load(options.config) if options.config else _bare(options.data_dir)
     return daemon.run_blocking(_embedded(options, configuration))
+
+
+def _from_recording(options: ReplayOptions) -> ReplayOptions:
+    """Write the whole frames of a recorded pass into the data directory, and replay that file."""
+    recording = recording_of(options.file)
+    run, mission = options.request()["run"], options.mission or str(about_recording(recording).get("mission", ""))
+    frames = options.data_dir / f"{run}.frames"
+    if not frames.exists():
+        options.data_dir.mkdir(parents=True, exist_ok=True)
+        write_frames(recording, frames)
+    return replace(options, file=frames, run_id=run, mission=mission)
 
 
 def _bare(data_dir: Path) -> Configuration:
@@ -106,14 +120,16 @@ async def _embedded(options: ReplayOptions, configuration: Configuration) -> int
                 if child is not None and child.poll() is None:
                     child.kill()
             report = {**service.replay(run["run"]), "streams": service.instance(run["instance"]).streams()}
-            report["counters"] = service.instance(run["instance"]).links["replay"].snapshot()["counters"]
+            link = service.instance(run["instance"]).links["replay"].snapshot()
+            report |= {"counters": link["counters"], "hint": link["hint"]}
             await service.drain()
     finally:
         await service.stop()
     if summary is not None:
         report["subscriber"] = summary
     _print(options, report)
-    return 0 if report["finished"] and (child is None or summary is not None) else 1
+    complete = report["finished"] and (child is None or summary is not None)
+    return 0 if complete and not report["hint"] else 1
 
 
 def _subscriber(
@@ -176,6 +192,8 @@ def _print(options: ReplayOptions, report: dict[str, Any]) -> None:
     console.print(
         f"run {report['run']} finished: journal head {report['head']}; kept as rejected: {rejected or 'nothing'}"
     )
+    if report["hint"]:
+        console.print(f"most units were refused: {report['hint']}", style="yellow")
     if "subscriber" in report:
         told = report["subscriber"]
         console.print(f"subscriber: {told['exported_packets']} packets in {told['exported']}\nSHA-256 {told['sha256']}")

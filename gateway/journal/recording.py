@@ -1,18 +1,25 @@
 """The recording: raw octets of links as received, for replay by engineers (DESIGN 4). Forced about each second.
 
-A file is a sequence of records: receive time (int64 ns TAI), length (u32), CRC-32C of the octets (u32), all
-little-endian, then the octets. Files are `<name>/recording/<link>/NNNNNNNN.rec`.
+A recording is a folder that can be copied, `<name>/recording/<link>`: `about.json` says what it is, `NNNNNNNN.rec` are
+sequences of records: receive time (int64 ns TAI), length (u32), CRC-32C of these and the octets (u32),
+all little-endian, then the octets. A record without octets is the beginning of a connection: the next octets begin a new unit.
 """
 
 from __future__ import annotations
 
+import itertools
+import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from gateway.world import AppendFile, Clock, Storage
 from gateway_codecs.crc import crc32c
 
-RECORD = struct.Struct("<qII")
+ABOUT = "about.json"
+HEAD, CHECK = struct.Struct("<qI"), struct.Struct("<I")
+RECORD_OCTETS = HEAD.size + CHECK.size
 FILE_OCTETS = 256 << 20
 RECORD_MAX_OCTETS = 1 << 24
 DAY_NS = 86_400 * 1_000_000_000
@@ -21,16 +28,21 @@ DAY_NS = 86_400 * 1_000_000_000
 class Recording:
     """The raw octets of one link. Blocking; runs in a worker."""
 
-    def __init__(self, storage: Storage, clock: Clock, name: str, link: str, keep_days: float) -> None:
+    def __init__(self, storage: Storage, clock: Clock, folder: str, about: Mapping[str, Any], keep_days: float) -> None:
         self._storage, self._clock, self._keep_days = storage, clock, keep_days
-        self.folder = f"{name}/recording/{link}"
+        self.folder, self._about = folder, about
         self._file: AppendFile | None = None
         self._dirty = False
+
+    def begin(self) -> None:
+        """A connection begins: what comes next is not joined to what came before. Raises OSError."""
+        self.append(self._clock.tai_ns(), b"")
 
     def append(self, receive_time_ns: int, octets: bytes) -> None:
         """Write one record. Raises OSError."""
         file = self._open()
-        file.append([RECORD.pack(receive_time_ns, len(octets), crc32c(octets)), octets])
+        head = HEAD.pack(receive_time_ns, len(octets))
+        file.append([head, CHECK.pack(crc32c(head + octets)), octets])
         self._dirty = True
 
     def force(self) -> None:
@@ -42,20 +54,23 @@ class Recording:
     def _open(self) -> AppendFile:
         if self._file is not None and self._file.size < FILE_OCTETS:
             return self._file
-        names = self._storage.names(self.folder)
+        names = record_files(self._storage, self.folder)
         if self._file is not None:
             self.force()
             self._file.close()
         number = int(names[-1].split(".")[0]) + 1 if names else 1
+        if not names:
+            self._storage.write_whole(f"{self.folder}/{ABOUT}", json.dumps(dict(self._about), indent=1).encode())
         self._file = self._storage.open_append(f"{self.folder}/{number:08}.rec")
         self._retain(names)
         return self._file
 
     def _retain(self, names: list[str]) -> None:
+        """Remove files that are older than the limit: a file is as old as the next one's first record."""
         oldest = self._clock.tai_ns() - int(self._keep_days * DAY_NS)
-        for name in names:
-            last = max((t for t, _ in read_records(self._storage, f"{self.folder}/{name}")), default=0)
-            if not self._keep_days or last >= oldest:
+        for name, following in itertools.pairwise(names):
+            first = next(read_records(self._storage, f"{self.folder}/{following}"), None)
+            if not self._keep_days or first is None or first[0] >= oldest:
                 return
             self._storage.remove(f"{self.folder}/{name}")
 
@@ -70,12 +85,53 @@ class Recording:
 def read_records(storage: Storage, name: str) -> Iterator[tuple[int, bytes]]:
     """Yield (receive time ns, octets) of each good record; ends at the first that is torn or damaged."""
     offset, size = 0, storage.size(name)
-    while offset + RECORD.size <= size:
-        time_ns, length, crc = RECORD.unpack(storage.read(name, offset, RECORD.size))
-        if length > min(RECORD_MAX_OCTETS, size - offset - RECORD.size):
+    while offset + RECORD_OCTETS <= size:
+        head = storage.read(name, offset, RECORD_OCTETS)
+        time_ns, length = HEAD.unpack_from(head)
+        if length > min(RECORD_MAX_OCTETS, size - offset - RECORD_OCTETS):
             return
-        octets = storage.read(name, offset + RECORD.size, length)
-        if crc32c(octets) != crc:
+        octets = storage.read(name, offset + RECORD_OCTETS, length)
+        if CHECK.pack(crc32c(head[: HEAD.size] + octets)) != head[HEAD.size :]:
             return
         yield time_ns, octets
-        offset += RECORD.size + length
+        offset += RECORD_OCTETS + length
+
+
+def record_files(storage: Storage, folder: str) -> list[str]:
+    """Return the names of a recording's files, oldest first."""
+    return [name for name in storage.names(folder) if name.endswith(".rec")]
+
+
+@dataclass(slots=True)
+class WholeUnits:
+    """A recording as whole units back to back: iterate; `left_out_octets` lay in units that a cut left incomplete."""
+
+    storage: Storage
+    folder: str
+    unit_octets: int
+    records: int = 0
+    left_out_octets: int = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        rest = b""
+        for name in record_files(self.storage, self.folder):
+            for _, octets in read_records(self.storage, f"{self.folder}/{name}"):
+                if not octets:
+                    self.left_out_octets += len(rest)
+                    rest = b""
+                    continue
+                self.records += 1
+                data = rest + octets
+                whole = len(data) // self.unit_octets * self.unit_octets
+                rest = data[whole:]
+                if whole:
+                    yield data[:whole]
+        self.left_out_octets += len(rest)
+
+
+def read_about(storage: Storage, folder: str) -> dict[str, Any]:
+    """Return what a recording says of itself. Raises FileNotFoundError, ValueError."""
+    about = json.loads(storage.read(f"{folder}/{ABOUT}", 0, 1 << 16))
+    if not isinstance(about, dict) or not isinstance(about.get("unit_octets"), int) or about["unit_octets"] < 1:
+        raise ValueError(f"{folder}/{ABOUT} does not say unit_octets")
+    return about

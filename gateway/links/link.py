@@ -13,6 +13,7 @@ import structlog
 
 from gateway.journal import Journal, Recording
 from gateway.links.sources import Pause, Source
+from gateway.links.suspicion import Suspicion
 from gateway.world import Clock, Worker
 from gateway_codecs.batches import IntakeBatch, Unit
 from gateway_codecs.packet_stream import Intake
@@ -87,6 +88,8 @@ class Link:
             "failures": 0,
         }
         self._peer = ""
+        self._suspicion = Suspicion(self._intake.settings)
+        self._hint = ""
 
     # ---- the operator's hand ----
 
@@ -110,6 +113,7 @@ class Link:
         """Set the counters to zero."""
         self._counters = dict.fromkeys(self._counters, 0)
         self._source.refused = 0
+        self._hint = ""
 
     async def stop(self) -> None:
         """End for a shutdown."""
@@ -160,6 +164,9 @@ class Link:
         if not self._restored and resumable:
             self._intake = self._make_intake()
         self._peer = await self._source.open(int(state.get("source_offset", 0)) if resumable else 0)
+        self._suspicion = Suspicion(self._intake.settings)
+        if self._context.recording is not None:
+            await self._context.recorder(self._context.recording.begin)
         self._counters["connects"] += 1
         self._step(LinkInput.CONNECTED, self._peer)
         if not self._restored:
@@ -229,11 +236,25 @@ class Link:
         batch = self._intake.feed(data, now_ns)
         self._note(batch)
         await self._commit(batch)
+        if self._suspicion.note(data, batch.counters):
+            await self._look_closer()
+
+    async def _look_closer(self) -> None:
+        """Most of the input is refused: say what it looks like."""
+        found = await self._context.recorder(self._suspicion.ask)
+        if found and found != self._hint:
+            self._hint = found
+            self._tell("hint", "warning", f"{self.settings.name}: {found}", hint=found)
 
     async def _ended(self) -> None:
         if not self._source.resumable:
             raise ConnectionError("closed by the peer")
-        await self._commit(self._intake.finish(self._context.clock.tai_ns()))
+        last = self._intake.finish(self._context.clock.tai_ns())
+        self._note(last)
+        await self._commit(last)
+        self._suspicion.note(b"", last.counters)
+        if self._suspicion.mostly_refused:
+            await self._look_closer()
         if self._pending:
             await asyncio.wait(self._pending)
         self._step(LinkInput.FINISHED, "end of the file")
@@ -272,17 +293,14 @@ class Link:
         if change is None:
             return
         worse = change.after == LinkStatus.UNAVAILABLE and what == LinkInput.LOST
-        self._context.emit(
-            {
-                "type": "link",
-                "severity": "warning" if worse else "info",
-                "message": f"{self.settings.name}: {change.before} -> {change.after} ({change.why})",
-                "link": self.settings.name,
-                "link_id": self._context.journal.name_id("links", self.settings.name),
-                "before": change.before.value,
-                "after": change.after.value,
-            }
-        )
+        text = f"{self.settings.name}: {change.before} -> {change.after} ({change.why})"
+        states = {"before": change.before.value, "after": change.after.value}
+        self._tell("link", "warning" if worse else "info", text, **states)
+
+    def _tell(self, what: str, severity: str, message: str, **more: Any) -> None:
+        link_id = self._context.journal.name_id("links", self.settings.name)
+        event = {"type": what, "severity": severity, "message": message, "link": self.settings.name, "link_id": link_id}
+        self._context.emit(event | more)
 
     @property
     def status(self) -> LinkStatus:
@@ -308,6 +326,7 @@ class Link:
             "contact": "contact" if in_contact else "no contact",
             "age_s": self._machine.age_s(self._now()),
             "peer": self._peer,
+            "hint": self._hint,
             "counters": {**self._counters, "refused": self._source.refused},
             "rejected": rejected,
             "progress": None if progress is None else {"octets": progress[0], "of_octets": progress[1]},

@@ -38,9 +38,17 @@ def test_the_demo_holds_and_its_stores_are_readable(tmp_path: Path) -> None:
     journal = tmp_path / "demo/var/demo.simulation"
     assert run_gateway("journal", "verify", str(journal)).returncode == 0
     for form in ("packets", "frames", "csv", "sqlite"):
-        out = run_gateway("journal", "export", str(journal), str(tmp_path / form), "--as", form)
+        out = run_gateway("journal", "export", str(journal), str(tmp_path / form), f"--{form}")
         assert out.returncode == 0, out.stderr
         assert (tmp_path / form).stat().st_size > 1000
+    replayed = run_gateway(
+        "replay", str(journal / "recording/station"),
+        "--config", str(ROOT / "config/gateway_config/examples/demo"),
+        "--data-dir", str(tmp_path / "again"), "--run", "again", "--json",
+    )  # fmt: skip
+    assert replayed.returncode == 0, replayed.stderr
+    report = json.loads(replayed.stdout.strip().splitlines()[-1])
+    assert sum(row["packets"] for row in report["streams"] if row["apid"] not in {None, 2047}) >= expected
     assert "cut" in run_gateway("journal", "show", str(journal), "--limit", "100000").stdout
 
 

@@ -1,0 +1,43 @@
+"""Notices that most of what a link brings is refused, and asks what it looks like instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gateway_codecs.hints import SAMPLE_OCTETS, hint
+from gateway_codecs.intake import LinkFormat
+
+FIRST_ASK_OCTETS, ASK_AGAIN = 8192, 4
+
+
+class Suspicion:
+    """Keeps the first octets of a connection until the link is trusted or the sample is full."""
+
+    def __init__(self, settings: LinkFormat) -> None:
+        self._settings = settings
+        self._sample = bytearray()
+        self._ask_octets = FIRST_ASK_OCTETS
+        self._units = self._rejected = 0
+
+    def note(self, data: bytes, counters: Mapping[str, int]) -> bool:
+        """Take a piece of the connection and what it counted; returns whether it is time to ask for a hint."""
+        self._units += counters.get("frames", 0) or counters.get("packets", 0)
+        self._rejected += sum(count for name, count in counters.items() if name.startswith("rejected_"))
+        if self._ask_octets > SAMPLE_OCTETS:
+            return False
+        self._sample += data[: SAMPLE_OCTETS - len(self._sample)]
+        if len(self._sample) < self._ask_octets:
+            return False
+        while self._ask_octets <= len(self._sample):
+            self._ask_octets *= ASK_AGAIN
+        return self.mostly_refused
+
+    @property
+    def mostly_refused(self) -> bool:
+        """Whether more was refused than taken. A whole frame refused is a unit refused."""
+        good = self._units - self._rejected if self._settings.frames is not None else self._units
+        return self._rejected > max(0, good)
+
+    def ask(self) -> str:
+        """Return a hint, '' when there is none. Takes some tenths of a second: call in a worker."""
+        return hint(bytes(self._sample), self._settings)

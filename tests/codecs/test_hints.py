@@ -1,0 +1,99 @@
+"""A link that brings something else than it says is told what it looks like."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from gateway.wiring import intake_maker
+from gateway_codecs.frames import FrameFormat, VcFormat
+from gateway_codecs.hints import SAMPLE_OCTETS, guess_frames, hint
+from gateway_codecs.intake import LinkFormat
+from gateway_config import LinkConfig, example_mission
+from tests.recordings.test_recordings import SHARED
+
+needs_recordings = pytest.mark.skipif(not SHARED.exists(), reason="the shared recordings are not beside the checkout")
+FILES = {
+    "frames/hera_tm_1113_lowrate.bin": ("tm", 1113, 181),
+    "frames/dart_tm_1113_sechdr.bin": ("tm", 1113, 318),
+    "frames/integral_tm_890.bin": ("tm", 890, 121),
+    "frames/lucy_aos_1113.bin": ("aos", 1113, 49),
+    "frames/emm_hope_aos_223_crc.bin": ("aos", 223, 242),
+    "frames/equuleus_aos_444_ocf.bin": ("aos", 444, 80),
+    "frames/change5_aos_220_insert8.bin": ("aos", 220, 91),
+    "frames/queqiao2_aos_220.bin": ("aos", 220, 179),
+}
+
+
+def settings(mission: str) -> LinkFormat:
+    craft = example_mission(mission).spacecraft[0]
+    link = LinkConfig(
+        name="x",
+        mission=mission,
+        spacecraft=craft.name,
+        type="file",
+        path="-",
+        unit="frames" if craft.frames else "packets",
+    )
+    return intake_maker(link, craft, 1, 1)().settings
+
+
+def sample(file: str) -> bytes:
+    return (SHARED / file).read_bytes()[:SAMPLE_OCTETS]
+
+
+@needs_recordings
+@pytest.mark.parametrize("file", FILES)
+def test_real_frames_are_recognised(file: str) -> None:
+    """Version, length and spacecraft id of every recording of plain frames are found from its octets alone."""
+    guess = guess_frames(np.frombuffer(sample(file), np.uint8))
+    assert guess is not None
+    assert (guess.version, guess.length_octets, guess.scid) == FILES[file]
+
+
+@needs_recordings
+@pytest.mark.parametrize(
+    ("file", "mission", "says"),
+    [
+        ("frames/integral_tm_890.bin", "hera", "a TM header repeats every 890 octets, the link says 1113"),
+        ("frames/lucy_aos_1113.bin", "hera", "an AOS header repeats every 1113 octets, the link says version: tm"),
+        ("frames/dart_tm_1113_sechdr.bin", "hera", "the frames carry spacecraft id 318, the link accepts 181"),
+        (
+            "frames/hera_tm_1113_lowrate.bin",
+            "suda",
+            "a TM header repeats every 1113 octets, the link says unit: packets",
+        ),
+        ("packets/jpss1_J01_G011_2021-04-09.dat", "hera", "packets follow each other without frames"),
+        ("cadu/snpp_synchronized_cadus.dat", "lucy", "the sync marker 1ACFFC1D repeats every 1024 octets"),
+        ("frames/bgm1_tm_892_crc_interleaved.bin", "hera", ""),
+    ],
+)
+def test_hints(file: str, mission: str, says: str) -> None:
+    """A file that is not what the mission says: the hint names what was found and what the link says."""
+    found = hint(sample(file), settings(mission))
+    assert found.startswith(says) if says else found == ""
+
+
+@needs_recordings
+def test_a_wrong_fecf_setting() -> None:
+    """Frames without FECF on a link that expects it: the hint asks about that setting."""
+    fmt = FrameFormat("tm", 1113, {181: 1}, {1: VcFormat()}, fecf=True)
+    assert "is fecf: true right" in hint(sample("frames/hera_tm_1113_lowrate.bin"), LinkFormat(1, fmt, 1))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_gives_no_hint(seed: int) -> None:
+    """No hint is invented for noise, zeros or text."""
+    rng = random.Random(seed)
+    fmt = LinkFormat(1, FrameFormat("tm", 1113, {181: 1}, {}), 1)
+    noise = rng.randbytes(16_384)
+    samples = (
+        noise,
+        bytes(20_000),
+        bytes([rng.randrange(256)]) * 9000,
+        noise[: rng.randrange(200)],
+        b"telemetry " * 900,
+    )
+    assert [hint(data, fmt) for data in samples] == [""] * 5
