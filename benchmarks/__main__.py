@@ -7,7 +7,7 @@ import struct
 import tempfile
 from pathlib import Path
 
-from benchmarks import codecs, end_to_end
+from benchmarks import codecs, end_to_end, restart
 from gateway_codecs.crc import crc16
 from gateway_simulators.spacecraft import CLCW, SCID, ZONE_OCTETS
 
@@ -27,6 +27,8 @@ def main() -> None:
         for frames_per_s in (100, 1000):
             _latency(folder, frames_per_s)
         _hera_ratio(folder)
+        for what, took, gigaoctets in restart.measure(folder):
+            print(f"{f'restart, {what}':<52} {took:>8.2f}  s to the first read of {gigaoctets:.2f} GB; R8: 5")
 
 
 def _end_to_end(folder: Path, intake_rate: float) -> None:
@@ -63,16 +65,12 @@ def _hera_ratio(folder: Path) -> None:
     import subprocess
     import sys
 
-    data_dir = folder / "hera"
-    subprocess.run(
-        [
-            sys.executable, "-m", "gateway", "replay", str(HERA), "--mission", "hera", "--run", "x",
-            "--data-dir", str(data_dir), "--json",
-        ],
-        check=True, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    kept = sum(path.stat().st_size for path in data_dir.glob("*/journal/*.seg"))
-    print(f"{'Hera: journal / received octets':<34} {kept / HERA.stat().st_size:>12.3f}  floor 1.2")
+    for name, pace in (("at once", []), ("at 100 frames/s", ["--frames-per-s", "100"])):
+        data_dir = _new(folder)
+        command = ["replay", str(HERA), "--mission", "hera", "--run", "x", "--data-dir", str(data_dir), "--json", *pace]
+        subprocess.run([sys.executable, "-m", "gateway", *command], check=True, stdout=subprocess.DEVNULL)
+        kept = sum(path.stat().st_size for path in data_dir.glob("*/journal/*.seg"))
+        print(f"{f'Hera {name}: journal / received':<34} {kept / HERA.stat().st_size:>12.3f}  floor 1.2")
 
 
 _count = 0

@@ -95,6 +95,7 @@ class FrameIntake:
         self._mc: dict[int, CountState] = {}
         self._causes: dict[str, int] = {}
         self._frames = 0
+        self._told: dict[str, dict[str, Any]] = {}  # the counts that the last patches gave
         self._idle_frames = 0
         self._idle_octets = 0
         self._padding_octets = 0
@@ -172,7 +173,7 @@ class FrameIntake:
             counters["unreadable_times"] = self._unreadable_times() - no_time
         items = _joined([p for p in parts if p is not None and len(p.items)])
         counters["packets"] = int((items.items["unit"] == Unit.PACKET).sum())
-        return IntakeBatch(items, rows, tuple(gaps), self.state(), counters, octets_in)
+        return IntakeBatch(items, rows, tuple(gaps), self._state_patch(), counters, octets_in)
 
     def _unreadable_times(self) -> int:
         return sum(channel.unreadable_times for channel in self._channels.values())
@@ -282,6 +283,24 @@ class FrameIntake:
         return Part(found.octets, items, found.end_row, found.end_key)
 
     # ---- durable state ----
+
+    def _state_patch(self) -> dict[str, Any]:
+        """Return what the state's receiver does not know yet of the APIDs, and all the rest.
+
+        Offsets and open packets are always whole: a patch that is lost must never leave them at odds.
+        """
+        state = self.state()
+        for name, channel in state["vcs"].items():
+            told = self._told.setdefault(name, {"apids": {}, "groups": {}})
+            for counts in ("apids", "groups"):
+                now = channel[counts]
+                news = {key: last for key, last in now.items() if told[counts].get(key) != last}
+                told[counts] = now
+                if news:
+                    channel[counts] = news
+                else:
+                    del channel[counts]
+        return state
 
     def state(self) -> dict[str, Any]:
         """Return the link's durable state, JSON-able: source offset, counts, open packets."""

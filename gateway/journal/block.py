@@ -1,30 +1,49 @@
 """The journal's block: one commit, self-describing (docs/journal-format.md).
 
-A header with its own CRC-32C, a section table, then sections: a directory of groups, item columns, the
-order of arrival, frame columns, octets, and the state patch as JSON. A column whose values are all
-equal is stored once. Everything is little-endian.
+A header with its own CRC-32C, a section table, then sections: a directory of groups, item columns, the order of
+arrival, frame columns, the state patch as JSON, and last the octets, grouped. Columns whose values are all equal
+are stored as one value, those at their default not at all, the others in as few octets as their span needs. All but
+the octets has one CRC-32C and each group's octets have their own, so that a reader of one APID reads and checks its
+slice alone. A trailer tells a block that was written whole and damaged later from one whose writing was cut.
+Everything is little-endian.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import construct as c
 import numpy as np
+from numpy.typing import NDArray
 
-from gateway_codecs.batches import FRAME_DTYPE, ITEM_DTYPE, BoolArray, I64Array, ItemBatch, Records, U8Array, gather
+from gateway_codecs.batches import (
+    FRAME_DTYPE,
+    ITEM_DTYPE,
+    BoolArray,
+    I64Array,
+    ItemBatch,
+    Records,
+    U8Array,
+    gather,
+    no_frames,
+    no_items,
+)
 from gateway_codecs.crc import crc32c
 
-MAGIC = b"UGWJBLK1"
+MAGIC, END_MAGIC = b"UGWJBLK1", b"UGWJEND1"
 SNAPSHOT = 0x0001
 BLOCK_MAX_OCTETS = 64 << 20
+ITEMS_MAX = 1 << 24
 _HEADER = struct.Struct("<8sIIIHHQqqIII16sII")
 HEADER_OCTETS = _HEADER.size
 _ENTRY = struct.Struct("<BBI")
+_BASE = struct.Struct("<q")
+_TRAILER = struct.Struct("<8sQqII")
+TRAILER_OCTETS = _TRAILER.size
 
 HEADER = c.Struct(
     "magic" / c.Const(MAGIC),
@@ -38,12 +57,19 @@ HEADER = c.Struct(
     "commit_time_ns" / c.Int64sl,
     "revision" / c.Int32ul,
     "octets_length" / c.Int32ul,
-    "reserved" / c.Int32ul,
+    "head_octets" / c.Int32ul,
     "journal_id" / c.Bytes(16),
-    "body_crc32c" / c.Int32ul,
+    "head_crc32c" / c.Int32ul,
     "header_crc32c" / c.Int32ul,
 )
-"""The header as declared; `read_header` and `build_block` are tested against it."""
+TRAILER = c.Struct(
+    "magic" / c.Const(END_MAGIC),
+    "sequence" / c.Int64ul,
+    "end_position" / c.Int64sl,
+    "block_octets" / c.Int32ul,
+    "trailer_crc32c" / c.Int32ul,
+)
+"""Header and trailer as declared; `read_header`, `read_trailer` and `build_block` are tested against them."""
 
 GROUP_DTYPE = np.dtype(
     [
@@ -54,12 +80,13 @@ GROUP_DTYPE = np.dtype(
         ("apid", "<i4"),
         ("rows", "<u4"),
         ("octets", "<u4"),
+        ("crc32c", "<u4"),  # of the group's octets
     ]
 )
 _GROUP_KEYS = ("kind", "unit", "spacecraft", "vcid", "apid")
 _ITEM_COLUMNS = [n for n in ITEM_DTYPE.names or () if n not in ("offset", *_GROUP_KEYS)]
 _FRAME_COLUMNS = list(FRAME_DTYPE.names or ())
-_DIRECTORY, _ARRIVAL, _OCTETS, _STATE, _ITEM0, _FRAME0 = 1, 2, 3, 4, 16, 64
+_DIRECTORY, _ARRIVAL, _STATE, _ITEM_VALUES, _FRAME_VALUES, _ITEM0, _FRAME0 = 1, 2, 4, 5, 6, 16, 64
 
 
 class BlockError(ValueError):
@@ -92,8 +119,9 @@ class Header:
     commit_time_ns: int
     revision: int
     octets_length: int
+    head_octets: int
     journal_id: bytes
-    body_crc32c: int
+    head_crc32c: int
 
     @property
     def end_position(self) -> int:
@@ -101,9 +129,21 @@ class Header:
         return self.first_position + self.item_count
 
 
+@dataclass(frozen=True, slots=True)
+class Trailer:
+    """The end of a block that was written whole."""
+
+    sequence: int
+    end_position: int
+    block_octets: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """A block in memory: items grouped by stream, `arrival` int64 (n,) the index of each row in order of arrival."""
+    """A block in memory: items grouped by stream, `arrival` int64 (n,) the index of each row in order of arrival.
+
+    A block read for some groups only has undefined `octets` for the others.
+    """
 
     header: Header
     directory: Records
@@ -129,7 +169,7 @@ class Block:
         parts = [
             np.arange(int(end) - int(group["rows"]), int(end))
             for group, end in zip(self.directory, ends, strict=True)
-            if wanted.wants_group(*(int(group[key]) for key in _GROUP_KEYS))
+            if wants(wanted, group)
         ]
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
@@ -150,30 +190,39 @@ def build_block(
     items = batch.items
     order = np.lexsort(tuple(items[key] for key in reversed(_GROUP_KEYS)))
     grouped = items[order]
-    octets = gather(batch.octets, grouped["offset"], grouped["length"])
+    octets = np.ascontiguousarray(gather(batch.octets, grouped["offset"], grouped["length"]))
     lengths = grouped["length"].astype(np.int64)
     grouped["offset"] = np.cumsum(lengths) - lengths
-    directory = _directory(grouped)
-    sections = _sections(directory, grouped, order, frames, octets, state)
-    table = b"".join(_ENTRY.pack(tag, encoding, len(data)) for tag, encoding, data in sections)
-    body = b"".join([table, *(data for _, _, data in sections)])
-    body += bytes(-(HEADER_OCTETS + len(body)) % 8)
+    directory = _directory(grouped, octets)
+    sections = _sections(directory, grouped, order, frames, state)
+    table = [_ENTRY.pack(tag, width, len(data)) for tag, width, data in sections]
+    head = b"".join([*table, *(data for _, _, data in sections)])
+    head_octets = HEADER_OCTETS + len(head)
+    padding = bytes(-(head_octets + len(octets) + TRAILER_OCTETS) % 8)
+    block_octets = head_octets + len(octets) + len(padding) + TRAILER_OCTETS
     header = Header(
-        HEADER_OCTETS + len(body), len(items), len(frames), SNAPSHOT if snapshot else 0, len(sections), sequence,
-        first_position, commit_time_ns, revision, len(octets), journal_id, crc32c(body),
+        block_octets, len(items), len(frames), SNAPSHOT if snapshot else 0, len(sections), sequence,
+        first_position, commit_time_ns, revision, len(octets), head_octets, journal_id, crc32c(head),
     )  # fmt: skip
-    return Block(header, directory, grouped, order, octets, frames, state), _pack_header(header) + body
+    parts: list[bytes | memoryview] = [_pack_header(header), head, octets.data, padding, _pack_trailer(header)]
+    whole = b"".join(parts)
+    return Block(header, directory, grouped, order, octets, frames, state), whole
 
 
 def _pack_header(h: Header) -> bytes:
     packed = _HEADER.pack(
         MAGIC, h.block_octets, h.item_count, h.frame_count, h.flags, h.section_count, h.sequence, h.first_position,
-        h.commit_time_ns, h.revision, h.octets_length, 0, h.journal_id, h.body_crc32c, 0,
+        h.commit_time_ns, h.revision, h.octets_length, h.head_octets, h.journal_id, h.head_crc32c, 0,
     )  # fmt: skip
     return packed[:-4] + struct.pack("<I", crc32c(packed[:-4]))
 
 
-def _directory(grouped: Records) -> Records:
+def _pack_trailer(h: Header) -> bytes:
+    packed = _TRAILER.pack(END_MAGIC, h.sequence, h.end_position, h.block_octets, 0)
+    return packed[:-4] + struct.pack("<I", crc32c(packed[:-4]))
+
+
+def _directory(grouped: Records, octets: U8Array) -> Records:
     first = np.ones(len(grouped), np.bool_)
     first[1:] = False
     for key in _GROUP_KEYS:
@@ -185,30 +234,65 @@ def _directory(grouped: Records) -> Records:
     directory["rows"] = np.diff(np.append(heads, len(grouped)))
     if len(heads):
         directory["octets"] = np.add.reduceat(grouped["length"].astype(np.int64), heads)
+    for group, (start, end) in enumerate(_group_spans(directory)):
+        directory["crc32c"][group] = crc32c(octets[start:end].data)
     return directory
 
 
+def _group_spans(directory: Records) -> list[tuple[int, int]]:
+    """Return where each group's octets lie: [start, end) pairs."""
+    ends = np.cumsum(directory["octets"].astype(np.int64))
+    return list(zip((ends - directory["octets"]).tolist(), ends.tolist(), strict=True))
+
+
 def _sections(
-    directory: Records, grouped: Records, order: I64Array, frames: Records, octets: U8Array, state: Mapping[str, Any]
-) -> list[tuple[int, int, bytes | memoryview]]:
-    sections: list[tuple[int, int, bytes | memoryview]] = []
+    directory: Records, grouped: Records, order: I64Array, frames: Records, state: Mapping[str, Any]
+) -> list[tuple[int, int, bytes]]:
+    """Return (tag, width, octets) of each section but the octets; width 0 = as it is, else of a narrowed column."""
+    sections: list[tuple[int, int, bytes]] = []
     if len(grouped):
         sections.append((_DIRECTORY, 0, directory.tobytes()))
-        sections += [_column(_ITEM0 + k, grouped[name]) for k, name in enumerate(_ITEM_COLUMNS)]
+        sections += _columns(grouped, _ITEM_COLUMNS, _ITEM_VALUES, _ITEM0, no_items(1))
         if (order[1:] < order[:-1]).any():
-            sections.append((_ARRIVAL, 0, order.astype("<u4").tobytes()))
-        sections.append((_OCTETS, 0, np.ascontiguousarray(octets).data))
+            sections.append((_ARRIVAL, *_narrowed(order, 0, len(order) - 1)))
     if len(frames):
-        sections += [_column(_FRAME0 + k, frames[name]) for k, name in enumerate(_FRAME_COLUMNS)]
+        sections += _columns(frames, _FRAME_COLUMNS, _FRAME_VALUES, _FRAME0, no_frames(1))
     if state:
         sections.append((_STATE, 0, json.dumps(state, separators=(",", ":")).encode()))
     return sections
 
 
-def _column(tag: int, values: np.ndarray) -> tuple[int, int, bytes]:
-    if (values == values[0]).all():
-        return tag, 1, values[:1].tobytes()
-    return tag, 0, values.tobytes()
+def _columns(
+    rows: Records, names: list[str], values_tag: int, tag0: int, default: Records
+) -> list[tuple[int, int, bytes]]:
+    sections: list[tuple[int, int, bytes]] = []
+    values = b""
+    for k, name in enumerate(names):
+        column = rows[name]
+        low, high = int(column.min()), int(column.max())
+        if low < high:
+            sections.append((tag0 + k, *_narrowed(column, low, high)))
+        elif low != default[name][0]:
+            values += bytes([k]) + column[:1].tobytes()
+    return [(values_tag, 0, values), *sections] if values else sections
+
+
+def _narrowed(column: NDArray[Any], low: int, high: int) -> tuple[int, bytes]:
+    """Return (width, octets): the lowest value, then what each is above it, in as few octets as the span needs."""
+    span = high - low
+    width = 1 if span < 1 << 8 else 2 if span < 1 << 16 else 4 if span < 1 << 32 else 8
+    if width >= column.itemsize:
+        return 0, column.tobytes()
+    return width, _BASE.pack(low) + (column.astype(np.int64) - low).astype(f"<u{width}").tobytes()
+
+
+def _widened(data: memoryview, width: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    if width == 0:
+        return np.frombuffer(data, dtype)
+    low = _BASE.unpack_from(data)[0]
+    above = np.frombuffer(data, f"<u{width}", offset=_BASE.size).astype(np.int64)
+    widened: NDArray[Any] = (above + low).astype(dtype)
+    return widened
 
 
 def read_header(data: bytes | memoryview) -> Header:
@@ -220,57 +304,137 @@ def read_header(data: bytes | memoryview) -> Header:
         raise BlockError("no block magic")
     if fields[14] != crc32c(bytes(data[: HEADER_OCTETS - 4])):
         raise BlockError("header CRC-32C")
-    header = Header(*fields[1:11], *fields[12:14])
-    if not HEADER_OCTETS <= header.block_octets <= BLOCK_MAX_OCTETS or header.block_octets % 8:
+    header = Header(*fields[1:14])
+    if not HEADER_OCTETS + TRAILER_OCTETS <= header.block_octets <= BLOCK_MAX_OCTETS or header.block_octets % 8:
         raise BlockError(f"block length {header.block_octets}")
+    table = HEADER_OCTETS + header.section_count * _ENTRY.size
+    if not table <= header.head_octets <= header.head_octets + header.octets_length <= header.block_octets:
+        raise BlockError("lengths in the header do not agree")
+    if header.item_count > ITEMS_MAX or header.frame_count > ITEMS_MAX:
+        raise BlockError(f"{header.item_count} items, {header.frame_count} frames")
     return header
 
 
+def read_trailer(data: bytes | memoryview) -> Trailer | None:
+    """Return the trailer that `data` ends with; None when there is none."""
+    if len(data) < TRAILER_OCTETS:
+        return None
+    packed = bytes(data[-TRAILER_OCTETS:])
+    magic, sequence, end_position, block_octets, crc = _TRAILER.unpack(packed)
+    if magic != END_MAGIC or crc != crc32c(packed[:-4]):
+        return None
+    return Trailer(sequence, end_position, block_octets)
+
+
+Read = Callable[[int, int], bytes]
+
+
 def decode_block(data: bytes) -> Block:
-    """Decode one whole block. Raises BlockError; never trusts a length that the CRC did not cover."""
+    """Decode one whole block and check all of it. Raises BlockError."""
     header = read_header(data)
     if len(data) < header.block_octets:
         raise BlockError("incomplete block")
-    body = memoryview(data)[HEADER_OCTETS : header.block_octets]
-    if crc32c(body) != header.body_crc32c:
-        raise BlockError("block CRC-32C")
+    trailer = read_trailer(memoryview(data)[: header.block_octets])
+    if trailer != Trailer(header.sequence, header.end_position, header.block_octets):
+        raise BlockError("block trailer")
+    if any(data[header.head_octets + header.octets_length : header.block_octets - TRAILER_OCTETS]):
+        raise BlockError("padding")
+    return decode_groups(header, lambda at, length: data[at : at + length], None)
+
+
+def decode_groups(header: Header, read: Read, wanted: GroupFilter | None) -> Block:
+    """Decode a block with the octets of wanted groups only (None = all). `read(offset, octets)` reads from the
+    block's start. Raises BlockError; no length is trusted that a CRC did not cover."""
     try:
-        return _decode_body(header, body)
-    except (ValueError, KeyError, struct.error) as error:
-        raise BlockError(f"inconsistent block: {error}") from error
+        return _decode(header, read, wanted)
+    except (ValueError, KeyError, IndexError, struct.error) as error:
+        raise error if isinstance(error, BlockError) else BlockError(f"inconsistent block: {error}") from error
 
 
-def _decode_body(header: Header, body: memoryview) -> Block:
-    at = header.section_count * _ENTRY.size
+def read_state(header: Header, read: Read) -> dict[str, Any]:
+    """Return a block's state patch alone. Raises BlockError."""
+    try:
+        return _state(_checked_sections(header, read(0, header.head_octets)))
+    except (ValueError, struct.error) as error:
+        raise error if isinstance(error, BlockError) else BlockError(f"inconsistent block: {error}") from error
+
+
+Sections = Mapping[int, tuple[int, memoryview]]
+
+
+def _checked_sections(header: Header, head: bytes) -> Sections:
+    """Return (width, octets) of each section by its tag."""
+    if len(head) < header.head_octets:
+        raise BlockError("incomplete block")
+    view = memoryview(head)[: header.head_octets]
+    if crc32c(view[HEADER_OCTETS:]) != header.head_crc32c:
+        raise BlockError("block head CRC-32C")
+    at = HEADER_OCTETS + header.section_count * _ENTRY.size
     found: dict[int, tuple[int, memoryview]] = {}
     for k in range(header.section_count):
-        tag, encoding, size = _ENTRY.unpack_from(body, k * _ENTRY.size)
-        found[tag] = (encoding, body[at : at + size])
+        tag, width, size = _ENTRY.unpack_from(head, HEADER_OCTETS + k * _ENTRY.size)
+        found[tag] = (width, view[at : at + size])
         at += size
-    count = header.item_count
-    items = np.zeros(count, ITEM_DTYPE)
+    return found
+
+
+def _state(found: Sections) -> dict[str, Any]:
+    state = json.loads(bytes(found[_STATE][1])) if _STATE in found else {}
+    return dict(state)
+
+
+def _decode(header: Header, read: Read, wanted: GroupFilter | None) -> Block:
+    found = _checked_sections(header, read(0, header.head_octets))
+    items, frames = no_items(header.item_count), no_frames(header.frame_count)
     directory = np.zeros(0, GROUP_DTYPE)
-    arrival = np.arange(count)
-    octets = np.zeros(0, np.uint8)
-    if count:
+    arrival = np.arange(header.item_count)
+    if header.item_count:
         directory = np.frombuffer(found[_DIRECTORY][1], GROUP_DTYPE)
         for key in _GROUP_KEYS:
             items[key] = np.repeat(directory[key], directory["rows"])
-        _read_columns(items, _ITEM_COLUMNS, _ITEM0, found)
+        _read_columns(items, _ITEM_COLUMNS, _ITEM_VALUES, _ITEM0, found)
         lengths = items["length"].astype(np.int64)
         items["offset"] = np.cumsum(lengths) - lengths
         if _ARRIVAL in found:
-            arrival = np.frombuffer(found[_ARRIVAL][1], "<u4").astype(np.int64)
-        octets = np.frombuffer(found[_OCTETS][1], np.uint8)
-    frames = np.zeros(header.frame_count, FRAME_DTYPE)
-    if header.frame_count:
-        _read_columns(frames, _FRAME_COLUMNS, _FRAME0, found)
-    state = json.loads(bytes(found[_STATE][1])) if _STATE in found else {}
-    return Block(header, directory, items, arrival, octets, frames, state)
+            width, data = found[_ARRIVAL]
+            arrival = _widened(data, width, np.dtype(np.int64))
+    _read_columns(frames, _FRAME_COLUMNS, _FRAME_VALUES, _FRAME0, found)
+    octets = _read_octets(header, directory, read, wanted)
+    return Block(header, directory, items, arrival, octets, frames, _state(found))
 
 
-def _read_columns(rows: Records, names: list[str], tag0: int, found: dict[int, tuple[int, memoryview]]) -> None:
+def _read_columns(rows: Records, names: list[str], values_tag: int, tag0: int, found: Sections) -> None:
+    values, at = bytes(found[values_tag][1]) if values_tag in found else b"", 0
+    while at < len(values):
+        name = names[values[at]]
+        rows[name] = np.frombuffer(values, rows.dtype[name], 1, at + 1)[0]
+        at += 1 + rows.dtype[name].itemsize
     for k, name in enumerate(names):
-        encoding, data = found[tag0 + k]
-        values = np.frombuffer(data, rows.dtype[name])
-        rows[name] = values[0] if encoding == 1 else values
+        if tag0 + k in found:
+            width, data = found[tag0 + k]
+            rows[name] = _widened(data, width, rows.dtype[name])
+
+
+def _read_octets(header: Header, directory: Records, read: Read, wanted: GroupFilter | None) -> U8Array:
+    """Read the octets of wanted groups, neighbours together, and check each group."""
+    octets = np.empty(header.octets_length, np.uint8)
+    spans = _group_spans(directory)
+    chosen = [k for k, group in enumerate(directory) if wanted is None or wants(wanted, group)]
+    at = 0
+    while at < len(chosen):
+        last = at
+        while last + 1 < len(chosen) and chosen[last + 1] == chosen[last] + 1:
+            last += 1
+        start, end = spans[chosen[at]][0], spans[chosen[last]][1]
+        octets[start:end] = np.frombuffer(read(header.head_octets + start, end - start), np.uint8)
+        for group in chosen[at : last + 1]:
+            begin, until = spans[group]
+            if crc32c(octets[begin:until].data) != directory["crc32c"][group]:
+                raise BlockError(f"octets of group {group} CRC-32C")
+        at = last + 1
+    return octets
+
+
+def wants(wanted: GroupFilter, group: np.void) -> bool:
+    """Whether a directory row's items can be wanted."""
+    return wanted.wants_group(*(int(group[key]) for key in _GROUP_KEYS))

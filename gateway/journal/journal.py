@@ -270,8 +270,7 @@ class Journal:
         self.octets += octets
         self._since_snapshot = 1 if snapshot else self._since_snapshot + 1
         if snapshot:
-            mark = Mark(block.header.first_position, block.header.sequence, self._segment, offset)
-            self._segments.marks.append(mark)
+            self._segments.mark(Mark(block.header.first_position, block.header.sequence, self._segment, offset))
         self._segments.hint(block.header.first_position, self._segment, offset)
 
     def _roll(self, now_ns: int) -> None:
@@ -283,7 +282,6 @@ class Journal:
             return
         if self._file is not None:
             self._file.close()
-            self._segments.store_marks()
         number = int(self._segment.split(".")[0]) + 1 if self._segment else 1
         self._segment = f"{number:08}.seg"
         self._file = self._storage.open_append(self._segments.path(self._segment))
@@ -335,7 +333,7 @@ class Journal:
         while position < self.head and not taken.full:
             block, following, damage = self._in_memory(position), 0, None
             if block is None:
-                block, following, damage = await self._from_disk(position)
+                block, following, damage = await self._from_disk(position, wanted)
             else:
                 following = block.header.end_position
             if damage is not None and damage.first < damage.end:
@@ -351,9 +349,9 @@ class Journal:
         block = self._memory[k]
         return block if block.header.end_position > position else None
 
-    async def _from_disk(self, position: int) -> tuple[Block | None, int, Damage | None]:
+    async def _from_disk(self, position: int, wanted: GroupFilter) -> tuple[Block | None, int, Damage | None]:
         head = self.head
-        return await self._reader(lambda: self._segments.at(position, head))
+        return await self._reader(lambda: self._segments.at(position, head, wanted))
 
     def _note_damage(self, damage: Damage) -> None:
         if all((d.first, d.end) != (damage.first, damage.end) for d in self.damaged):
@@ -402,8 +400,6 @@ class Journal:
                 break
             size = self._segments.drop(segment)
             freed, self.octets = freed + size, self.octets - size
-        if freed:
-            self._segments.store_marks()
         return freed, self._segments.oldest_position(self.head)
 
     def _age_days(self, segment: str, now_ns: int) -> float:
@@ -429,7 +425,6 @@ class Journal:
         if self._file is not None:
             self._file.close()
             self._file = None
-            self._segments.store_marks()
 
 
 class _Taken:

@@ -2,7 +2,8 @@
 
 A recording is a folder that can be copied, `<name>/recording/<link>`: `about.json` says what it is, `NNNNNNNN.rec` are
 sequences of records: receive time (int64 ns TAI), length (u32), CRC-32C of these and the octets (u32),
-all little-endian, then the octets. A record without octets is the beginning of a connection: the next octets begin a new unit.
+all little-endian, then the octets. A record without octets is the beginning of a connection: the next octets begin
+a new unit.
 """
 
 from __future__ import annotations

@@ -2,14 +2,15 @@
 
 Segments are `<folder>/NNNNNNNN.seg`. The first block of a segment and every block marked SNAPSHOT carries the
 whole state; these are also the marks of the sparse index, kept in memory and, to make the next start short,
-in `<folder>/index.json`, which may be deleted at any time.
+in `<folder>/marks.jsonl`, which is not forced and may be deleted at any time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,17 +19,24 @@ from gateway.journal.block import (
     HEADER_OCTETS,
     MAGIC,
     SNAPSHOT,
+    TRAILER_OCTETS,
     Block,
     BlockError,
+    GroupFilter,
     Header,
     decode_block,
+    decode_groups,
     read_header,
+    read_state,
+    read_trailer,
 )
 from gateway.journal.state import merge
 from gateway.world import Storage
+from gateway_codecs.crc import crc32c
 
 SEARCH_OCTETS = 1 << 20
-INDEX = "index.json"
+INDEX = "marks.jsonl"
+READ_WHOLE_OCTETS = 64 << 10
 FIRST_SEGMENT = "00000001.seg"
 
 
@@ -132,14 +140,23 @@ class Segments:
         return size
 
     def load(self, segment: str, found: Found) -> Block:
-        """Read one block and check it. Raises BlockError, OSError."""
+        """Read one block and check all of it. Raises BlockError, OSError."""
         length = min(found.end_offset - found.offset, BLOCK_MAX_OCTETS)
         return decode_block(self._storage.read(self.path(segment), found.offset, length))
 
+    def load_groups(self, segment: str, found: Found, wanted: GroupFilter) -> Block:
+        """Read one block with the octets of wanted groups only; a small one whole. Raises BlockError, OSError."""
+        if found.header is None or found.end_offset - found.offset <= READ_WHOLE_OCTETS:
+            return self.load(segment, found)
+        return decode_groups(found.header, self._reader(segment, found.offset), wanted)
+
+    def _reader(self, segment: str, offset: int) -> Callable[[int, int], bytes]:
+        return lambda at, length: self._storage.read(self.path(segment), offset + at, length)
+
     # ---- finding ----
 
-    def at(self, position: int, head: int) -> tuple[Block | None, int, Damage | None]:
-        """Return (block, position to go on with, damage) for the block that holds `position`."""
+    def at(self, position: int, head: int, wanted: GroupFilter) -> tuple[Block | None, int, Damage | None]:
+        """Return (block, position to go on with, damage) for the block that holds `position`, read for `wanted`."""
         segment, offset, expected = self._start_for(position)
         while segment:
             for found in self.scan(segment, offset):
@@ -151,17 +168,19 @@ class Segments:
                     return None, first, gap
                 self.hint(end, segment, found.end_offset)
                 if end > position:
-                    return self._checked(segment, found, position)
+                    return self._checked(segment, found, position, wanted)
                 expected = end
             segment, offset = self._following(segment), 0
         return None, head, Damage(position, head, "", 0, "block destroyed")
 
-    def _checked(self, segment: str, found: Found, position: int) -> tuple[Block | None, int, Damage | None]:
+    def _checked(
+        self, segment: str, found: Found, position: int, wanted: GroupFilter
+    ) -> tuple[Block | None, int, Damage | None]:
         header = found.header
         if header is None:
             raise AssertionError("only blocks with a header are checked")
         try:
-            return self.load(segment, found), header.end_position, None
+            return self.load_groups(segment, found, wanted), header.end_position, None
         except BlockError as error:
             damage = Damage(
                 max(position, header.first_position), header.end_position, segment, found.offset, str(error)
@@ -203,33 +222,76 @@ class Segments:
     # ---- recovery ----
 
     def recover(self) -> Recovery:
-        """Find head and state, reading only what follows the last mark; cut a torn tail. Raises OSError."""
+        """Find head and state, reading only what follows the newest good mark; cut a torn tail. Raises OSError."""
         result = Recovery()
         names = self.names()
-        self.marks = [m for m in self._stored_marks() if m.segment in names]
-        known = {m.segment for m in self.marks}
+        self._recall_marks(names)
+        start = next((mark for mark in reversed(self.marks) if self._is_good(mark)), None)
+        self.marks = [] if start is None else [mark for mark in self.marks if mark < start]
         for segment in names:
-            last = segment == names[-1]
-            if segment in known and not last:
-                continue
-            start = max((m for m in self.marks if m.segment == segment), default=None)
-            self.marks = [m for m in self.marks if m.segment != segment or start is None or m < start]
-            self._recover_segment(segment, start.offset if start else 0, result, last)
+            if start is None or segment >= start.segment:
+                offset = start.offset if start is not None and segment == start.segment else 0
+                self._recover_segment(segment, offset, result, segment == names[-1])
         if names:
             result.segment = names[-1]
             result.segment_octets = self._storage.size(self.path(names[-1]))
         return result
 
+    def _recall_marks(self, names: list[str]) -> None:
+        """Take the stored marks; index older segments that have none from their headers."""
+        self.marks = [mark for mark in self._stored_marks() if mark.segment in names]
+        known = {mark.segment for mark in self.marks}
+        for segment in names[:-1]:
+            if segment not in known:
+                headers = [f for f in self.scan(segment) if f.header is not None and f.header.flags & SNAPSHOT]
+                self.marks += [_mark_of(segment, found) for found in headers]
+        self.marks.sort()
+
+    def _is_good(self, mark: Mark) -> bool:
+        """Whether the block of a mark is there with a readable state."""
+        try:
+            header = read_header(self._storage.read(self.path(mark.segment), mark.offset, HEADER_OCTETS))
+            read_state(header, self._reader(mark.segment, mark.offset))
+        except BlockError:
+            return False
+        return bool(header.sequence == mark.sequence and header.flags & SNAPSHOT)
+
     def _recover_segment(self, segment: str, offset: int, result: Recovery, last: bool) -> None:
         size = self._storage.size(self.path(segment))
+        newest: Found | None = None
         for found in self.scan(segment, offset):
             result.blocks_read += 1
-            if found.header is None:
-                if last and found.end_offset == size:
-                    self._cut(segment, found.offset, size, result)
-                    return
-                continue
-            self._take(segment, found, result)
+            if found.header is not None:
+                self._take(segment, found, result)
+                newest = found
+            elif last and found.end_offset == size:
+                self._end_of_journal(segment, found, size, result)
+                return
+        if newest is not None and last:
+            self._check_newest(segment, newest, result)
+
+    def _check_newest(self, segment: str, newest: Found, result: Recovery) -> None:
+        """Only the newest block can have been under way when power was lost: it is checked whole."""
+        header = newest.header
+        try:
+            self.load(segment, newest)
+        except BlockError as error:
+            if header is not None and all(d.offset != newest.offset for d in result.damaged):
+                span = (header.first_position, header.end_position)
+                result.damaged.append(Damage(*span, segment, newest.offset, str(error)))
+
+    def _end_of_journal(self, segment: str, found: Found, size: int, result: Recovery) -> None:
+        """The end holds no whole block: cut it, unless its trailer says that it was written whole and damaged later.
+
+        Positions that were given out are never given again.
+        """
+        trailer = read_trailer(self._storage.read(self.path(segment), max(0, size - TRAILER_OCTETS), TRAILER_OCTETS))
+        if trailer is None or trailer.sequence < result.sequence or trailer.end_position < result.head:
+            self._cut(segment, found.offset, size, result)
+            return
+        cause = f"block destroyed ({found.cause})"
+        result.damaged.append(Damage(result.head, trailer.end_position, segment, found.offset, cause))
+        result.head, result.sequence = trailer.end_position, trailer.sequence + 1
 
     def _take(self, segment: str, found: Found, result: Recovery) -> None:
         header = found.header
@@ -241,14 +303,14 @@ class Segments:
         result.journal_id, result.revision = header.journal_id, header.revision
         result.commit_time_ns = header.commit_time_ns
         try:
-            state = self.load(segment, found).state
+            state = read_state(header, self._reader(segment, found.offset))
         except BlockError as error:
             span = (header.first_position, header.end_position)
             result.damaged.append(Damage(*span, segment, found.offset, str(error)))
             return
         if header.flags & SNAPSHOT:
             result.state = dict(state)
-            self.marks.append(Mark(header.first_position, header.sequence, segment, found.offset))
+            self.marks.append(_mark_of(segment, found))
         else:
             result.state = merge(result.state, state)
 
@@ -259,17 +321,30 @@ class Segments:
         result.cut_octets = size - offset
 
     def _stored_marks(self) -> list[Mark]:
+        """Return the marks that were kept; lines that are torn or damaged are left out."""
+        name = f"{self.folder}/{INDEX}"
         try:
-            name = f"{self.folder}/{INDEX}"
-            rows = json.loads(self._storage.read(name, 0, self._storage.size(name)))["marks"]
-            return sorted(Mark(*row) for row in rows)
-        except (OSError, ValueError, TypeError, KeyError):
+            lines = self._storage.read(name, 0, self._storage.size(name)).splitlines()
+        except FileNotFoundError:
             return []
+        found = []
+        for line in lines:
+            text, _, crc = line.rpartition(b" ")
+            if crc == b"%08x" % crc32c(text):
+                found.append(Mark(*json.loads(text)))
+        return sorted(found)
 
-    def store_marks(self) -> None:
-        """Keep the sparse index for the next start."""
-        rows = [[m.position, m.sequence, m.segment, m.offset] for m in self.marks]
-        self._storage.write_whole(f"{self.folder}/{INDEX}", json.dumps({"marks": rows}).encode())
+    def mark(self, mark: Mark) -> None:
+        """Keep a mark for the next start; not forced, for the index can be made again."""
+        self.marks.append(mark)
+        with contextlib.suppress(OSError):
+            file = self._storage.open_append(f"{self.folder}/{INDEX}")
+            file.append([_mark_line(mark)])
+            file.close()
+
+    def _rewrite_marks(self) -> None:
+        with contextlib.suppress(OSError):
+            self._storage.write_whole(f"{self.folder}/{INDEX}", b"".join(_mark_line(mark) for mark in self.marks))
 
     def drop(self, segment: str) -> int:
         """Delete one whole segment; returns its octets."""
@@ -277,4 +352,16 @@ class Segments:
         self._storage.remove(self.path(segment))
         self.marks = [m for m in self.marks if m.segment != segment]
         self._hints.clear()
+        self._rewrite_marks()
         return size
+
+
+def _mark_of(segment: str, found: Found) -> Mark:
+    if found.header is None:
+        raise AssertionError("only blocks with a header are marks")
+    return Mark(found.header.first_position, found.header.sequence, segment, found.offset)
+
+
+def _mark_line(mark: Mark) -> bytes:
+    text = json.dumps([mark.position, mark.sequence, mark.segment, mark.offset]).encode()
+    return text + b" %08x\n" % crc32c(text)
