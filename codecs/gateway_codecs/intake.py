@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +52,8 @@ class Channel:
     groups: dict[str, CountState] = field(default_factory=dict)  # counts that several APIDs share
     frames: int = 0
     unreadable_times: int = 0
+    moved_apids: set[int] = field(default_factory=set)
+    moved_groups: set[str] = field(default_factory=set)
 
     def apid(self, apid: int) -> CountState:
         """Return the count of an APID, new when it was not seen before."""
@@ -60,6 +62,23 @@ class Channel:
     def group(self, name: str) -> CountState:
         """Return the count that the APIDs of a group share, new when it was not seen before."""
         return self.groups.setdefault(name, CountState())
+
+    def packet_counts(self, whole: bool) -> dict[str, dict[str, int]]:
+        """Return the durable counts by APID and group: all, or those that moved since they were last asked for."""
+        counts: dict[str, dict[str, int]] = {"apids": {}, "groups": {}}
+        for apid in self.apids if whole else self.moved_apids:
+            counts["apids"][str(apid)] = self.apids[apid].last or 0
+        for name in self.groups if whole else self.moved_groups:
+            counts["groups"][name] = self.groups[name].last or 0
+        self.moved_apids, self.moved_groups = set(), set()
+        return counts if whole else {key: rows for key, rows in counts.items() if rows}
+
+    def restore_packet_counts(self, kept: Mapping[str, Mapping[str, int]]) -> None:
+        """Take the counts over from a state."""
+        for apid, last in kept.get("apids", {}).items():
+            self.apid(int(apid)).last = last
+        for name, last in kept.get("groups", {}).items():
+            self.group(name).last = last
 
     def expect_gap(self, reason: str) -> None:
         """What is missing before the next frame, and before the next packet of each APID, has this reason."""
@@ -95,7 +114,6 @@ class FrameIntake:
         self._mc: dict[int, CountState] = {}
         self._causes: dict[str, int] = {}
         self._frames = 0
-        self._told: dict[str, dict[str, Any]] = {}  # the counts that the last patches gave
         self._idle_frames = 0
         self._idle_octets = 0
         self._padding_octets = 0
@@ -173,7 +191,7 @@ class FrameIntake:
             counters["unreadable_times"] = self._unreadable_times() - no_time
         items = _joined([p for p in parts if p is not None and len(p.items)])
         counters["packets"] = int((items.items["unit"] == Unit.PACKET).sum())
-        return IntakeBatch(items, rows, tuple(gaps), self._state_patch(), counters, octets_in)
+        return IntakeBatch(items, rows, tuple(gaps), self._state(whole=False), counters, octets_in)
 
     def _unreadable_times(self) -> int:
         return sum(channel.unreadable_times for channel in self._channels.values())
@@ -284,26 +302,15 @@ class FrameIntake:
 
     # ---- durable state ----
 
-    def _state_patch(self) -> dict[str, Any]:
-        """Return what the state's receiver does not know yet of the APIDs, and all the rest.
+    def state(self) -> dict[str, Any]:
+        """Return the link's durable state, JSON-able: source offset, counts, open packets."""
+        return self._state(whole=True)
+
+    def _state(self, whole: bool) -> dict[str, Any]:
+        """Return the state, or a patch that has of the packet counts only those that moved since the last patch.
 
         Offsets and open packets are always whole: a patch that is lost must never leave them at odds.
         """
-        state = self.state()
-        for name, channel in state["vcs"].items():
-            told = self._told.setdefault(name, {"apids": {}, "groups": {}})
-            for counts in ("apids", "groups"):
-                now = channel[counts]
-                news = {key: last for key, last in now.items() if told[counts].get(key) != last}
-                told[counts] = now
-                if news:
-                    channel[counts] = news
-                else:
-                    del channel[counts]
-        return state
-
-    def state(self) -> dict[str, Any]:
-        """Return the link's durable state, JSON-able: source offset, counts, open packets."""
         vcs: dict[str, Any] = {}
         for (scid, vcid), channel in self._channels.items():
             opened = channel.extractor.open
@@ -312,8 +319,7 @@ class FrameIntake:
                 "open": None
                 if opened is None
                 else [opened.source_offset, opened.index, opened.vc_count, opened.receive_time_ns],
-                "apids": {str(apid): state.last for apid, state in channel.apids.items() if state.last is not None},
-                "groups": {name: state.last for name, state in channel.groups.items() if state.last is not None},
+                **channel.packet_counts(whole),
             }
         return {"source_offset": self._offset, "vcs": vcs}
 
@@ -326,10 +332,7 @@ class FrameIntake:
                 continue
             channel = self._open_channel((scid, vcid))
             channel.count.last = kept.get("count")
-            for apid, last in kept.get("apids", {}).items():
-                channel.apid(int(apid)).last = last
-            for group, last in kept.get("groups", {}).items():
-                channel.group(group).last = last
+            channel.restore_packet_counts(kept)
             channel.expect_gap("" if reread else "gateway restart")
             if reread and kept.get("open"):
                 self._reopen(channel, (scid, vcid), kept["open"], reread)
@@ -445,6 +448,7 @@ def read_packets(channel: Channel, items: Records, octets: U8Array, vcid: int, g
         mine = packets[apids == apid]
         state, rule = channel.apid(apid), channel.settings.counting_of(apid)
         state.octets += int(items["length"][mine].sum())
+        channel.moved_apids.add(apid)
         time = channel.settings.time_of(apid)
         if time is not None:
             channel.unreadable_times += fill_generation_times(items, mine, octets, time)
@@ -454,6 +458,7 @@ def read_packets(channel: Channel, items: Records, octets: U8Array, vcid: int, g
             state.note(items["sequence_count"][mine])
             shared.setdefault(rule.removeprefix("shared:"), []).append(apid)
     for group, members in shared.items():
+        channel.moved_groups.add(group)
         _count_steps(channel.group(group), items, packets[np.isin(apids, members)], vcid, gaps, group)
 
 

@@ -40,6 +40,7 @@ class PacketIntake:
         self._rest = b""
         self._offset = 0
         self._searching = False
+        self._ruled_out = 0  # octets after the fault where a search found no packet, kept while it waits for more
         self._causes: dict[str, int] = {}
         self._idle_octets = 0
 
@@ -60,7 +61,7 @@ class PacketIntake:
     def cut(self, now_ns: int, reason: str) -> IntakeBatch:
         """The source was cut: keep the incomplete packet as octets; the next octets begin a new packet."""
         rest, self._rest = self._rest, b""
-        self._searching = False
+        self._searching, self._ruled_out = False, 0
         self._channel.expect_gap(reason)
         return stray(rest, self._settings, now_ns, self._count)
 
@@ -104,7 +105,9 @@ class PacketIntake:
             name = f"rejected_{Quality(cause).name.lower()}"
             counters[name] = counters.get(name, 0) + 1
         batch = ItemBatch(buffer, items)
-        return IntakeBatch(batch, gaps=tuple(gaps), state=self.state(), counters=counters, octets_in=len(octets))
+        return IntakeBatch(
+            batch, gaps=tuple(gaps), state=self._state(whole=False), counters=counters, octets_in=len(octets)
+        )
 
     def _rows(self, pieces: list[tuple[int, int, int]], now_ns: int, earth_ns: int) -> Records:
         items = no_items(len(pieces))
@@ -126,7 +129,7 @@ class PacketIntake:
                 found = self._search(view, at, last)
                 if found > at:
                     pieces.append((at, found - at, self._fault))
-                    at = found
+                    at, self._ruled_out = found, 0
                 if self._searching:
                     break
             begin = at + self._prefix
@@ -150,15 +153,16 @@ class PacketIntake:
     def _search(self, view: memoryview, at: int, last: bool) -> int:
         """Return where the search ended: at a plausible packet (no longer searching), or as far as was kept."""
         size = len(view)
-        for place in range(at + 1, size):
+        for place in range(at + 1 + self._ruled_out, size):
             if place - at >= SKIPPED_MAX_OCTETS:
                 return place
             plausible = self._plausible(view, place, size)
             if plausible is None:
-                return size if last else at
+                break
             if plausible:
                 self._searching = False
                 return place
+            self._ruled_out += 1
         return size if last else at
 
     def _plausible(self, view: memoryview, place: int, size: int) -> bool | None:
@@ -177,19 +181,16 @@ class PacketIntake:
 
     def state(self) -> dict[str, Any]:
         """Return the link's durable state, JSON-able."""
-        apids = {str(apid): state.last for apid, state in self._channel.apids.items()}
-        groups = {name: state.last for name, state in self._channel.groups.items()}
-        channel = {"count": None, "open": None, "apids": apids, "groups": groups}
+        return self._state(whole=True)
+
+    def _state(self, whole: bool) -> dict[str, Any]:
+        channel = {"count": None, "open": None, **self._channel.packet_counts(whole)}
         return {"source_offset": self._offset, "vcs": {"packets": channel}}
 
     def restore(self, state: dict[str, Any], reread: Reread | None) -> None:
         """Continue after a restart; a packet stream needs nothing read again."""
         self._offset = int(state.get("source_offset", 0)) if reread else 0
-        kept = state.get("vcs", {}).get("packets", {})
-        for apid, last in kept.get("apids", {}).items():
-            self._channel.apid(int(apid)).last = last
-        for group, last in kept.get("groups", {}).items():
-            self._channel.group(group).last = last
+        self._channel.restore_packet_counts(state.get("vcs", {}).get("packets", {}))
         self._channel.expect_gap("" if reread else "gateway restart")
 
     def statistics(self) -> dict[str, Any]:

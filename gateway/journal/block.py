@@ -398,6 +398,10 @@ def _decode(header: Header, read: Read, wanted: GroupFilter | None) -> Block:
         if _ARRIVAL in found:
             width, data = found[_ARRIVAL]
             arrival = _widened(data, width, np.dtype(np.int64))
+        if not (np.sort(arrival) == np.arange(len(items))).all():
+            raise BlockError("order of arrival")
+        if not int(lengths.sum()) == int(directory["octets"].sum()) == header.octets_length:
+            raise BlockError("lengths of items, groups and octets do not agree")
     _read_columns(frames, _FRAME_COLUMNS, _FRAME_VALUES, _FRAME0, found)
     octets = _read_octets(header, directory, read, wanted)
     return Block(header, directory, items, arrival, octets, frames, _state(found))

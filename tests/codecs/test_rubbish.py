@@ -9,12 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_codecs import space_packet, tm_frame
-from gateway_codecs.batches import Quality, Unit
+from gateway.journal.block import BlockError, build_block, decode_block
+from gateway_codecs import aos_frame, delivery_block, encapsulation_packet, space_packet, tm_frame
+from gateway_codecs.batches import ItemBatch, Quality, Unit, no_frames, no_items
+from gateway_codecs.crc import crc32c
 from gateway_codecs.frames import FrameFormat, VcFormat
 from gateway_codecs.intake import FrameIntake, LinkFormat
 from gateway_codecs.packet_stream import make_intake
 from gateway_codecs.packet_walk import walk_few, walk_lockstep
+from gateway_routes.selection import Selection
 from tests.conftest import RUBBISH_UNITS
 
 SIZE = 64
@@ -137,6 +140,134 @@ def test_packet_stream_rubbish(seed: int) -> None:
         results.append([b.items.octets_of(k) for b in batches for k in range(len(b.items))])
         assert b"".join(results[-1]) == data
     assert results[0] == results[1] == results[2]
+
+
+AOS_FORMAT = FrameFormat(
+    "aos", SIZE, {42: 1}, {1: VcFormat(max_packet_octets=4096), 2: VcFormat("idle")}, insert_zone_octets=3,
+    ocf="present", unknown_vc="bad",
+)  # fmt: skip
+AOS_ZONE = SIZE - 6 - 3 - 2 - 4 - 2
+
+
+def aos(count: int, pointer: int, zone: bytes, scid: int = 42, vcid: int = 1) -> bytes:
+    frame = aos_frame.AosFrame(scid, vcid, count % (1 << 24), zone, pointer, b"IZ!", b"OCF!")
+    return aos_frame.encode(frame, fecf=True)
+
+
+@pytest.mark.parametrize("seed", [5, 6])
+def test_aos_rubbish_between_good_frames(seed: int) -> None:
+    """R6 for AOS with insert zone and OCF, encapsulation packets and idle octets among the good ones."""
+    rng = random.Random(seed)
+    stream, bad, bodies, count, causes = [], [], [], rng.randrange(1 << 24), {}
+    for k in range(RUBBISH_UNITS):
+        choice = rng.random()
+        if choice < 0.3:
+            octets = bytearray(aos(count, 0, rng.randbytes(AOS_ZONE), *rng.choice([(42, 1), (7, 1), (42, 5)])))
+            cause = (
+                "spacecraft"
+                if octets[:2] == aos(0, 0, b"", 7, 1)[:2]
+                else "unknown_vc"
+                if octets[1] & 63 == 5
+                else "fecf"
+            )
+            if cause == "fecf":
+                octets[rng.randrange(SIZE)] ^= 1 << rng.randrange(8)
+            causes[cause] = causes.get(cause, 0) + 1
+            bad.append(bytes(octets))
+            stream.append(bad[-1])
+            continue
+        count += 1
+        if choice < 0.6:
+            pointer = rng.choice([0, 1, AOS_ZONE - 1, 0x7FE, 0x7FF, rng.randrange(AOS_ZONE)])
+            stream.append(
+                aos(
+                    count,
+                    pointer,
+                    rng.choice([b"\xe0", b"\xe3\xff", b"\x00", rng.randbytes(9)]).ljust(AOS_ZONE, b"\xff"),
+                )
+            )
+            continue
+        body = b"good" + k.to_bytes(6, "big")
+        wrapped = encapsulation_packet.encode(encapsulation_packet.EncapsulationPacket(2, 1, body))
+        bodies.append(body)
+        stream.append(aos(count, 0, wrapped + b"\xe0" * (AOS_ZONE - len(wrapped))))
+    data = b"".join(stream)
+    intake = FrameIntake(LinkFormat(1, AOS_FORMAT, 1))
+    batches, at = [], 0
+    while at < len(data):
+        size = rng.choice([1, 63, 64, 65, 1000, 20_000])
+        batches.append(intake.feed(data[at : at + size], 1).items)
+        at += size
+    batches.append(intake.finish(1).items)
+    kept = [(int(b.items["unit"][k]), b.octets_of(k)) for b in batches for k in range(len(b))]
+    statistics = intake.statistics()
+    assert [octets for unit, octets in kept if unit == Unit.FRAME] == bad
+    assert {cause: statistics["causes"][cause] for cause in causes} == causes
+    assert [o[2:] for unit, o in kept if unit == Unit.PACKET and o[2:6] == b"good"] == bodies
+
+
+def _sealed_delivery(rng: random.Random) -> bytes:
+    """A delivery block whose CRC is right and whose fields may lie."""
+    count = rng.choice([0, 1, 2, 3, 1 << 31, rng.randrange(1 << 32)])
+    rows = np.zeros(rng.randrange(4), delivery_block.ROW_DTYPE)
+    rows["position"] = rng.choice([np.arange(len(rows)), -np.arange(len(rows)), 1 << 62])
+    rows["length"] = [rng.choice([0, 1, 5, (1 << 32) - 1]) for _ in rows]
+    body = rows.tobytes() + rng.randbytes(rng.randrange(12))
+    first, upto = (rng.choice([-1, 0, 3, 1 << 62]) for _ in range(2))
+    return delivery_block._sealed(rng.randrange(4), rng.randrange(256), rng.randrange(65536), count, first, upto, body)
+
+
+def test_delivery_blocks_that_lie() -> None:
+    """Counts, lengths, positions and kinds that lie behind a right CRC: refused, or consistent; good ones are read."""
+    rng = random.Random(7)
+    good = delivery_block.encode_mark(0, 5, 9, 3, bytes(32))
+    for _ in range(RUBBISH_UNITS):
+        data = _sealed_delivery(rng)
+        try:
+            block = delivery_block.decode(data)
+        except delivery_block.DeliveryBlockError:
+            assert delivery_block.decode(good).items == 3
+            continue
+        assert len(block.positions) == len(block.batch)
+        assert int(block.batch.items["length"].astype(np.int64).sum()) == len(block.batch.octets)
+
+
+def _resealed(data: bytearray) -> bytes:
+    """Make a journal block's CRCs right again."""
+    head_octets = min(int.from_bytes(data[52:56], "little"), len(data))
+    data[84:88] = crc32c(bytes(data[92:head_octets])).to_bytes(4, "little")
+    data[88:92] = crc32c(bytes(data[:88])).to_bytes(4, "little")
+    return bytes(data)
+
+
+def test_journal_blocks_that_lie() -> None:
+    """A journal block's lengths, counts, widths and tags that lie behind right CRCs: BlockError, nothing else."""
+    rng = random.Random(8)
+    items = no_items(5)
+    items["kind"], items["unit"], items["apid"] = 1, 1, [1, 2, 1, 2, 3]
+    items["length"], items["offset"], items["vc_count"] = 4, np.arange(5) * 4, [9, 9, 10, 300, 70_000]
+    batch = ItemBatch(np.arange(20, dtype=np.uint8), items)
+    good = build_block(
+        batch, no_frames(2), {"a": 1}, first_position=3, sequence=2, commit_time_ns=1, journal_id=b"j" * 16,
+        revision=1, snapshot=False,
+    )[1]  # fmt: skip
+    head_octets, refused = int.from_bytes(good[52:56], "little"), 0
+    for _ in range(RUBBISH_UNITS):
+        changed = bytearray(good)
+        for _ in range(rng.randrange(1, 4)):
+            at = rng.randrange(8, head_octets)
+            size = rng.choice([1, 2, 4])
+            changed[at : at + size] = rng.choice([b"\xff" * size, bytes(size), rng.randbytes(size)])[: head_octets - at]
+        try:
+            block = decode_block(_resealed(changed))
+        except BlockError:
+            refused += 1
+            assert len(decode_block(good).items) == 5
+            continue
+        positions, chosen = block.select(Selection(kinds=None, bad_quality=True, idle=True), 0)
+        assert positions.tolist() == [block.header.first_position + k for k in range(len(chosen))]
+        assert (chosen["offset"] + chosen["length"] <= len(block.octets)).all()
+    assert refused > RUBBISH_UNITS // 4
 
 
 @given(st.binary(min_size=1, max_size=300), st.data())
