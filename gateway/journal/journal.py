@@ -133,7 +133,7 @@ class Journal:
         names = self._segments.names()
         self.octets = sum(self._storage.size(self._segments.path(n)) for n in names)
         self.tail = self._segments.oldest_position(self.head)
-        if found.segment and found.segment_octets:
+        if found.segment:
             self._segment = found.segment
             self._file = self._storage.open_append(self._segments.path(found.segment))
             self._segment_day = found.commit_time_ns // DAY_NS
@@ -276,16 +276,16 @@ class Journal:
     def _roll(self, now_ns: int) -> None:
         if self._torn is not None:
             raise OSError(5, "the torn end of the last write could not be cut")
-        day = now_ns // DAY_NS
-        full = self._file is not None and self._file.size >= self.settings.segment_octets
-        if self._file is not None and not full and day == self._segment_day:
+        day, size = now_ns // DAY_NS, -1 if self._file is None else self._file.size
+        if size == 0:
+            self._segment_day = day  # a crash came between the roll and the first block
+        if 0 <= size < self.settings.segment_octets and day == self._segment_day:
             return
-        if self._file is not None:
-            self._file.close()
         number = int(self._segment.split(".")[0]) + 1 if self._segment else 1
-        self._segment = f"{number:08}.seg"
-        self._file = self._storage.open_append(self._segments.path(self._segment))
-        self._segment_day = day
+        segment = f"{number:08}.seg"
+        file = self._storage.open_append(self._segments.path(segment))  # may fail: the old segment stays as it was
+        self._close_file()
+        self._segment, self._file, self._segment_day = segment, file, day
         self._since_snapshot = self.settings.snapshot_every
 
     def _publish(self, group: list[_Waiting], block: Block, state: dict[str, Any]) -> None:

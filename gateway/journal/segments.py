@@ -248,9 +248,13 @@ class Segments:
         self.marks.sort()
 
     def _is_good(self, mark: Mark) -> bool:
-        """Whether the block of a mark is there with a readable state."""
+        """Whether the block of a mark is there with a readable state; the journal's last block must be whole."""
+        path = self.path(mark.segment)
         try:
-            header = read_header(self._storage.read(self.path(mark.segment), mark.offset, HEADER_OCTETS))
+            header = read_header(self._storage.read(path, mark.offset, HEADER_OCTETS))
+            found = Found(mark.offset, mark.offset + header.block_octets, header)
+            if found.end_offset >= self._storage.size(path):
+                self.load(mark.segment, found)
             read_state(header, self._reader(mark.segment, mark.offset))
         except BlockError:
             return False
@@ -258,50 +262,53 @@ class Segments:
 
     def _recover_segment(self, segment: str, offset: int, result: Recovery, last: bool) -> None:
         size = self._storage.size(self.path(segment))
-        newest: Found | None = None
         for found in self.scan(segment, offset):
             result.blocks_read += 1
-            if found.header is not None:
-                self._take(segment, found, result)
-                newest = found
-            elif last and found.end_offset == size:
+            if last and found.end_offset >= size:
                 self._end_of_journal(segment, found, size, result)
-                return
-        if newest is not None and last:
-            self._check_newest(segment, newest, result)
-
-    def _check_newest(self, segment: str, newest: Found, result: Recovery) -> None:
-        """Only the newest block can have been under way when power was lost: it is checked whole."""
-        header = newest.header
-        try:
-            self.load(segment, newest)
-        except BlockError as error:
-            if header is not None and all(d.offset != newest.offset for d in result.damaged):
-                span = (header.first_position, header.end_position)
-                result.damaged.append(Damage(*span, segment, newest.offset, str(error)))
+            elif found.header is not None:
+                self._take(segment, found, result)
 
     def _end_of_journal(self, segment: str, found: Found, size: int, result: Recovery) -> None:
-        """The end holds no whole block: cut it, unless its trailer says that it was written whole and damaged later.
+        """Take the newest block, the only one that can have been under way when power was lost, if it is whole.
 
-        Positions that were given out are never given again.
+        If not, it is cut, unless its trailer says that it was written whole and damaged later (a trailer of zeros was
+        never written): then its range is damaged, for positions that were given out are never given again, but its
+        state is not taken, so that a source that can be read again gives what the block held.
         """
-        trailer = read_trailer(self._storage.read(self.path(segment), max(0, size - TRAILER_OCTETS), TRAILER_OCTETS))
-        if trailer is None or trailer.sequence < result.sequence or trailer.end_position < result.head:
+        try:
+            self.load(segment, found)
+        except BlockError as error:
+            cause = found.cause or str(error)
+        else:
+            self._take(segment, found, result)
+            return
+        end = self._storage.read(self.path(segment), max(0, size - TRAILER_OCTETS), TRAILER_OCTETS)
+        trailer, header = read_trailer(end), found.header
+        if header is not None and any(end):
+            self._advance(header, result, segment, found.offset)
+            span = (header.first_position, header.end_position)
+        elif trailer is not None and trailer.sequence >= result.sequence and trailer.end_position >= result.head:
+            span, cause = (result.head, trailer.end_position), f"block destroyed ({cause})"
+            result.head, result.sequence = trailer.end_position, trailer.sequence + 1
+        else:
             self._cut(segment, found.offset, size, result)
             return
-        cause = f"block destroyed ({found.cause})"
-        result.damaged.append(Damage(result.head, trailer.end_position, segment, found.offset, cause))
-        result.head, result.sequence = trailer.end_position, trailer.sequence + 1
+        result.damaged.append(Damage(*span, segment, found.offset, cause))
+
+    def _advance(self, header: Header, result: Recovery, segment: str, offset: int) -> None:
+        """Go on to the end of a block; what lies between it and the block before is destroyed."""
+        if header.first_position > result.head and result.sequence:
+            result.damaged.append(Damage(result.head, header.first_position, segment, offset, "block destroyed"))
+        result.head, result.sequence = header.end_position, header.sequence + 1
+        result.journal_id, result.revision = header.journal_id, header.revision
+        result.commit_time_ns = header.commit_time_ns
 
     def _take(self, segment: str, found: Found, result: Recovery) -> None:
         header = found.header
         if header is None:
             return
-        if header.first_position > result.head and result.sequence:
-            result.damaged.append(Damage(result.head, header.first_position, segment, found.offset, "block destroyed"))
-        result.head, result.sequence = header.end_position, header.sequence + 1
-        result.journal_id, result.revision = header.journal_id, header.revision
-        result.commit_time_ns = header.commit_time_ns
+        self._advance(header, result, segment, found.offset)
         try:
             state = read_state(header, self._reader(segment, found.offset))
         except BlockError as error:

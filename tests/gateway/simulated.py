@@ -34,18 +34,46 @@ def inline(work: Callable[[], T]) -> Awaitable[T]:
     return _done(work)
 
 
+class PowerLoss(BaseException):
+    """The power went in the middle of a disk operation; no `except Exception` of the product may survive it."""
+
+
 class SimStorage:
-    """See gateway.world.Storage."""
+    """See gateway.world.Storage. A `fuse` of n lets the power go at the n-th step that changes the disk."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
         self.durable: dict[str, bytearray] = {}
         self.volatile: dict[str, bytearray] = {}
-        self.fail_writes = 0
+        self.fail_writes = self.fail_opens = 0
         self.free = 1 << 40
         self.forced: list[str] = []
+        self.fuse: int | None = None
+        self.dead = False
+        self.on_loss: Callable[[], None] = lambda: None
+
+    def step(self) -> bool:
+        """Return whether the power goes now. Raises PowerLoss when it is gone already."""
+        if self.dead:
+            raise PowerLoss
+        if self.fuse is not None:
+            self.fuse -= 1
+            self.dead = self.fuse <= 0
+        return self.dead
+
+    def lose(self) -> None:
+        """The power goes."""
+        self.on_loss()
+        raise PowerLoss
+
+    def step_or_lose(self) -> None:
+        """A step in which nothing can be half done."""
+        if self.step():
+            self.lose()
 
     def _file(self, name: str) -> bytearray:
+        if self.dead:
+            raise PowerLoss
         if name not in self.volatile:
             raise FileNotFoundError(name)
         return self.volatile[name]
@@ -61,14 +89,22 @@ class SimStorage:
         return bytes(self._file(name)[offset : offset + length])
 
     def open_append(self, name: str) -> SimFile:
-        self.volatile.setdefault(name, bytearray())
-        self.durable.setdefault(name, bytearray())
+        if name not in self.volatile:
+            self.step_or_lose()
+            if self.fail_opens:
+                self.fail_opens -= 1
+                raise OSError(24, "Too many open files")
+            self.volatile[name], self.durable[name] = bytearray(), bytearray()
+            self.step_or_lose()
         return SimFile(self, name)
 
     def write_whole(self, name: str, data: bytes) -> None:
+        self.step_or_lose()
         self.volatile[name], self.durable[name] = bytearray(data), bytearray(data)
+        self.step_or_lose()
 
     def remove(self, name: str) -> None:
+        self.step_or_lose()
         self.volatile.pop(name, None)
         self.durable.pop(name, None)
 
@@ -76,45 +112,63 @@ class SimStorage:
         return self.free
 
     def crash(self) -> None:
-        """Lose power: what was not forced survives only in part, or as zeros."""
+        """Lose power: of what was not forced a part survives, or all of it with zeros at its end or in its middle."""
         for name, whole in self.volatile.items():
             safe = self.durable[name]
             loose = whole[len(safe) :] if whole.startswith(safe) else bytearray()
-            kept = loose[: self.rng.randint(0, len(loose))]
-            if kept and self.rng.random() < 0.3:
-                kept[self.rng.randrange(len(kept)) :] = bytes(len(kept) - self.rng.randrange(len(kept)))
-            self.durable[name] = safe + kept
+            self.durable[name] = safe + self._left_of(loose)
         self.volatile = {name: bytearray(data) for name, data in self.durable.items()}
+        self.fuse, self.dead = None, False
+
+    def _left_of(self, loose: bytearray) -> bytearray:
+        first, end = sorted((self.rng.randint(0, len(loose)), self.rng.randint(0, len(loose))))
+        how = self.rng.random()
+        if how < 0.5:
+            return loose[:first]
+        if how < 0.6:
+            return loose
+        end = len(loose) if how < 0.9 else end
+        return loose[:first] + bytes(end - first) + loose[end:]
 
 
 class SimFile:
     """See gateway.world.AppendFile."""
 
     def __init__(self, storage: SimStorage, name: str) -> None:
-        self._storage, self._name = storage, name
+        self._storage, self._name, self._closed = storage, name, False
 
     @property
     def size(self) -> int:
         return len(self._storage.volatile[self._name])
 
     def append(self, buffers: Sequence[Any]) -> None:
-        data = b"".join(bytes(b) for b in buffers)
-        if self._storage.fail_writes:
-            self._storage.fail_writes -= 1
-            self._storage.volatile[self._name] += data[: self._storage.rng.randint(0, len(data))]
+        assert not self._closed, f"{self._name} is written after it was closed"
+        data, storage = b"".join(bytes(b) for b in buffers), self._storage
+        going = storage.step()
+        failing = storage.fail_writes > 0
+        if going or failing:
+            storage.volatile[self._name] += data[: storage.rng.randint(0, len(data))]
+        if going:
+            storage.lose()
+        if failing:
+            storage.fail_writes -= 1
             raise OSError(28, "No space left on device")
-        self._storage.volatile[self._name] += data
+        storage.volatile[self._name] += data
 
     def sync(self) -> None:
+        self._storage.step_or_lose()
         self._storage.durable[self._name] = bytearray(self._storage.volatile[self._name])
         self._storage.forced.append(self._name)
+        self._storage.step_or_lose()
 
     def truncate(self, size: int) -> None:
+        self._storage.step_or_lose()
         del self._storage.volatile[self._name][size:]
         self.sync()
 
     def close(self) -> None:
-        pass
+        assert not self._closed, f"{self._name} is closed twice"
+        self._closed = True
 
 
 def on_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import async_solipsism
@@ -26,10 +26,10 @@ from gateway_codecs.intake import FrameIntake, LinkFormat
 from gateway_simulators.space_link import SpaceLink, Weather
 from gateway_simulators.spacecraft import FRAME_OCTETS, SCID, Spacecraft
 from tests.conftest import SEEDS
-from tests.gateway.simulated import SimClock, SimStorage, inline
+from tests.gateway.simulated import PowerLoss, SimClock, SimStorage, inline
 
 SETTINGS = JournalSettings(
-    segment_octets=1 << 16, reserve_octets=0, memory_octets=1 << 16, snapshot_every=8, retry_s=0.01
+    segment_octets=1 << 14, reserve_octets=0, memory_octets=1 << 16, snapshot_every=8, retry_s=0.01
 )
 LIMITS = SessionLimits(block_items=16, block_octets=8192, window_octets=32768, window_blocks=6, mark_items=20)
 FRAMES = 60
@@ -123,6 +123,20 @@ class SimChannel:
         self._cut.set()
 
 
+def _unless_power_loss(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Tasks that die with the power are not worth a word."""
+    if not isinstance(context.get("exception"), PowerLoss):
+        loop.default_exception_handler(context)
+
+
+async def ended(homes: dict[str, asyncio.Task[None]]) -> None:
+    """Wait until every home base has everything."""
+    done, late = await asyncio.wait(homes.values(), timeout=3500)
+    for task in done:
+        task.result()
+    assert not late, "home bases that never got everything"
+
+
 class World:
     """One seeded world."""
 
@@ -136,6 +150,9 @@ class World:
         self.registry: SubscriptionRegistry | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         self.events: list[dict[str, Any]] = []
+        self.power_lost = asyncio.Event()
+        self.disk.on_loss = self.power_lost.set
+        self.losses = 0
 
     def in_contact(self, spacecraft: str) -> bool:
         return False
@@ -144,6 +161,25 @@ class World:
         pass
 
     async def start_gateway(self) -> None:
+        """Start, and start again when the power goes in the middle of the recovery."""
+        while not await self.before_power_loss(self._start(), 3600):
+            await self.crash_gateway()
+
+    async def before_power_loss(self, work: Coroutine[Any, Any, None], limit_s: float) -> bool:
+        """Do `work` (at most so long); returns whether the power stayed."""
+        doing, losing = asyncio.create_task(work), asyncio.create_task(self.power_lost.wait())
+        await asyncio.wait([doing, losing], timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+        lost = self.power_lost.is_set()
+        for task in (doing, losing):
+            task.cancel()
+        result = (await asyncio.gather(doing, losing, return_exceptions=True))[0]
+        if not lost and isinstance(result, Exception):
+            raise result
+        return not lost
+
+    async def _start(self) -> None:
+        if self.rng.random() < 0.6:
+            self.disk.fuse = self.rng.randrange(1, 200)
         self.journal = journal = await Journal.open(self.disk, self.clock, inline, inline, SETTINGS, "m")
         ids = journal.name_id("links", "sim"), journal.name_id("spacecraft", "picard")
         context = LinkContext(
@@ -160,8 +196,7 @@ class World:
 
     async def crash_gateway(self) -> None:
         """Power off: every task dies where it is, the disk keeps what was forced."""
-        tasks, self.registry, journal = list(self.tasks), None, self.journal
-        self.journal = None
+        tasks, self.registry, self.journal = list(self.tasks), None, None
         tasks += [
             t
             for t in asyncio.all_tasks()
@@ -170,9 +205,9 @@ class World:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert journal is not None
         self.tasks.clear()
         self.disk.crash()
+        self.power_lost.clear()
 
     def dial(self) -> Callable[[], Awaitable[Any]]:
         async def connect() -> SimChannel:
@@ -197,11 +232,13 @@ class World:
         return asyncio.create_task(subscriber.run(), name=f"home {home}")
 
     async def run(self) -> None:
+        asyncio.get_running_loop().set_exception_handler(_unless_power_loss)
         await self.start_gateway()
         homes = {home: self.start_home(home) for home in HOMES}
         for _ in range(self.rng.randrange(0, 8)):
-            await asyncio.sleep(self.rng.uniform(0, 4))
-            if self.rng.random() < 0.5:
+            lost = not await self.before_power_loss(asyncio.sleep(self.rng.uniform(0, 4)), 5)
+            self.losses += lost
+            if lost or self.rng.random() < 0.3:
                 await self.crash_gateway()
                 await asyncio.sleep(self.rng.uniform(0, 1))
                 await self.start_gateway()
@@ -211,7 +248,9 @@ class World:
                 await asyncio.gather(homes[home], return_exceptions=True)
                 self.home_disks[home].crash()
                 homes[home] = self.start_home(home)
-        await asyncio.wait_for(asyncio.gather(*homes.values()), 3600)
+        while not await self.before_power_loss(ended(homes), 3600):
+            await self.crash_gateway()
+            await self.start_gateway()
         await self.crash_gateway()
 
     def stored(self, home: str) -> list[bytes]:
