@@ -6,6 +6,10 @@ import asyncio
 from collections import deque
 from typing import Any, Protocol
 
+import structlog
+
+log = structlog.get_logger()
+
 EVENTS_WAITING_MAX = 10_000
 
 
@@ -47,7 +51,12 @@ class EventPump:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                await self._journal.append_events(self._take())
+                events = self._take()
+                try:
+                    await self._journal.append_events(events)
+                except Exception:  # a bug of ours: counted and told, and the next events are journalled
+                    log.exception("events not journalled", events=len(events))
+                    self.dropped += len(events)
             self._idle.set()
 
     def _take(self) -> list[dict[str, Any]]:

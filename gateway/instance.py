@@ -67,6 +67,8 @@ class MissionInstance:
         self.registry: SubscriptionRegistry
         self._pump: EventPump
         self._recordings: list[Recording] = []
+        self._house_problem = ""
+        self._contacts_changed = False
 
     # ---- life ----
 
@@ -152,13 +154,18 @@ class MissionInstance:
         retained = loop.time()
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
-            self._book.tick(self._now(), self._around.clock.tai_ns())
-            await self._contact_events()
-            for recording in self._recordings:
-                await self._around.writer(recording.force)
-            if loop.time() - retained >= RETENTION_S:
-                retained = loop.time()
-                await self.journal.retain()
+            try:
+                self._book.tick(self._now(), self._around.clock.tai_ns())
+                await self._contact_events()
+                for recording in self._recordings:
+                    await self._around.writer(recording.force)
+                if loop.time() - retained >= RETENTION_S:
+                    retained = loop.time()
+                    await self.journal.retain()
+            except OSError as error:  # tried again at the next turn; meanwhile the operator sees it
+                self._house_problem = str(error)
+            else:
+                self._house_problem = ""
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -187,11 +194,11 @@ class MissionInstance:
         if self._book.good_data(spacecraft, peer, self._now(), self._around.clock.tai_ns()):
             self._emit_contacts()
 
-    def _emit_contacts(self) -> bool:
+    def _emit_contacts(self) -> None:
         changes = self._book.take_events()
         for change in changes:
             self._emit(self._contact_event(change))
-        return bool(changes)
+        self._contacts_changed |= bool(changes)
 
     def _contact_event(self, change: ContactEvent) -> dict[str, Any]:
         contact = change.contact
@@ -206,8 +213,10 @@ class MissionInstance:
         }
 
     async def _contact_events(self) -> None:
-        if self._emit_contacts():
+        self._emit_contacts()
+        if self._contacts_changed:
             await self._keep_contacts()
+            self._contacts_changed = False
 
     async def _keep_contacts(self) -> None:
         rows = self._book.snapshot()
@@ -331,6 +340,8 @@ class MissionInstance:
             found.append(
                 _condition("critical", f"journal {self.name}", f"nothing is committed: {self.journal.blocked}")
             )
+        if self._house_problem:
+            found.append(_condition("error", f"housekeeping {self.name}", self._house_problem))
         for damage in self.journal.damaged:
             text = f"positions {damage.first}..{damage.end} cannot be read: {damage.cause}"
             found.append(_condition("error", f"journal {self.name}", text))
@@ -338,6 +349,8 @@ class MissionInstance:
             if link.status == LinkStatus.UNAVAILABLE:
                 severity = "error" if self.in_contact(link.settings.spacecraft) else "warning"
                 found.append(_condition(severity, f"link {name}", f"unavailable: {link.snapshot()['detail']}"))
+            if octets := link.snapshot()["unrecorded_octets"]:
+                found.append(_condition("error", f"link {name}", f"raw octets are not recorded: {octets} so far"))
             if hint := link.snapshot()["hint"]:
                 found.append(_condition("warning", f"link {name}", f"most units are refused: {hint}"))
         for row in self.subscriptions():

@@ -7,11 +7,12 @@ import contextlib
 import fcntl
 import os
 import shutil
+import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gateway.errors import StartError
 from gateway.world import Buffer, Listener, Stream
@@ -19,7 +20,12 @@ from gateway_codecs.time_scales import unix_ns_to_tai_ns
 
 T = TypeVar("T")
 READ_OCTETS = 1 << 18
-WRITE_VECTOR = 512
+KEEP_ALIVE = (
+    ((socket.SOL_SOCKET, socket.SO_KEEPALIVE), 1),
+    ((socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 15),
+    ((socket.IPPROTO_TCP, socket.TCP_KEEPINTVL), 5),
+    ((socket.IPPROTO_TCP, socket.TCP_KEEPCNT), 3),
+)
 
 
 class SystemClock:
@@ -175,11 +181,19 @@ class ThreadWorker:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _keep_alive(sock: Any) -> None:
+    """A peer that is gone without a word (half-open) is noticed within about half a minute, in a contact or not."""
+    for option, value in KEEP_ALIVE:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(*option, value)
+
+
 class TcpStream:
     """A TCP connection; see gateway.world.Stream."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
+        _keep_alive(writer.get_extra_info("socket"))
         address = writer.get_extra_info("peername")
         self._peer = f"{address[0]}:{address[1]}" if address else "unknown"
 

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from gateway import __version__
-from gateway.errors import Conflict, NotFound, Refused
+from gateway.errors import Conflict, NotFound, Refused, StartError
 from gateway.instance import MissionInstance, Surroundings
 from gateway.journal import SmallStore
 from gateway.real import LocalStorage, SystemClock, TcpNetwork, ThreadWorker
@@ -21,6 +21,14 @@ from gateway_config import Configuration, LinkConfig, Mission, example_mission, 
 log = structlog.get_logger()
 SEVERITIES = ("critical", "error", "warning", "info")
 REPLAYS = "replays"
+
+
+def _small_store(path: Path) -> SmallStore:
+    try:
+        return SmallStore(path)
+    except OSError as error:
+        hint = f"move {path} away: home bases go on from the cursors in their own stores, open contacts are forgotten"
+        raise StartError(error.strerror or str(error), hint) from error
 
 
 class Gateway:
@@ -35,7 +43,7 @@ class Gateway:
             ThreadWorker(name) for name in ("journal-writer", "journal-reader", "small-store")
         )
         self._clock = SystemClock()
-        self._small_store = SmallStore(self.data_dir / "small.sqlite")
+        self._small_store = _small_store(self.data_dir / "small.sqlite")
         self._began: float | None = None
         self._replays: dict[str, dict[str, Any]] = {}
 

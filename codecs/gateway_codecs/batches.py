@@ -79,8 +79,6 @@ class ItemFlag:
     PACKET_VERSION = 0x0070
     IDLE = 0x0080  # idle packet: kept, not delivered unless asked for
     REPLAY = 0x0100  # AOS replay flag was set on the frame
-    FRAME_GAP_BEFORE = 0x0200  # frames of this VC were lost just before the packet
-    RESTART_GAP_BEFORE = 0x0400  # the gateway was restarted just before it
 
 
 ITEM_DTYPE = np.dtype(

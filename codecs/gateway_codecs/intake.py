@@ -114,7 +114,6 @@ class FrameIntake:
         self._mc: dict[int, CountState] = {}
         self._causes: dict[str, int] = {}
         self._frames = 0
-        self._idle_frames = 0
         self._idle_octets = 0
         self._padding_octets = 0
 
@@ -122,11 +121,6 @@ class FrameIntake:
     def settings(self) -> LinkFormat:
         """How the link is read."""
         return self._settings
-
-    @property
-    def waiting_octets(self) -> int:
-        """Octets of the incomplete unit at the end of what was fed."""
-        return len(self._rest)
 
     def feed(self, octets: bytes, now_ns: int, earth_receive_time_ns: int = ABSENT) -> IntakeBatch:
         """Take the next octets of the source and return what they complete."""
@@ -348,8 +342,7 @@ class FrameIntake:
         mine = (rows["quality"] == Quality.GOOD) & (rows["scid"] == key[0]) & (rows["vcid"] == key[1])
         chosen = np.flatnonzero(mine & ((rows["flags"] & FrameFlag.IDLE) == 0))
         zones = _zones(frames, chosen, np.zeros(len(chosen), np.bool_), channel.settings)
-        first = int(zones.length[0]) - index
-        channel.extractor.open = OpenPacket(zones.octets[index:].tobytes(), offset, index, first, vc_count, received)
+        channel.extractor.open = OpenPacket(zones.octets[index:].tobytes(), offset, index, vc_count, received)
 
     def statistics(self) -> dict[str, Any]:
         """Return what was counted, JSON-able."""

@@ -49,11 +49,6 @@ class PacketIntake:
         """How the link is read."""
         return self._settings
 
-    @property
-    def waiting_octets(self) -> int:
-        """Octets of the incomplete unit at the end of what was fed."""
-        return len(self._rest)
-
     def feed(self, octets: bytes, now_ns: int, earth_receive_time_ns: int = ABSENT) -> IntakeBatch:
         """Take the next octets of the source and return what they complete."""
         return self._take(octets, now_ns, earth_receive_time_ns, last=False)

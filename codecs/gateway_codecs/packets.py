@@ -39,7 +39,6 @@ class OpenPacket:
     octets: bytes
     source_offset: int  # of the frame where it began
     index: int  # in that frame's zone
-    first_octets: int  # how many of its octets lie in that frame
     vc_count: int
     receive_time_ns: int
 
@@ -144,7 +143,7 @@ class VcExtractor:
             self.open = opened
             return
         frame = int(np.searchsorted(bounds, at, side="right")) - 1
-        self.open = OpenPacket(rest, frame, int(at - bounds[frame]), int(bounds[frame + 1] - at), -1, -1)
+        self.open = OpenPacket(rest, frame, int(at - bounds[frame]), -1, -1)
 
     def drop_open(self) -> OpenPacket | None:
         """Give up the packet under way and return it."""

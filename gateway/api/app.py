@@ -27,6 +27,7 @@ def build_app(service: Gateway) -> FastAPI:
     )
     app.state.service = service
     app.add_exception_handler(GatewayError, _problem)
+    app.add_exception_handler(OSError, _disk_problem)
     for module in (instances, links, contacts, downloads, replays, stream):
         app.include_router(module.router, prefix="/api/v1")
     app.add_api_route("/metrics", _metrics, methods=["GET"], response_class=PlainTextResponse, tags=["operation"])
@@ -38,6 +39,11 @@ def build_app(service: Gateway) -> FastAPI:
 async def _problem(request: Request, error: Exception) -> JSONResponse:
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 400)
     return JSONResponse({"error": str(error), "hint": getattr(error, "hint", "")}, status_code=status)
+
+
+async def _disk_problem(request: Request, error: Exception) -> JSONResponse:
+    hint = "what was asked may not have been kept: look at `gateway status`, mend the disk, ask again"
+    return JSONResponse({"error": str(error), "hint": hint}, status_code=503)
 
 
 async def _metrics(request: Request) -> Response:

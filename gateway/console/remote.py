@@ -27,14 +27,6 @@ class Remote:
         """Return the JSON answer of a POST."""
         return self._answer("POST", path, json=body)
 
-    def reachable(self) -> bool:
-        """Whether a gateway answers there."""
-        try:
-            self.get("/missions")
-        except GatewayError:
-            return False
-        return True
-
     def _answer(self, method: str, path: str, **arguments: Any) -> Any:
         try:
             response = self._client.request(method, path, **arguments)

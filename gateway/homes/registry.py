@@ -79,7 +79,7 @@ class SubscriptionRegistry:
         return {name: number for number, name in self.journal.names(what).items()}
 
     async def put(self, subscription: Subscription) -> None:
-        """Store a cursor durably; concurrent ones share one transaction."""
+        """Store a cursor durably; concurrent ones share one transaction. Raises OSError."""
         self._dirty[subscription.home, subscription.name] = subscription
         if self._storing is None or self._storing.done():
             self._storing = asyncio.create_task(self._store_all(), name="cursor store")
@@ -92,7 +92,11 @@ class SubscriptionRegistry:
         while self._dirty:
             taken, self._dirty = self._dirty, {}
             rows = {key: subscription.stored(self.journal) for key, subscription in taken.items()}
-            await self.worker(lambda rows=rows: self.store.put_cursors(rows))  # type: ignore[misc]
+            try:
+                await self.worker(lambda rows=rows: self.store.put_cursors(rows))  # type: ignore[misc]
+            except OSError:
+                self._dirty = taken | self._dirty
+                raise
 
     def snapshot(self) -> list[dict[str, Any]]:
         """Return every subscription's state for the API."""

@@ -50,6 +50,7 @@ class SessionLimits:
     mark_items: int = 4096
     idle_mark_s: float = 0.2
     cursor_every_s: float = 0.2
+    cursor_retry_s: float = 1.0
 
 
 @dataclass(slots=True)
@@ -281,7 +282,12 @@ class Session:
             if self._subscription is None:
                 continue
             cursor = self._subscription.cursor
-            await self._registry.put(self._subscription)
+            try:
+                await self._registry.put(self._subscription)
+            except OSError:  # not durable, so not told; tried again
+                self._store_wake.set()
+                await asyncio.sleep(self._limits.cursor_retry_s)
+                continue
             told = {"type": "cursor", "low_water": cursor.low_water, "ranges": [list(r) for r in cursor.ranges]}
             await self._channel.send(json.dumps(told))
             # each stored cursor is a forced write of its own: too many of them would delay the journal's

@@ -6,7 +6,6 @@ import contextlib
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-SERVICE_RESTART = 1012
 NORMAL = 1000
 
 

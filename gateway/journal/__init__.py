@@ -1,8 +1,8 @@
 """The journal: the durable heart of a mission instance. Format: docs/journal-format.md."""
 
-from gateway.journal.journal import Commit, Journal, JournalSettings, Slice
+from gateway.journal.journal import Commit, CommitFailed, Journal, JournalSettings, Slice
 from gateway.journal.recording import Recording
 from gateway.journal.segments import Damage
 from gateway.journal.small_store import SmallStore
 
-__all__ = ["Commit", "Damage", "Journal", "JournalSettings", "Recording", "Slice", "SmallStore"]
+__all__ = ["Commit", "CommitFailed", "Damage", "Journal", "JournalSettings", "Recording", "Slice", "SmallStore"]

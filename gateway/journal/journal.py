@@ -6,14 +6,16 @@ import asyncio
 import itertools
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
+import structlog
 
-from gateway.journal.block import SNAPSHOT, Block, GroupFilter, build_block
+from gateway.errors import GatewayError
+from gateway.journal.block import Block, GroupFilter, build_block
 from gateway.journal.events import Event, event_items, gap_event
 from gateway.journal.segments import Damage, Mark, Recovery, Segments
 from gateway.journal.state import merge
@@ -29,8 +31,13 @@ from gateway_codecs.batches import (
     no_frames,
 )
 
+log = structlog.get_logger()
 DAY_NS = 86_400 * 1_000_000_000
 IDENTITY = "journal.id"
+
+
+class CommitFailed(GatewayError):
+    """An append that could not be committed for another reason than the disk: a bug, told to whoever appended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +112,6 @@ class Journal:
         self._task: asyncio.Task[None] | None = None
         self._grown: asyncio.Future[None] | None = None
         self._names_patch: dict[str, Any] = {}
-        self._listeners: list[Callable[[Block], None]] = []
 
     @classmethod
     async def open(
@@ -176,7 +182,10 @@ class Journal:
     # ---- writing ----
 
     async def append(self, batch: IntakeBatch, link: str = "") -> Commit:
-        """Commit a batch; returns after the forced write. Its state patch goes under state['links'][link]."""
+        """Commit a batch; returns after the forced write. Its state patch goes under state['links'][link].
+
+        Waits while the disk refuses. Raises CommitFailed.
+        """
         state = {"links": {link: batch.state}} if link and batch.state else batch.state
         items = batch.items
         if batch.gaps:
@@ -200,16 +209,29 @@ class Journal:
     async def _write_waiting(self) -> None:
         while self._waiting:
             group = self._take_group()
-            while True:
-                try:
-                    ends = await self._writer(lambda group=group: self._write(group))  # type: ignore[misc]
-                    break
-                except OSError as error:
-                    self.blocked = f"{error.strerror or error}"
-                    await self._writer(self._forget_torn)
-                    await asyncio.sleep(self.settings.retry_s)
-            self.blocked = None
-            self._publish(group, *ends)
+            try:
+                block, state = await self._committed(group)
+            except Exception as error:  # a bug of ours: those who wait must hear of it, and the journal goes on
+                log.exception("commit failed", journal=self.name)
+                await self._writer(self._forget_torn)
+                for waiting in group:
+                    if not waiting.done.done():
+                        waiting.done.set_exception(CommitFailed(f"not journalled: {type(error).__name__}: {error}"))
+                continue
+            self._publish(group, block, state)
+
+    async def _committed(self, group: list[_Waiting]) -> tuple[Block, dict[str, Any]]:
+        """Write a group, again and again while the disk refuses."""
+        while True:
+            try:
+                written = await self._writer(lambda: self._write(group))
+            except OSError as error:
+                self.blocked = f"{error.strerror or error}"
+                await self._writer(self._forget_torn)
+                await asyncio.sleep(self.settings.retry_s)
+            else:
+                self.blocked = None
+                return written
 
     def _take_group(self) -> list[_Waiting]:
         group: list[_Waiting] = []
@@ -244,17 +266,14 @@ class Journal:
         file = self._file
         if file is None:
             raise AssertionError("a segment is open after rolling")
-        offset = file.size
-        try:
-            file.append([data])
-            file.sync()
-        except OSError:
-            self._torn = offset
-            raise
+        offset = self._torn = file.size
+        file.append([data])
+        file.sync()
         self._wrote(block, offset, len(data), snapshot)
+        self._torn = None
         return block, state
 
-    _torn: int | None = None
+    _torn: int | None = None  # where the block under way begins
 
     def _forget_torn(self) -> None:
         """Cut what a failed write left behind. In the writer."""
@@ -300,8 +319,6 @@ class Journal:
             if not waiting.done.cancelled():
                 waiting.done.set_result(Commit(position, position + count))
             position += count
-        for listener in self._listeners:
-            listener(block)
         if self._grown is not None and not self._grown.done():
             self._grown.set_result(None)
             self._grown = None
@@ -313,10 +330,6 @@ class Journal:
         self._memory_octets += block.header.block_octets
         while self._memory_octets > self.settings.memory_octets and len(self._memory) > 1:
             self._memory_octets -= self._memory.popleft().header.block_octets
-
-    def on_commit(self, listener: Callable[[Block], None]) -> None:
-        """Call `listener` with each committed block, on the loop."""
-        self._listeners.append(listener)
 
     @property
     def uncommitted(self) -> int:
@@ -477,4 +490,4 @@ def _damage_event(damage: Damage) -> Event:
     }  # fmt: skip
 
 
-__all__ = ["SNAPSHOT", "Commit", "Journal", "JournalSettings", "Slice"]
+__all__ = ["Commit", "CommitFailed", "Journal", "JournalSettings", "Slice"]

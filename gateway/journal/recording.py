@@ -8,6 +8,7 @@ a new unit.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import struct
@@ -33,23 +34,44 @@ class Recording:
         self._storage, self._clock, self._keep_days = storage, clock, keep_days
         self.folder, self._about = folder, about
         self._file: AppendFile | None = None
-        self._dirty = False
+        self._dirty = self._torn = False
 
     def begin(self) -> None:
         """A connection begins: what comes next is not joined to what came before. Raises OSError."""
         self.append(self._clock.tai_ns(), b"")
 
     def append(self, receive_time_ns: int, octets: bytes) -> None:
-        """Write one record. Raises OSError."""
-        file = self._open()
+        """Write one record. Raises OSError: then the octets are lost, and the next ones begin a new unit."""
+        try:
+            if self._torn:
+                self._write(receive_time_ns, b"")
+            self._write(receive_time_ns, octets)
+            self._torn = False
+        except OSError:
+            self._give_up_file()
+            raise
+
+    def _write(self, receive_time_ns: int, octets: bytes) -> None:
         head = HEAD.pack(receive_time_ns, len(octets))
-        file.append([head, CHECK.pack(crc32c(head + octets)), octets])
+        self._open().append([head, CHECK.pack(crc32c(head + octets)), octets])
         self._dirty = True
 
+    def _give_up_file(self) -> None:
+        """A torn record ends its file: what comes next goes into a new one."""
+        self._torn, self._dirty = True, False
+        if self._file is not None:
+            file, self._file = self._file, None
+            with contextlib.suppress(OSError):
+                file.close()
+
     def force(self) -> None:
-        """Force what was written since the last time."""
+        """Force what was written since the last time. Raises OSError."""
         if self._dirty and self._file is not None:
-            self._file.sync()
+            try:
+                self._file.sync()
+            except OSError:
+                self._give_up_file()
+                raise
             self._dirty = False
 
     def _open(self) -> AppendFile:
@@ -110,7 +132,6 @@ class WholeUnits:
     storage: Storage
     folder: str
     unit_octets: int
-    records: int = 0
     left_out_octets: int = 0
 
     def __iter__(self) -> Iterator[bytes]:
@@ -121,7 +142,6 @@ class WholeUnits:
                     self.left_out_octets += len(rest)
                     rest = b""
                     continue
-                self.records += 1
                 data = rest + octets
                 whole = len(data) // self.unit_octets * self.unit_octets
                 rest = data[whole:]

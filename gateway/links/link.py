@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from gateway.journal import Journal, Recording
+from gateway.journal import CommitFailed, Journal, Recording
 from gateway.links.sources import Pause, Source
 from gateway.links.suspicion import Suspicion
 from gateway.world import Clock, Worker
@@ -90,6 +90,8 @@ class Link:
         self._peer = ""
         self._suspicion = Suspicion(self._intake.settings)
         self._hint = ""
+        self._unrecorded = 0  # octets that could not be recorded since the recording failed
+        self._not_journalled: Exception | None = None
 
     # ---- the operator's hand ----
 
@@ -119,7 +121,8 @@ class Link:
         """End for a shutdown."""
         await self._end_task()
         if self._context.recording is not None:
-            await self._context.recorder(self._context.recording.close)
+            with contextlib.suppress(OSError):
+                await self._context.recorder(self._context.recording.close)
 
     async def _end_task(self) -> None:
         if self._task is not None:
@@ -165,8 +168,7 @@ class Link:
             self._intake = self._make_intake()
         self._peer = await self._source.open(int(state.get("source_offset", 0)) if resumable else 0)
         self._suspicion = Suspicion(self._intake.settings)
-        if self._context.recording is not None:
-            await self._context.recorder(self._context.recording.begin)
+        await self._record(b"")
         self._counters["connects"] += 1
         self._step(LinkInput.CONNECTED, self._peer)
         if not self._restored:
@@ -230,14 +232,30 @@ class Link:
 
     async def _feed(self, data: bytes) -> None:
         now_ns = self._context.clock.tai_ns()
-        recording = self._context.recording
-        if recording is not None:
-            await self._context.recorder(lambda: recording.append(now_ns, data))
+        await self._record(data)
         batch = self._intake.feed(data, now_ns)
         self._note(batch)
         await self._commit(batch)
         if self._suspicion.note(data, batch.counters):
             await self._look_closer()
+
+    async def _record(self, data: bytes) -> None:
+        """Record raw octets (none = a connection begins). A recording that fails costs the link nothing else."""
+        recording, now_ns = self._context.recording, self._context.clock.tai_ns()
+        if recording is None:
+            return
+        try:
+            await self._context.recorder(lambda: recording.append(now_ns, data))
+        except OSError as error:
+            if not self._unrecorded:
+                text = f"{self.settings.name}: raw octets are not recorded: {error.strerror or error}"
+                self._tell("recording", "error", text)
+            self._unrecorded += len(data) or 1
+        else:
+            if self._unrecorded:
+                text = f"{self.settings.name}: recording goes on, {self._unrecorded} octets were not recorded"
+                self._tell("recording", "info", text)
+            self._unrecorded = 0
 
     async def _look_closer(self) -> None:
         """Most of the input is refused: say what it looks like."""
@@ -276,12 +294,19 @@ class Link:
             return
         while len(self._pending) >= IN_FLIGHT:
             await asyncio.wait(self._pending, return_when=asyncio.FIRST_COMPLETED)
+        if self._not_journalled is not None:
+            failed, self._not_journalled = self._not_journalled, None
+            raise failed
         task = asyncio.create_task(self._append(batch), name=f"append {self.settings.name}")
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
 
     async def _append(self, batch: IntakeBatch) -> None:
-        await self._context.journal.append(batch, self.settings.name)
+        try:
+            await self._context.journal.append(batch, self.settings.name)
+        except CommitFailed as error:  # the link starts over from what is journalled
+            self._not_journalled = error
+            self._tell("items lost", "error", f"{self.settings.name}: {len(batch.items)} items {error}")
 
     # ---- what is seen ----
 
@@ -327,6 +352,7 @@ class Link:
             "age_s": self._machine.age_s(self._now()),
             "peer": self._peer,
             "hint": self._hint,
+            "unrecorded_octets": self._unrecorded,
             "counters": {**self._counters, "refused": self._source.refused},
             "rejected": rejected,
             "progress": None if progress is None else {"octets": progress[0], "of_octets": progress[1]},

@@ -158,7 +158,7 @@ async def test_a_roll_that_fails_is_tried_again() -> None:
     """R12: no file descriptor for the next segment: the journal is blocked, says so, and goes on when there is one."""
     storage = SimStorage(random.Random(1))
     async with opened(storage, ROLLING) as journal:
-        for k in range(3):
+        for k in range(4):
             await journal.append(IntakeBatch(packets([bytes([k]) * 1000])))
         storage.fail_opens = 3
         task = asyncio.create_task(journal.append(IntakeBatch(packets([b"x" * 1000] * 3))))
@@ -166,7 +166,7 @@ async def test_a_roll_that_fails_is_tried_again() -> None:
         await asyncio.sleep(0)
         await asyncio.gather(task, later)
         assert journal.blocked is None
-        assert len([value for _, value in await read_all(journal) if len(value) == 1000]) == 9
+        assert len([value for _, value in await read_all(journal) if len(value) == 1000]) == 10
         names = [name for name in storage.names("m/journal") if name.endswith(".seg")]
         assert names == [f"{n + 1:08}.seg" for n in range(len(names))]
 

@@ -76,3 +76,19 @@ def test_a_damaged_about_is_said() -> None:
     storage.write_whole("x/about.json", b"{}")
     with pytest.raises(ValueError, match=r"x/about\.json does not say unit_octets"):
         read_about(storage, "x")
+
+
+def test_a_disk_that_refuses_costs_only_what_it_refused() -> None:
+    """R6: a torn record ends its file; what comes after the hole begins a new file and a new unit."""
+    storage, clock = SimStorage(random.Random(2)), SimClock()
+    recording = recorded(storage, clock)
+    recording.append(clock.tai_ns(), b"a" * 10 + b"b" * 4)
+    storage.fail_writes = 2
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space left"):
+            recording.append(clock.tai_ns(), b"b" * 6)
+    recording.append(clock.tai_ns(), b"c" * 10)
+    recording.close()
+    units = WholeUnits(storage, "m/recording/x", 10)
+    assert b"".join(units) == b"a" * 10 + b"c" * 10
+    assert units.left_out_octets == 4
