@@ -17,7 +17,7 @@ from gateway_codecs.batches import I64Array, ItemBatch, Records, U8Array, no_ite
 
 MAGIC = b"UGB1"
 DATA, MARK = 1, 2
-FINAL, EXPIRED, DAMAGED = 0x0001, 0x0002, 0x0004
+FINAL = 0x0001  # flag of a mark: the stream is finished
 _HEADER = struct.Struct(">4sBBHIqqII")
 HEADER_OCTETS = _HEADER.size
 BLOCK_MAX_OCTETS = 16 << 20

@@ -15,6 +15,7 @@ from gateway.homes.session import Channel
 from gateway.homes.store import HomeStore
 from gateway.world import Worker
 from gateway_codecs.delivery_block import FINAL, MARK, DeliveryBlock, DeliveryBlockError, decode
+from gateway_routes.delivery import Lane
 
 WAITING_BLOCKS_MAX = 64
 BACKOFF_FIRST_S = 0.1
@@ -138,7 +139,7 @@ class Subscriber:
 
     async def _welcomed(self, welcome: dict[str, Any]) -> None:
         self.progress.head = welcome["head"]
-        self._lanes = {{"live": 0, "backfill": 1, "offline": 2}[name] for name in welcome["lanes"]}
+        self._lanes = {Lane[name.upper()].value for name in welcome["lanes"]}
         identity = (welcome["journal_id"], welcome["revision"], welcome["low_water"])
         await self._worker(lambda: self._store.begin(*identity))
 
@@ -209,7 +210,6 @@ class Subscriber:
         told = self._told(message)
         if told["type"] == "missing":
             await self._worker(lambda: self._store.note_missing(told["first"], told["end"]))
-            self._tallies.pop(told.get("lane", -1), None)
 
 
 async def _read_into(channel: Channel, waiting: asyncio.Queue[str | bytes | None]) -> None:

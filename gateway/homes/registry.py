@@ -7,21 +7,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
+from gateway.errors import Conflict, NotFound
 from gateway.journal import Journal, SmallStore
 from gateway.world import Worker
-from gateway_routes.delivery import Cursor, parse_cursor
+from gateway_routes.delivery import Cursor, DeliveryError, parse_cursor
 from gateway_routes.selection import Selection, parse_selection
 
 if TYPE_CHECKING:
     from gateway.homes.session import Session
 
+log = structlog.get_logger()
 Key = tuple[str, str]
 SUBSCRIPTIONS_PER_HOME_MAX = 64
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Subscription:
-    """What is durable of one subscription of a home base."""
+    """What is durable of one subscription of a home base. A value: a session that was replaced cannot change it."""
 
     home: str
     name: str
@@ -55,18 +59,26 @@ class SubscriptionRegistry:
     subscriptions: dict[Key, Subscription] = field(default_factory=dict)
     sessions: dict[Key, Session] = field(default_factory=dict)
     offline: list[Session] = field(default_factory=list)
-    _dirty: dict[Key, Subscription] = field(default_factory=dict)
+    _dirty: dict[Key, Subscription | None] = field(default_factory=dict)
     _storing: asyncio.Task[None] | None = None
 
     async def load(self) -> None:
-        """Read the stored cursors; those of another journal are left alone."""
-        for home, name, kept in await self.worker(self.store.cursors):
-            if kept["journal_id"] == str(self.journal.journal_id):
-                cursor = parse_cursor(kept)
-                if max([cursor.low_water, *(e for _, e in cursor.ranges)]) <= self.journal.head:
-                    self.subscriptions[home, name] = Subscription(
-                        home, name, kept["version"], kept["selection"], cursor, kept.get("version_from", 0)
-                    )
+        """Read the stored cursors of this journal; one that cannot be used is left out and said. Raises OSError."""
+        for home, name, kept in await self.worker(lambda: self.store.cursors(self._journal_id)):
+            try:
+                self.subscriptions[home, name] = self._loaded(home, name, kept)
+            except (DeliveryError, KeyError, TypeError) as error:
+                log.warning("a stored cursor is left out", home=home, subscription=name, why=str(error))
+
+    def _loaded(self, home: str, name: str, kept: Mapping[str, Any]) -> Subscription:
+        cursor = parse_cursor(kept)
+        if cursor.highest > self.journal.head:
+            raise DeliveryError("cursor beyond head", f"it reaches {cursor.highest}, the head is {self.journal.head}")
+        return Subscription(home, name, kept["version"], kept["selection"], cursor, kept["version_from"])
+
+    @property
+    def _journal_id(self) -> str:
+        return str(self.journal.journal_id)
 
     def selection(self, wish: Mapping[str, Any]) -> Selection:
         """Return the selection of a client's wish; without links the prime links. Raises ValueError."""
@@ -79,21 +91,36 @@ class SubscriptionRegistry:
         return {name: number for number, name in self.journal.names(what).items()}
 
     async def put(self, subscription: Subscription) -> None:
-        """Store a cursor durably; concurrent ones share one transaction. Raises OSError."""
-        self._dirty[subscription.home, subscription.name] = subscription
+        """Take a subscription's new state and store it durably. Raises OSError."""
+        key = (subscription.home, subscription.name)
+        self.subscriptions[key] = subscription
+        await self._store(key, subscription)
+
+    async def remove(self, home: str, name: str) -> None:
+        """Forget a subscription for good. Raises NotFound, Conflict while a session serves it, OSError."""
+        if (home, name) not in self.subscriptions:
+            raise NotFound(f"{home!r} has no subscription {name!r}")
+        if (home, name) in self.sessions:
+            raise Conflict(f"a session serves {home}/{name}", "stop the subscriber first")
+        del self.subscriptions[home, name]
+        await self._store((home, name), None)
+
+    async def _store(self, key: Key, subscription: Subscription | None) -> None:
+        """Store durably; what waits together shares one transaction."""
+        self._dirty[key] = subscription
         if self._storing is None or self._storing.done():
             self._storing = asyncio.create_task(self._store_all(), name="cursor store")
         task = self._storing
         await asyncio.shield(task)
-        if (subscription.home, subscription.name) in self._dirty:
-            await self.put(subscription)
+        if key in self._dirty:
+            await self._store(key, self._dirty[key])
 
     async def _store_all(self) -> None:
         while self._dirty:
             taken, self._dirty = self._dirty, {}
-            rows = {key: subscription.stored(self.journal) for key, subscription in taken.items()}
+            rows = {key: kept and kept.stored(self.journal) for key, kept in taken.items()}
             try:
-                await self.worker(lambda rows=rows: self.store.put_cursors(rows))  # type: ignore[misc]
+                await self.worker(lambda rows=rows: self.store.put_cursors(self._journal_id, rows))  # type: ignore[misc]
             except OSError:
                 self._dirty = taken | self._dirty
                 raise

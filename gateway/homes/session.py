@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
+import structlog
 
 from gateway.homes.registry import SUBSCRIPTIONS_PER_HOME_MAX, Subscription, SubscriptionRegistry
 from gateway.journal import Slice
 from gateway_codecs.batches import ItemBatch, empty_items
-from gateway_codecs.delivery_block import DAMAGED, EXPIRED, FINAL, encode_data, encode_mark
+from gateway_codecs.delivery_block import FINAL, encode_data, encode_mark
 from gateway_routes.delivery import Cursor, Delivery, DeliveryError, Lane, parse_cursor
 from gateway_routes.selection import Selection
 
+log = structlog.get_logger()
 PROTOCOL = 1
 CONTROL_MAX_OCTETS = 1 << 18
+HELLO_KEYS = {"type", "home", "subscription", "mode", "selection", "sequential", "from", "cursor"}
+HELLO_KEYS |= {"from_position", "upto_position"}
+OFFLINE_PER_HOME_MAX = 4
 
 
 class Channel(Protocol):
@@ -51,6 +57,7 @@ class SessionLimits:
     idle_mark_s: float = 0.2
     cursor_every_s: float = 0.2
     cursor_retry_s: float = 1.0
+    goodbye_s: float = 2.0
 
 
 @dataclass(slots=True)
@@ -75,6 +82,7 @@ class Session:
         self._scanned: dict[Lane, int] = {}
         self._finals: set[Lane] = set()
         self._ending = ""
+        self._told_to_end = asyncio.Event()
         self.state = "connecting"
         self.sent_items = 0
         self.sent_octets = 0
@@ -99,20 +107,24 @@ class Session:
             await self._refuse("no subscribe", f"no subscribe message within {self._limits.hello_s} s")
         except ConnectionError:
             pass
+        except Exception as error:  # the edge: a fault on our side ends this session alone, and the peer is told
+            log.exception("session failed", home=self.home, subscription=self.name)
+            await self._refuse("internal", f"the gateway cannot serve now ({error}); connect again")
         finally:
             self.state = "away"
             self._leave()
-            await self._channel.close(self._ending)
+            await self._say_goodbye()
 
-    def replace(self) -> None:
-        """End this session because the same subscription connected again."""
-        self._ending = "replaced by a newer session of the same subscription"
-        self._wake.set()
+    async def _say_goodbye(self) -> None:
+        """Close; a peer that does not read must not hold us."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.goodbye_s):
+                await self._channel.close(self._ending)
 
     def stop(self, reason: str) -> None:
-        """End this session from outside (shutdown)."""
+        """End this session from outside, also when its peer does not read: replaced by a newer one, or shutdown."""
         self._ending = reason
-        self._wake.set()
+        self._told_to_end.set()
 
     # ---- handshake ----
 
@@ -131,7 +143,14 @@ class Session:
 
     async def _welcome(self, hello: Mapping[str, Any]) -> None:
         if hello["type"] != "subscribe":
-            raise DeliveryError("no subscribe", f"the first message is subscribe, not {hello['type']!r}")
+            raise DeliveryError("no subscribe", f"the first message is subscribe, not {hello['type'][:64]!r}")
+        if unknown := sorted(set(hello) - HELLO_KEYS):
+            known = ", ".join(sorted(HELLO_KEYS))
+            raise DeliveryError("bad message", f"subscribe has no {unknown[0][:64]!r}; it takes {known}")
+        if not isinstance(hello.get("sequential", False), bool):
+            raise DeliveryError("bad message", '"sequential" is true or false')
+        if hello.get("from", "tail") not in ("tail", "head"):
+            raise DeliveryError("bad message", '"from" is "tail" or "head"')
         self.home, self.name = self._name(hello, "home"), self._name(hello, "subscription")
         if self.home not in self._registry.homes:
             known = ", ".join(sorted(self._registry.homes)) or "(none)"
@@ -143,13 +162,13 @@ class Session:
             self._selection = self._registry.selection(wish)
         except ValueError as error:
             raise DeliveryError("bad selection", str(error)) from None
-        self.mode = str(hello.get("mode", "complete"))
-        if self.mode == "complete":
-            self._begin_complete(hello, wish)
-        elif self.mode == "offline":
+        mode = hello.get("mode", "complete")
+        if mode == "complete":
+            await self._begin_complete(hello, wish)
+        elif mode == "offline":
             self._begin_offline(hello)
         else:
-            raise DeliveryError("bad mode", f"mode is complete or offline, not {self.mode!r}")
+            raise DeliveryError("bad mode", f"mode is complete or offline, not {str(mode)[:64]!r}")
         await self._send_welcome()
         self.state = "live"
 
@@ -160,10 +179,12 @@ class Session:
             or not 0 < len(value) <= 64
             or not value.replace("-", "").replace("_", "").isalnum()
         ):
-            raise DeliveryError("bad name", f"{key!r} must be 1 to 64 letters, digits, '-' or '_', not {value!r}")
+            shown = f"{str(value)[:80]!r}"
+            raise DeliveryError("bad name", f"{key!r} must be 1 to 64 letters, digits, '-' or '_', not {shown}")
         return value
 
-    def _begin_complete(self, hello: Mapping[str, Any], wish: dict[str, Any]) -> None:
+    async def _begin_complete(self, hello: Mapping[str, Any], wish: dict[str, Any]) -> None:
+        """Take the subscription over; nothing is changed by a hello that is refused."""
         key = (self.home, self.name)
         known = self._registry.subscriptions.get(key)
         if known is None:
@@ -171,10 +192,6 @@ class Session:
             if owned >= SUBSCRIPTIONS_PER_HOME_MAX:
                 raise DeliveryError("too many", f"a home base has at most {SUBSCRIPTIONS_PER_HOME_MAX} subscriptions")
         cursor = self._cursor(hello, known)
-        subscription = known or Subscription(self.home, self.name, 1, dict(wish), cursor, cursor.low_water)
-        if known is not None and known.selection != wish:
-            known.version, known.selection, known.version_from = known.version + 1, dict(wish), cursor.low_water
-        subscription.cursor = cursor
         self._delivery = Delivery(
             cursor,
             self._journal.head,
@@ -182,11 +199,23 @@ class Session:
             window_octets=self._limits.window_octets,
             window_blocks=self._limits.window_blocks,
         )
-        self._subscription = self._registry.subscriptions[key] = subscription
         before = self._registry.sessions.get(key)
         if before is not None:
-            before.replace()
+            before.stop("replaced by a newer session of the same subscription")
         self._registry.sessions[key] = self
+        if known is None:
+            self._subscription = Subscription(self.home, self.name, 1, dict(wish), cursor, cursor.low_water)
+        elif known.selection != wish:
+            # what was acknowledged under the old selection stays so: the new one is exact from there on
+            version, begin = known.version + 1, cursor.highest
+            self._subscription = Subscription(self.home, self.name, version, dict(wish), cursor, begin)
+        else:
+            self._subscription = replace(known, cursor=cursor)
+        if known is None or known.selection != wish:
+            await self._registry.put(self._subscription)  # durable before it is told
+        if self._told_to_end.is_set():
+            raise ConnectionError(self._ending)  # a newer session came while this one was stored
+        self._registry.subscriptions[key] = self._subscription
 
     def _cursor(self, hello: Mapping[str, Any], known: Subscription | None) -> Cursor:
         told = hello.get("cursor")
@@ -207,7 +236,10 @@ class Session:
             raise DeliveryError("bad range", "from_position and upto_position must be whole numbers, from <= upto")
         if upto > self._journal.head:
             raise DeliveryError("bad range", f"upto_position {upto} is beyond the head {self._journal.head}")
-        self._end = upto
+        if sum(session.home == self.home for session in self._registry.offline) >= OFFLINE_PER_HOME_MAX:
+            most = OFFLINE_PER_HOME_MAX
+            raise DeliveryError("too many", f"a home base has at most {most} offline sessions at a time")
+        self.mode, self._end = "offline", upto
         self._delivery = Delivery(
             Cursor(first), upto, sequential=True, window_octets=self._limits.window_octets,
             window_blocks=self._limits.window_blocks,
@@ -244,7 +276,7 @@ class Session:
 
     async def _serve(self) -> None:
         """Run the parts until one ends: the peer left, broke the protocol, or we were told to stop."""
-        parts = [self._receive(), self._send(), self._follow(), self._keep_cursor()]
+        parts = [self._receive(), self._send(), self._follow(), self._keep_cursor(), self._until_told()]
         tasks = [asyncio.create_task(part, name=f"session {self.home}/{self.name}") for part in parts]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -255,14 +287,18 @@ class Session:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def _until_told(self) -> None:
+        await self._told_to_end.wait()
+
     async def _receive(self) -> None:
         while True:
             message = self._control(await self._channel.receive())
             if message["type"] != "ack":
-                raise DeliveryError("bad message", f"a running session takes ack, not {message['type']!r}")
+                raise DeliveryError("bad message", f"a running session takes ack, not {message['type'][:64]!r}")
             moved = self._delivery.acknowledge(message.get("lane", -1), message.get("upto", -1))
-            if moved and self._subscription is not None:
-                self._subscription.cursor = self._delivery.cursor
+            if moved and self._subscription is not None and not self._told_to_end.is_set():
+                self._subscription = replace(self._subscription, cursor=self._delivery.cursor)
+                self._registry.subscriptions[self.home, self.name] = self._subscription
                 self._store_wake.set()
             self._wake.set()
 
@@ -279,7 +315,7 @@ class Session:
         while True:
             await self._store_wake.wait()
             self._store_wake.clear()
-            if self._subscription is None:
+            if self._subscription is None or self._told_to_end.is_set():
                 continue
             cursor = self._subscription.cursor
             try:
@@ -294,7 +330,7 @@ class Session:
             await asyncio.sleep(self._limits.cursor_every_s)
 
     async def _send(self) -> None:
-        while not self._ending:
+        while True:
             self._wake.clear()
             lane = self._delivery.next_lane(self._head)
             if lane is not None and self._scanned.get(lane, -1) < self._head:
@@ -314,7 +350,7 @@ class Session:
         if found.expired is not None:
             await self._tell_expired(lane, found.end_position)
             return
-        await self._tell_damaged(found)
+        await self._tell_damaged(lane, found)
         found = _trimmed(found, end)
         if not len(found.positions) and found.end_position >= self._head and self._end is None:
             self._scanned[lane] = found.end_position
@@ -385,31 +421,21 @@ class Session:
             await self._send_block(lane, first, empty)
 
     async def _tell_expired(self, lane: Lane, tail: int) -> None:
+        if lane in self._tallies:
+            await self._send_mark(lane)  # what was delivered before the hole is confirmed first
         gone = self._delivery.skip_expired(lane, tail)
         self._scanned.pop(lane, None)
         if gone is not None:
             self.expired_items += gone[1] - gone[0]
-            self._tallies.pop(lane, None)
-            told = {
-                "type": "missing",
-                "lane": int(lane),
-                "first": gone[0],
-                "end": gone[1],
-                "reason": "expired",
-                "flag": EXPIRED,
-            }
-            await self._channel.send(json.dumps(told))
+            await self._tell_missing(lane, *gone, "expired")
 
-    async def _tell_damaged(self, found: Slice) -> None:
+    async def _tell_damaged(self, lane: Lane, found: Slice) -> None:
         for damage in found.damaged:
-            told = {
-                "type": "missing",
-                "first": damage.first,
-                "end": damage.end,
-                "reason": f"damaged: {damage.cause}",
-                "flag": DAMAGED,
-            }
-            await self._channel.send(json.dumps(told))
+            await self._tell_missing(lane, damage.first, damage.end, f"damaged: {damage.cause}")
+
+    async def _tell_missing(self, lane: Lane, first: int, end: int, reason: str) -> None:
+        told = {"type": "missing", "lane": int(lane), "first": first, "end": end, "reason": reason}
+        await self._channel.send(json.dumps(told))
 
     async def _refuse(self, code: str, message: str) -> None:
         self._ending = message

@@ -7,6 +7,7 @@ import contextlib
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 NORMAL = 1000
+CLOSE_REASON_MAX_OCTETS = 123  # RFC 6455, 5.5
 
 
 class WebSocketChannel:
@@ -36,4 +37,4 @@ class WebSocketChannel:
     async def close(self, reason: str) -> None:
         """Close with a reason the peer can read."""
         with contextlib.suppress(Exception):
-            await self._socket.close(NORMAL, reason[:120])
+            await self._socket.close(NORMAL, reason.encode()[:CLOSE_REASON_MAX_OCTETS].decode(errors="ignore"))

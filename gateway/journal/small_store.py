@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS cursors (
-    home TEXT NOT NULL, subscription TEXT NOT NULL, cursor TEXT NOT NULL, PRIMARY KEY (home, subscription)
+CREATE TABLE IF NOT EXISTS journal_cursors (
+    journal_id TEXT NOT NULL, home TEXT NOT NULL, subscription TEXT NOT NULL, cursor TEXT NOT NULL,
+    PRIMARY KEY (journal_id, home, subscription)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 
 
 class SmallStore:
-    """Cursors by (home, subscription), and small named JSON values. Every method raises OSError."""
+    """Cursors by journal and (home, subscription), and small named JSON values. Every method raises OSError."""
 
     def __init__(self, path: Path | None) -> None:
         self._name = str(path or "small store")
@@ -41,19 +42,24 @@ class SmallStore:
         except sqlite3.Error as error:
             raise OSError(5, f"{self._name}: {error}") from error
 
-    def cursors(self) -> list[tuple[str, str, dict[str, Any]]]:
-        """Return every cursor as (home, subscription, cursor)."""
+    def cursors(self, journal_id: str) -> list[tuple[str, str, dict[str, Any]]]:
+        """Return every cursor of a journal as (home, subscription, cursor)."""
+        query = "SELECT home, subscription, cursor FROM journal_cursors WHERE journal_id = ? ORDER BY 1, 2"
         with self._told():
-            rows = self._db.execute("SELECT home, subscription, cursor FROM cursors ORDER BY 1, 2").fetchall()
+            rows = self._db.execute(query, (journal_id,)).fetchall()
         return [(home, subscription, json.loads(cursor)) for home, subscription, cursor in rows]
 
-    def put_cursors(self, cursors: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
-        """Store cursors durably, in one transaction."""
-        rows = [(home, subscription, json.dumps(cursor)) for (home, subscription), cursor in cursors.items()]
+    def put_cursors(self, journal_id: str, cursors: Mapping[tuple[str, str], Mapping[str, Any] | None]) -> None:
+        """Store cursors of a journal durably, in one transaction; None removes one."""
+        gone = [(journal_id, *key) for key, cursor in cursors.items() if cursor is None]
+        rows = [(journal_id, *key, json.dumps(cursor)) for key, cursor in cursors.items() if cursor is not None]
         with self._told():
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._db.executemany("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?)", rows)
+                self._db.executemany("INSERT OR REPLACE INTO journal_cursors VALUES (?, ?, ?, ?)", rows)
+                self._db.executemany(
+                    "DELETE FROM journal_cursors WHERE journal_id = ? AND home = ? AND subscription = ?", gone
+                )
                 self._db.execute("COMMIT")
             finally:
                 if self._db.in_transaction:

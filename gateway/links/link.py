@@ -289,17 +289,20 @@ class Link:
                 self._context.contacts.good_data(self.settings.spacecraft, self.settings.name)
 
     async def _commit(self, batch: IntakeBatch) -> None:
-        """Hand a batch to the journal; at most two are in flight, then the source is not read."""
-        if not len(batch.items) and not len(batch.frames) and not batch.gaps and not batch.state:
-            return
+        """Hand a batch to the journal, then wait until at most one is under way: meanwhile the source is not read.
+
+        A batch is handed over before anything is waited for: the intake has counted it already, so that a watchdog or
+        an operator that ends the waiting must not make it vanish.
+        """
+        if len(batch.items) or len(batch.frames) or batch.gaps or batch.state:
+            task = asyncio.create_task(self._append(batch), name=f"append {self.settings.name}")
+            self._pending.add(task)
+            task.add_done_callback(self._pending.discard)
         while len(self._pending) >= IN_FLIGHT:
             await asyncio.wait(self._pending, return_when=asyncio.FIRST_COMPLETED)
         if self._not_journalled is not None:
             failed, self._not_journalled = self._not_journalled, None
             raise failed
-        task = asyncio.create_task(self._append(batch), name=f"append {self.settings.name}")
-        self._pending.add(task)
-        task.add_done_callback(self._pending.discard)
 
     async def _append(self, batch: IntakeBatch) -> None:
         try:

@@ -20,9 +20,8 @@ RANGES_MAX = 1024
 class Lane(IntEnum):
     """Which lane a block belongs to."""
 
-    LIVE = 0
+    LIVE = 0  # `sequential` and offline sessions have this one only
     BACKFILL = 1
-    OFFLINE = 2
 
 
 class DeliveryError(ValueError):
@@ -44,6 +43,11 @@ class Cursor:
         """Return the cursor with one more acknowledged range."""
         return normalised(self.low_water, (*self.ranges, (first, end)))
 
+    @property
+    def highest(self) -> int:
+        """The end of the highest acknowledged range."""
+        return max([self.low_water, *(end for _, end in self.ranges)])
+
     def missing(self, end: int) -> list[Range]:
         """Return the ranges below `end` that are not acknowledged, in order."""
         gaps, at = [], self.low_water
@@ -57,7 +61,10 @@ class Cursor:
 
 
 def normalised(low_water: int, ranges: Iterable[Range]) -> Cursor:
-    """Return a cursor with ranges sorted, merged, and joined to the low water where they touch it."""
+    """Return a cursor with ranges sorted, merged, and joined to the low water where they touch it.
+
+    Beyond RANGES_MAX ranges the highest are forgotten: what lay in them is delivered again, never lost.
+    """
     merged: list[Range] = []
     for first, end in sorted(r for r in ranges if r[1] > max(low_water, r[0])):
         if first <= low_water:
@@ -68,7 +75,7 @@ def normalised(low_water: int, ranges: Iterable[Range]) -> Cursor:
             merged.append((first, end))
     while merged and merged[0][0] <= low_water:
         low_water = max(low_water, merged.pop(0)[1])
-    return Cursor(low_water, tuple(merged))
+    return Cursor(low_water, tuple(merged[:RANGES_MAX]))
 
 
 def parse_cursor(value: Mapping[str, Any]) -> Cursor:
@@ -104,9 +111,8 @@ class Delivery:
     """The lanes of one session. Positions only; what the items are is none of its business."""
 
     def __init__(self, cursor: Cursor, head: int, *, sequential: bool, window_octets: int, window_blocks: int) -> None:
-        highest = max([cursor.low_water, *(end for _, end in cursor.ranges)])
-        if highest > head:
-            raise DeliveryError("cursor beyond head", f"the cursor reaches {highest}, the journal only {head}")
+        if cursor.highest > head:
+            raise DeliveryError("cursor beyond head", f"the cursor reaches {cursor.highest}, the journal only {head}")
         self.cursor = cursor
         self._window_octets, self._window_blocks = window_octets, window_blocks
         backfill, live = cursor.missing(head), (head, OPEN_END)
@@ -155,7 +161,7 @@ class Delivery:
 
     def acknowledge(self, lane: int, upto: int) -> bool:
         """Take an acknowledgement of everything sent in a lane below `upto`; returns whether the cursor moved."""
-        if lane not in self.lanes:
+        if not _whole(lane) or lane not in self.lanes:
             raise DeliveryError("bad acknowledgement", f"there is no lane {lane} in this session")
         state = self.lanes[Lane(lane)]
         if not _whole(upto) or upto > state.sent:

@@ -87,11 +87,11 @@ class FailingStore(SmallStore):
 
     failures = 2
 
-    def put_cursors(self, cursors: Any) -> None:
+    def put_cursors(self, journal_id: str, cursors: Any) -> None:
         self.failures -= 1
         if self.failures >= 0:
             raise OSError(28, "No space left on device")
-        super().put_cursors(cursors)
+        super().put_cursors(journal_id, cursors)
 
 
 async def test_a_cursor_that_was_not_stored_stays_to_be_stored() -> None:
@@ -104,6 +104,6 @@ async def test_a_cursor_that_was_not_stored_stays_to_be_stored() -> None:
         for _ in range(2):
             with pytest.raises(OSError, match="No space left"):
                 await registry.put(subscription)
-        assert store.cursors() == []
+        assert store.cursors(str(log.journal_id)) == []
         await registry.put(subscription)
-        assert [(home, name) for home, name, _ in store.cursors()] == [("a", "all")]
+        assert [(home, name) for home, name, _ in store.cursors(str(log.journal_id))] == [("a", "all")]
