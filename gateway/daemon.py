@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 import sys
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 import structlog
 import uvicorn
 import uvloop
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from gateway.api.app import build_app
 from gateway.errors import StartError
@@ -25,7 +27,18 @@ from gateway.service import Gateway
 log = structlog.get_logger()
 T = TypeVar("T")
 STOP_DEADLINE_S = 10.0
+UNREAD_MAX_OCTETS = 2 << 20  # more than the largest block under way
+OPEN_FILES = 65_536
 SWITCH_INTERVAL_S = 0.0005  # CPython's default lets a busy loop starve the journal's writer thread (DESIGN 3)
+
+
+class _BoundedWebSocket(WebSocketsSansIOProtocol):
+    """Answers to pings go out without flow control: a peer that pings for ever and never reads is cut off."""
+
+    def handle_ping(self) -> None:
+        super().handle_ping()
+        if self.transport.get_write_buffer_size() > UNREAD_MAX_OCTETS:
+            self.transport.abort()
 
 
 class _Server(uvicorn.Server):
@@ -47,7 +60,7 @@ async def serving(service: Gateway, host: str, port: int) -> AsyncIterator[int]:
             log_config=None,
             access_log=False,
             lifespan="off",
-            ws="websockets-sansio",
+            ws=_BoundedWebSocket,
             ws_per_message_deflate=False,
             ws_max_size=1 << 20,
             ws_ping_interval=20.0,
@@ -90,8 +103,10 @@ async def run(service: Gateway, host: str, port: int, on_ready: Callable[[int], 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _on_signal, stop)
-    await service.start()
+    _raise_open_files()
     try:
+        if not await _before(stop, service.start()):
+            return
         async with serving(service, host, port) as bound:
             on_ready(bound)
             await stop.wait()
@@ -99,6 +114,27 @@ async def run(service: Gateway, host: str, port: int, on_ready: Callable[[int], 
             await service.drain()
     finally:
         await service.stop()
+
+
+async def _before(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do `work`, unless we are told to stop first; returns whether it was done."""
+    doing, told = asyncio.create_task(work, name="start"), asyncio.create_task(stop.wait(), name="told to stop")
+    await asyncio.wait([doing, told], return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if not doing.done():
+        doing.cancel()
+        await asyncio.wait([doing])
+        return False
+    await doing
+    return True
+
+
+def _raise_open_files() -> None:
+    """Every connection and segment is a file: take as many as the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _on_signal(stop: asyncio.Event) -> None:

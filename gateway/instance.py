@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import wiring
-from gateway.errors import Conflict, NotFound
+from gateway.errors import Conflict, GatewayError, NotFound
 from gateway.event_pump import EventPump
 from gateway.homes.registry import SubscriptionRegistry
 from gateway.homes.session import Channel, Session, SessionLimits
@@ -27,6 +27,7 @@ from gateway_routes.selection import Selection
 DOWNLOAD_OCTETS = 1 << 18
 HOUSEKEEPING_S = 1.0
 RETENTION_S = 60.0
+NEWEST_EVENTS_IN = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Surroundings:
     writer: Worker
     reader: Worker
     keeper: Worker  # of the small store: its forced writes must not delay commits
+    thinker: Worker  # of what takes long and may wait
     gateway: GatewaySettings
     directory: Path
     small_store: SmallStore
@@ -117,7 +119,14 @@ class MissionInstance:
             )
             self._recordings.append(recording)
         context = LinkContext(
-            self.journal, around.clock, self, self._emit, around.writer, recording, on_finished=self._link_finished
+            self.journal,
+            around.clock,
+            self,
+            self._emit,
+            around.writer,
+            around.thinker,
+            recording,
+            on_finished=self._link_finished,
         )
         ids = (self.journal.name_id("links", config.name), self.journal.name_id("spacecraft", craft.name))
         source = wiring.source(config, craft, around.directory, around.network, around.reader)
@@ -269,13 +278,7 @@ class MissionInstance:
 
     async def link_action(self, name: str, action: str) -> None:
         """Enable, disable or reset a link."""
-        link = self._link(name)
-        if action == "enable":
-            link.enable()
-        elif action == "disable":
-            await link.disable()
-        else:
-            link.reset()
+        await self._link(name).act(action)
 
     # ---- sessions ----
 
@@ -360,39 +363,85 @@ class MissionInstance:
         return found
 
     async def events(self, position: int | None, limit: int, wait_s: float) -> dict[str, Any]:
-        """Return events from a position on (None = the newest `limit`), and the position to go on with."""
-        only_events = Selection(kinds=frozenset({Kind.EVENT}), bad_quality=True)
-        newest = position is None
-        at = self.journal.tail if position is None else max(position, self.journal.tail)
+        """Return events from a position on (None = the newest `limit`), and the position to go on with.
+
+        The newest are searched backwards, at most NEWEST_EVENTS_IN positions deep: a journal may hold years.
+        """
+        if position is None:
+            return await self._newest_events(limit)
+        at = max(position, self.journal.tail)
         if at >= self.journal.head and wait_s > 0:
-            try:
-                async with asyncio.timeout(wait_s):
-                    await self.journal.wait_beyond(at)
-            except TimeoutError:
-                pass
+            await self._wait_for_items(at, wait_s)
         rows: list[dict[str, Any]] = []
-        while at < self.journal.head and (newest or len(rows) < limit):
-            found = await self.journal.read(at, only_events, limit, DOWNLOAD_OCTETS)
-            for row, where in enumerate(found.positions.tolist()):
-                rows.append({"position": where, **json.loads(found.batch.octets_of(row))})
-            if found.end_position <= at:
-                break
-            at = found.end_position
-            rows = rows[-limit:] if newest else rows
-        return {"events": rows[:limit] if not newest else rows, "next_position": at}
+        while at < self.journal.head and len(rows) < limit:
+            found, at = await self._events_from(at, limit - len(rows))
+            rows += found
+        return {"events": rows, "next_position": at}
+
+    async def _wait_for_items(self, at: int, wait_s: float) -> None:
+        try:
+            async with asyncio.timeout(wait_s):
+                while self.journal.head <= at:
+                    await self.journal.wait_beyond(at)
+                    if self.journal.finished:
+                        await asyncio.sleep(wait_s)
+        except TimeoutError:
+            pass
+
+    async def _newest_events(self, limit: int) -> dict[str, Any]:
+        head = until = self.journal.head
+        lowest = max(self.journal.tail, head - NEWEST_EVENTS_IN)
+        rows: list[dict[str, Any]] = []
+        step = 1024
+        while until > lowest and len(rows) < limit:
+            at = begin = max(lowest, until - step)
+            part: list[dict[str, Any]] = []
+            while at < until:
+                found, at = await self._events_from(at, 1 << 20)
+                part += [row for row in found if row["position"] < until]
+            rows, until, step = part + rows, begin, step * 2
+        return {"events": rows[-limit:], "next_position": head}
+
+    async def _events_from(self, at: int, limit: int) -> tuple[list[dict[str, Any]], int]:
+        """Return some events from a position on, and how far was looked."""
+        only_events = Selection(kinds=frozenset({Kind.EVENT}), bad_quality=True)
+        found = await self.journal.read(at, only_events, limit, DOWNLOAD_OCTETS)
+        rows = [
+            {"position": where, **json.loads(found.batch.octets_of(row))}
+            for row, where in enumerate(found.positions.tolist())
+        ]
+        return rows, max(found.end_position, at + 1)
 
     async def journal_ranges(self) -> dict[str, Any]:
         """Return the journal's readable range and segments."""
         segments = await self._around.reader(lambda: self._around.storage.names(f"{self.name}/journal"))
         return {**self.state()["journal"], "segments": [s for s in segments if s.endswith(".seg")]}
 
-    async def packets(self, position: int | None, upto: int | None, wish: Mapping[str, Any]) -> AsyncIterator[bytes]:
-        """Yield the packets of a range, concatenated in position order."""
-        selection = self.registry.selection({**wish, "units": ["packet"]})
-        at = max(self.journal.tail, position or 0)
-        end = self.journal.head if upto is None else min(upto, self.journal.head)
+    def packets(
+        self, position: int | None, upto: int | None, wish: Mapping[str, Any], partial: bool
+    ) -> AsyncIterator[bytes]:
+        """Return the packets of a range, concatenated in position order, in pieces.
+
+        Raises GatewayError for a selection that is none, Conflict when some of the range is gone, unless `partial`.
+        """
+        try:
+            selection = self.registry.selection({**wish, "units": ["packet"]})
+        except ValueError as error:
+            raise GatewayError(str(error)) from None
+        journal, first = self.journal, self.journal.tail if position is None else position
+        end = journal.head if upto is None else min(upto, journal.head)
+        gone = [(first, min(end, journal.tail))] if first < min(end, journal.tail) else []
+        gone += [(max(first, d.first), min(end, d.end)) for d in journal.damaged if d.first < end and d.end > first]
+        if gone and not partial:
+            told = ", ".join(f"{a}..{b}" for a, b in gone)
+            raise Conflict(f"gone from {first}..{end}: positions {told}", "partial=true gives what is there")
+        return self._packets(max(first, journal.tail), end, selection, partial)
+
+    async def _packets(self, at: int, end: int, selection: Selection, partial: bool) -> AsyncIterator[bytes]:
         while at < end:
             found = await self.journal.read(at, selection, 4096, DOWNLOAD_OCTETS)
+            if (found.damaged or found.expired) and not partial:
+                raise Conflict(f"positions near {at} are gone")  # the answer is under way: it breaks off
             inside = found.positions < end
             octets = int(found.batch.items["length"][inside].astype("int64").sum())
             yield found.batch.octets[:octets].tobytes()

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from gateway import __version__
-from gateway.errors import Conflict, NotFound, Refused, StartError
+from gateway.errors import Conflict, GatewayError, NotFound, Refused, StartError
 from gateway.instance import MissionInstance, Surroundings
 from gateway.journal import SmallStore
 from gateway.real import LocalStorage, SystemClock, TcpNetwork, ThreadWorker
@@ -21,6 +21,13 @@ from gateway_config import Configuration, LinkConfig, Mission, example_mission, 
 log = structlog.get_logger()
 SEVERITIES = ("critical", "error", "warning", "info")
 REPLAYS = "replays"
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that the system does not take
+        return False
 
 
 def _small_store(path: Path) -> SmallStore:
@@ -39,13 +46,15 @@ class Gateway:
         self.data_dir = data_dir or configuration.data_dir
         self.instances: dict[str, MissionInstance] = {}
         self._storage = LocalStorage(self.data_dir, lock=True)
-        self._writer, self._reader, self._keeper = (
-            ThreadWorker(name) for name in ("journal-writer", "journal-reader", "small-store")
+        self._writer, self._reader, self._keeper, self._thinker = self._workers = tuple(
+            ThreadWorker(name) for name in ("journal-writer", "journal-reader", "small-store", "thinker")
         )
         self._clock = SystemClock()
         self._small_store = _small_store(self.data_dir / "small.sqlite")
         self._began: float | None = None
         self._replays: dict[str, dict[str, Any]] = {}
+        self._replay_lock = asyncio.Lock()
+        self._not_reopened: list[dict[str, Any]] = []  # conditions: replay runs that the start had to leave out
 
     async def start(self) -> None:
         """Open every configured instance and every replay run, and start the links."""
@@ -60,17 +69,30 @@ class Gateway:
                 ]
                 await self._open(f"{mission.name}.{mode}", mission, mode, links)
         for name in self._storage.names(REPLAYS):
-            await self._reopen_replay(json.loads(self._storage.read(f"{REPLAYS}/{name}", 0, 1 << 20)))
+            if name.endswith(".json"):
+                await self._reopen_kept(name)
         log.info("gateway started", instances=sorted(self.instances), data_dir=str(self.data_dir))
+
+    async def _reopen_kept(self, name: str) -> None:
+        """Reopen a kept replay run; one that cannot be must not keep the missions from starting."""
+        try:
+            await self._reopen_replay(json.loads(self._storage.read(f"{REPLAYS}/{name}", 0, 1 << 20)))
+        except (GatewayError, ValueError, KeyError, TypeError) as error:
+            path = self.data_dir / REPLAYS / name
+            text = f"not reopened: {error}. Mend it and start again, or remove {path}"
+            self._not_reopened.append({"severity": "warning", "subject": f"replay run {name}", "text": text})
+            log.warning("replay run not reopened", file=str(path), why=str(error))
 
     async def _open(
         self, name: str, mission: Mission, mode: str, links: list[LinkConfig], replay: dict[str, Any] | None = None
     ) -> MissionInstance:
         around = Surroundings(
             self._clock, self._storage, TcpNetwork(), self._writer, self._reader, self._keeper,
-            self.configuration.gateway,
+            self._thinker, self.configuration.gateway,
             self.configuration.directory, self._small_store, frozenset(self.configuration.homes),
         )  # fmt: skip
+        if name in self.instances:
+            raise Conflict(f"the mission instance {name} is open already", "one journal has one writer")
         instance = MissionInstance(name, mission, mode, links, around, replay)
         await instance.open()
         self.instances[name] = instance
@@ -85,7 +107,7 @@ class Gateway:
         """Close everything."""
         for instance in self.instances.values():
             await instance.close()
-        for worker in (self._writer, self._reader, self._keeper):
+        for worker in self._workers:
             worker.close()
         self._small_store.close()
         self._storage.close()
@@ -101,7 +123,7 @@ class Gateway:
     def state(self) -> dict[str, Any]:
         """Return everything, worst conditions first."""
         instances = [instance.state() for instance in self.instances.values()]
-        conditions = [c for state in instances for c in state["conditions"]]
+        conditions = [*self._not_reopened, *(c for state in instances for c in state["conditions"])]
         conditions.sort(key=lambda c: SEVERITIES.index(c["severity"]))
         now = asyncio.get_running_loop().time()
         return {
@@ -161,7 +183,12 @@ class Gateway:
         }
 
     async def start_replay(self, request: dict[str, Any], trusted: bool = False) -> dict[str, Any]:
-        """Start or continue a run. Raises Refused, Conflict, NotFound."""
+        """Start or continue a run. Raises Refused, Conflict, NotFound, OSError."""
+        async with self._replay_lock:
+            return await self._start_replay(request, trusted)
+
+    async def _start_replay(self, request: dict[str, Any], trusted: bool) -> dict[str, Any]:
+        self._mission(request["mission"])
         path = await asyncio.to_thread(self._allowed_file, Path(request["file"]), trusted)
         size = (await asyncio.to_thread(path.stat)).st_size
         run = request["run"]
@@ -181,13 +208,16 @@ class Gateway:
         return self.replay(run)
 
     def _allowed_file(self, file: Path, trusted: bool) -> Path:
-        path = file.resolve()
+        try:
+            path = file.resolve()
+        except (OSError, ValueError) as error:
+            raise NotFound(f"{str(file)[:200]!r} is no file: {error}") from None
         folders = [(self.configuration.directory / f).resolve() for f in self.configuration.gateway.replay_folders]
         if not trusted and not any(path.is_relative_to(folder) for folder in folders):
             hint = "add its folder to replay_folders in gateway.yaml, or replay without --url"
             raise Refused(f"{path} is in none of the replay folders", hint)
-        if not path.is_file():
-            raise NotFound(f"{path} is no file")
+        if not _is_file(path):
+            raise NotFound(f"{str(path)[:200]!r} is no file")
         return path
 
     async def _reopen_replay(self, kept: dict[str, Any]) -> None:

@@ -140,7 +140,7 @@ def source(link: LinkConfig, craft: Spacecraft, directory: Path, network: Networ
         return FileSource(str(directory / link.path), worker, octets_per_s(link, craft))
     if link.type == "tcp_client":
         return TcpClientSource(network, link.host, link.port)
-    return TcpServerSource(network, link.host, link.port, tuple(link.allowed_peers))
+    return TcpServerSource(network, link.host, link.port, tuple(link.allowed_peers), link.watchdog_s)
 
 
 def octets_per_s(link: LinkConfig, craft: Spacecraft) -> float | None:

@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from gateway import __version__
 from gateway.api import contacts, downloads, instances, links, replays, stream
+from gateway.api.door import Door
 from gateway.api.metrics import render_metrics
 from gateway.errors import Conflict, GatewayError, NotFound, Refused
 from gateway.service import Gateway
@@ -26,6 +27,7 @@ def build_app(service: Gateway) -> FastAPI:
         title="usoc-gateway", version=__version__, description=DESCRIPTION, openapi_url="/api/v1/openapi.json"
     )
     app.state.service = service
+    app.add_middleware(Door, names=service.configuration.gateway.api.names)
     app.add_exception_handler(GatewayError, _problem)
     app.add_exception_handler(OSError, _disk_problem)
     for module in (instances, links, contacts, downloads, replays, stream):

@@ -7,10 +7,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
+from pydantic import Field
 
 from gateway.api.access import ServiceDep
 
 router = APIRouter(tags=["journal"])
+Vcid = Annotated[int, Field(ge=-1, le=63)]
+Apid = Annotated[int, Field(ge=-1, le=2047)]
 
 
 @router.get("/instances/{instance}/journal")
@@ -25,12 +28,17 @@ async def packets(
     service: ServiceDep,
     position: Annotated[int | None, Query(ge=0, description="first position, default the oldest")] = None,
     upto: Annotated[int | None, Query(ge=0, description="position after the last, default the head")] = None,
-    vcid: Annotated[list[int] | None, Query()] = None,
-    apid: Annotated[list[int] | None, Query()] = None,
-    idle: bool = False,
+    vcid: Annotated[list[Vcid] | None, Query(description="virtual channels, default all; -1 = none")] = None,
+    apid: Annotated[list[Apid] | None, Query(description="APIDs, default all; -1 = none")] = None,
+    idle: Annotated[bool, Query(description="idle packets too")] = False,
+    partial: Annotated[bool, Query(description="give what is there although some of the range is gone")] = False,
 ) -> StreamingResponse:
-    """Stream the packets of a range, concatenated in position order."""
+    """Stream the packets of a range, concatenated in position order.
+
+    A range of which something is gone (retention, damage) is a conflict that names it; damage that shows only while
+    streaming breaks the answer off, so that a short file is never taken for a whole one.
+    """
     owner = service.instance(instance)
     selection = {"units": ["packet"], "vcids": vcid, "apids": apid, "idle": idle}
-    chunks: AsyncIterator[bytes] = owner.packets(position, upto, selection)
+    chunks: AsyncIterator[bytes] = owner.packets(position, upto, selection, partial)
     return StreamingResponse(chunks, media_type="application/octet-stream")

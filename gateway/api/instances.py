@@ -55,6 +55,12 @@ async def subscriptions(instance: str, service: ServiceDep) -> list[dict[str, An
     return service.instance(instance).subscriptions()
 
 
+@router.delete("/instances/{instance}/subscriptions/{home}/{subscription}", status_code=204)
+async def remove_subscription(instance: str, home: str, subscription: str, service: ServiceDep) -> None:
+    """Forget a subscription that nobody needs any more: its cursor is gone. Refused while a session serves it."""
+    await service.instance(instance).registry.remove(home, subscription)
+
+
 @router.get("/instances/{instance}/events")
 async def events(
     instance: str,

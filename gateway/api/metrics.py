@@ -89,6 +89,8 @@ def _subscriptions(instances: Iterable[State]) -> Iterator[Metric]:
     drops = CounterMetricFamily("gateway_subscription_drops", "Items the subscription did not get", labels=labels)
     for instance in instances:
         for row in instance["subscriptions"]:
+            if row["mode"] != "complete":
+                continue  # several may have one name, and they end
             key = [instance["instance"], row["home"], row["subscription"]]
             lag.add_metric(key, row.get("lag_items", 0))
             sent.add_metric(key, row.get("sent_items", 0))

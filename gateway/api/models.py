@@ -99,10 +99,12 @@ class GatewayState(BaseModel):
 class ContactRequest(BaseModel):
     """Open a contact now, or plan one."""
 
-    spacecraft: str
-    peer: str = "operator"
-    aos_utc: str | None = Field(default=None, description="planned acquisition of signal; none = open now")
-    los_utc: str | None = Field(default=None, description="planned loss of signal")
+    spacecraft: str = Field(max_length=64)
+    peer: str = Field(default="operator", pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._:-]{0,63}$", description="the other end")
+    aos_utc: str | None = Field(
+        default=None, max_length=40, description="planned acquisition of signal; none = open now"
+    )
+    los_utc: str | None = Field(default=None, max_length=40, description="planned loss of signal")
 
     model_config = ConfigDict(
         extra="forbid",
@@ -122,11 +124,13 @@ class ContactRequest(BaseModel):
 class ReplayRequest(BaseModel):
     """Replay a recorded file in a mission instance of its own."""
 
-    file: str = Field(description="path below one of the configured replay folders")
-    mission: str
+    file: str = Field(max_length=4096, description="path below one of the configured replay folders")
+    mission: str = Field(max_length=64)
     run: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", description="the same id continues, a new id is new")
     support_mode: Literal["flight", "simulation", "test", "training"] = "simulation"
-    frames_per_s: float | None = Field(default=None, gt=0, description="none = as fast as possible")
+    frames_per_s: float | None = Field(
+        default=None, gt=0, le=1e6, allow_inf_nan=False, description="none = as fast as possible"
+    )
 
     model_config = ConfigDict(
         extra="forbid",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from fastapi import APIRouter, WebSocket
 
 from gateway.api.access import ServiceDep
@@ -19,7 +21,7 @@ async def subscribe(socket: WebSocket, instance: str, service: ServiceDep) -> No
     try:
         owner = service.instance(instance)
     except NotFound as error:
-        await channel.send(f'{{"type": "error", "code": "unknown instance", "message": "{error}"}}')
+        await channel.send(json.dumps({"type": "error", "code": "unknown instance", "message": str(error)[:400]}))
         await channel.close(str(error))
         return
     await owner.serve(channel)

@@ -22,6 +22,8 @@ from gateway_routes.link_state import LinkInput, LinkMachine, LinkStatus
 log = structlog.get_logger()
 IN_FLIGHT = 2
 WATCH_S = 0.25
+LOOK_EVERY_S = 30.0
+LISTEN_AGAIN_S = 0.1
 
 
 class Contacts(Protocol):
@@ -59,7 +61,8 @@ class LinkContext:
     clock: Clock
     contacts: Contacts
     emit: Callable[[dict[str, Any]], None]
-    recorder: Worker
+    recorder: Worker  # of blocking writes
+    thinker: Worker  # of what takes long and may wait
     recording: Recording | None = None
     on_finished: Callable[[], None] = lambda: None
     chance: Callable[[], float] = random.random
@@ -90,8 +93,10 @@ class Link:
         self._peer = ""
         self._suspicion = Suspicion(self._intake.settings)
         self._hint = ""
+        self._next_look_s = 0.0
         self._unrecorded = 0  # octets that could not be recorded since the recording failed
         self._not_journalled: Exception | None = None
+        self._hand = asyncio.Lock()  # the operator's actions come one after the other
 
     # ---- the operator's hand ----
 
@@ -105,6 +110,16 @@ class Link:
         if self._task is None or self._task.done():
             self._step(LinkInput.ENABLE)
             self._task = asyncio.create_task(self._supervise(), name=f"link {self.settings.name}")
+
+    async def act(self, action: str) -> None:
+        """Enable, disable or reset; the action asked for last wins."""
+        async with self._hand:
+            if action == "enable":
+                self.enable()
+            elif action == "disable":
+                await self.disable()
+            else:
+                self.reset()
 
     async def disable(self, detail: str = "disabled by the operator") -> None:
         """Disable: close the source; what was received is committed."""
@@ -151,7 +166,11 @@ class Link:
                 self._lost(f"internal error: {type(error).__name__}: {error}")
                 self._intake, self._restored = self._make_intake(), False
             await self._source.close()
-            await asyncio.sleep(self._machine.retry_delay_s(self._context.chance()))
+            await asyncio.sleep(self._retry_delay_s())
+
+    def _retry_delay_s(self) -> float:
+        """How long to wait; who is listening goes on soon: a peer that flaps must not shut out the next for long."""
+        return LISTEN_AGAIN_S if self._source.listening else self._machine.retry_delay_s(self._context.chance())
 
     def _lost(self, why: str) -> None:
         if self._machine.status in {LinkStatus.CONNECTED, LinkStatus.RECEIVING}:
@@ -184,7 +203,7 @@ class Link:
         finally:
             watch.cancel()
             if not resumable:
-                await self._commit(self._intake.cut(self._context.clock.tai_ns(), "link cut"))
+                self._hand_over(self._intake.cut(self._context.clock.tai_ns(), "link cut"))
             else:
                 self._restored = False
 
@@ -200,6 +219,7 @@ class Link:
         self._restored = True
 
     _silent = False
+    _waiting = False  # for octets of the peer
 
     async def _watch(self, reader: asyncio.Task[Any] | None) -> None:
         """The watchdog: inside a contact, silence means dead; outside it is just quiet."""
@@ -208,8 +228,8 @@ class Link:
             await asyncio.sleep(min(WATCH_S, self.settings.watchdog_s / 2))
             now = self._now()
             in_contact = self._context.contacts.in_contact(self.settings.spacecraft)
-            if in_contact and not was_in_contact:
-                self._machine.contact_began(now)
+            if (in_contact and not was_in_contact) or not self._waiting:
+                self._machine.begin_period(now)  # silence counts from here: before a contact, or while we do not read
             was_in_contact = in_contact
             if self._source.resumable:
                 continue
@@ -223,7 +243,9 @@ class Link:
     async def _read(self) -> None:
         pause = Pause()
         while True:
+            self._waiting = True
             data = await self._source.read()
+            self._waiting = False
             if not data:
                 await self._ended()
                 return
@@ -236,7 +258,7 @@ class Link:
         batch = self._intake.feed(data, now_ns)
         self._note(batch)
         await self._commit(batch)
-        if self._suspicion.note(data, batch.counters):
+        if self._suspicion.note(data, batch.counters) and self._now() >= self._next_look_s:
             await self._look_closer()
 
     async def _record(self, data: bytes) -> None:
@@ -258,8 +280,9 @@ class Link:
             self._unrecorded = 0
 
     async def _look_closer(self) -> None:
-        """Most of the input is refused: say what it looks like."""
-        found = await self._context.recorder(self._suspicion.ask)
+        """Most of the input is refused: say what it looks like. Not often: a peer may bring rubbish for ever."""
+        self._next_look_s = self._now() + LOOK_EVERY_S
+        found = await self._context.thinker(self._suspicion.ask)
         if found and found != self._hint:
             self._hint = found
             self._tell("hint", "warning", f"{self.settings.name}: {found}", hint=found)
@@ -294,15 +317,18 @@ class Link:
         A batch is handed over before anything is waited for: the intake has counted it already, so that a watchdog or
         an operator that ends the waiting must not make it vanish.
         """
-        if len(batch.items) or len(batch.frames) or batch.gaps or batch.state:
-            task = asyncio.create_task(self._append(batch), name=f"append {self.settings.name}")
-            self._pending.add(task)
-            task.add_done_callback(self._pending.discard)
+        self._hand_over(batch)
         while len(self._pending) >= IN_FLIGHT:
             await asyncio.wait(self._pending, return_when=asyncio.FIRST_COMPLETED)
         if self._not_journalled is not None:
             failed, self._not_journalled = self._not_journalled, None
             raise failed
+
+    def _hand_over(self, batch: IntakeBatch) -> None:
+        if len(batch.items) or len(batch.frames) or batch.gaps or batch.state:
+            task = asyncio.create_task(self._append(batch), name=f"append {self.settings.name}")
+            self._pending.add(task)
+            task.add_done_callback(self._pending.discard)
 
     async def _append(self, batch: IntakeBatch) -> None:
         try:

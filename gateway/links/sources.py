@@ -19,6 +19,11 @@ class Source(Protocol):
     resumable: bool
     refused: int  # peers that were turned away
 
+    @property
+    def listening(self) -> bool:
+        """Whether peers can come without a new attempt of ours."""
+        ...
+
     async def open(self, offset: int) -> str:
         """Open (at `offset` when resumable) and return the peer's name. Raises OSError."""
         ...
@@ -53,6 +58,7 @@ class FileSource:
     octets_per_s: float | None = None
     resumable: bool = True
     refused: int = 0
+    listening: bool = False
     _fd: int = -1
     _at: int = 0
     _size: int = 0
@@ -109,6 +115,11 @@ class _StreamSource:
         self._stream: Stream | None = None
         self.refused = 0
 
+    @property
+    def listening(self) -> bool:
+        """Whether peers can connect."""
+        return False
+
     async def close(self) -> None:
         """Close the connection."""
         if self._stream is not None:
@@ -154,12 +165,17 @@ class TcpClientSource(_StreamSource):
 class TcpServerSource(_StreamSource):
     """The peer connects to us: one at a time, allowed addresses only; others are refused and counted.
 
-    `close` ends the connection, the listener stays for the next peer.
+    `close` ends the connection, the listener stays for the next peer. A peer that was silent for `silence_s` is
+    replaced by one that connects anew: a station that lost its connection without a word must be able to return.
     """
 
-    def __init__(self, network: Network, host: str, port: int, allowed_peers: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, network: Network, host: str, port: int, allowed_peers: tuple[str, ...] = (), silence_s: float = 10.0
+    ) -> None:
         super().__init__()
         self._network, self._host, self._port, self._allowed = network, host, port, allowed_peers
+        self._silence_s, self._replaced = silence_s, False
+        self._waiting_since_s: float | None = None  # for octets of the peer; None = it is we who do not read
         self._listener: Listener | None = None
         self._arrived: asyncio.Queue[Stream] = asyncio.Queue(1)
 
@@ -173,16 +189,42 @@ class TcpServerSource(_StreamSource):
         if self._listener is None:
             self._listener = await self._network.listen(self._host, self._port, self._on_stream)
         self._stream = await self._arrived.get()
+        self._replaced = False
         return self._stream.peer
+
+    @property
+    def listening(self) -> bool:
+        """Whether peers can connect."""
+        return self._listener is not None
+
+    async def read(self) -> bytes:
+        """Read from the connection."""
+        self._waiting_since_s = _now()
+        try:
+            data = await super().read()
+        except OSError:
+            if not self._replaced:
+                raise
+            data = b""
+        finally:
+            self._waiting_since_s = None
+        if not data and self._replaced:
+            raise ConnectionError(f"silent for {self._silence_s:g} s, replaced by a new connection")
+        return data
 
     async def _on_stream(self, stream: Stream) -> None:
         address = stream.peer.rsplit(":", 1)[0]
-        busy = self._stream is not None or self._arrived.full()
+        waiting = self._waiting_since_s
+        stale = waiting is not None and _now() - waiting >= self._silence_s
+        busy = (self._stream is not None and not stale) or self._arrived.full()
         if busy or (self._allowed and address not in self._allowed):
             self.refused += 1
             await stream.close()
             return
         self._arrived.put_nowait(stream)
+        if self._stream is not None:
+            self._replaced = True
+            await self._stream.close()
 
     async def shut(self) -> None:
         """Stop listening, and close a peer that was not taken yet."""
@@ -192,6 +234,10 @@ class TcpServerSource(_StreamSource):
         if self._listener is not None:
             await self._listener.close()
             self._listener = None
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 @dataclass(slots=True)

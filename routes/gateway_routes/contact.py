@@ -47,6 +47,7 @@ class ContactEvent:
 
 
 CLOSED_KEPT = 200
+PLANNED_MAX = 1000
 
 
 class ContactBook:
@@ -60,9 +61,13 @@ class ContactBook:
         self._events: list[ContactEvent] = []
 
     def plan(self, spacecraft: str, peer: str, aos_ns: int, los_ns: int) -> Contact:
-        """Plan a contact. Raises ValueError when LOS is not after AOS."""
+        """Plan a contact. Raises ValueError when LOS is not after AOS, for a second identical plan, for too many."""
         if los_ns <= aos_ns:
             raise ValueError("the planned LOS must be after the planned AOS")
+        if self.has_plan(spacecraft, peer, aos_ns):
+            raise ValueError(f"a contact of {spacecraft} with {peer} at this AOS is planned already")
+        if sum(c.state == ContactState.PLANNED for c in self._contacts.values()) >= PLANNED_MAX:
+            raise ValueError(f"{PLANNED_MAX} contacts are planned already: close some first")
         contact = self._new(spacecraft, peer, ContactState.PLANNED, "plan")
         contact.planned_aos_ns, contact.planned_los_ns = aos_ns, los_ns
         self._tell(contact, "planned")

@@ -92,8 +92,8 @@ class LinkMachine:
         """Whether a receiving link has gone quiet (shown as connected; nobody is woken for it)."""
         return self.status == LinkStatus.RECEIVING and now_s - self._heard_s >= self._watchdog_s
 
-    def contact_began(self, now_s: float) -> None:
-        """Start the watchdog's period anew: silence before the contact does not count."""
+    def begin_period(self, now_s: float) -> None:
+        """Start the watchdog's period anew: silence before now does not count."""
         self._heard_s = now_s
 
     def retry_delay_s(self, chance: float) -> float:

@@ -56,7 +56,7 @@ async def test_a_recording_that_fails_leaves_the_link_alone() -> None:
     log, disk = await journal(), SimStorage(random.Random(1))
     disk.fail_writes = 2
     recording = Recording(disk, SimClock(), "m/recording/a", {"unit_octets": 1115}, 7)
-    context = LinkContext(log, SimClock(), Contacts(), events.append, inline, recording)
+    context = LinkContext(log, SimClock(), Contacts(), events.append, inline, inline, recording)
     tested = Link(
         LinkSettings("a", "tcp", "s"), TcpClientSource(network, "127.0.0.1", PORT),
         lambda: FrameIntake(LinkFormat(1, FORMAT, 1)), context,

@@ -60,7 +60,7 @@ async def journal() -> Journal:
 
 def link(log: Journal, name: str, source: Source, events: list[Any], contacts: Contacts | None = None) -> Link:
     settings = LinkSettings(name, "tcp", "s", watchdog_s=10.0, retry_min_s=0.5, retry_max_s=30.0)
-    context = LinkContext(log, SimClock(), contacts or Contacts(), events.append, inline)
+    context = LinkContext(log, SimClock(), contacts or Contacts(), events.append, inline, inline)
     return Link(settings, source, lambda: FrameIntake(LinkFormat(1, FORMAT, 1)), context)
 
 
@@ -203,6 +203,110 @@ async def test_a_server_takes_one_allowed_peer() -> None:
     assert await third.read(10) == b""
     with pytest.raises(ConnectionRefusedError):
         await network.connect("127.0.0.1", PORT)
+    await tested.stop()
+
+
+@on_virtual_time
+async def test_a_station_that_lost_its_connection_without_a_word_returns() -> None:
+    """A half-open peer holds a listening link, outside a contact too, only while a new one has not come: it is replaced
+    when it was silent for the watchdog's period, and not before."""
+    network, events = SimNetwork(), list[Any]()
+    source = TcpServerSource(network, "127.0.0.1", PORT, silence_s=10.0)
+    tested = link(await journal(), "a", source, events)
+    tested.start()
+    await until(lambda: source.port > 0)
+    first = await network.connect("127.0.0.1", PORT)
+    await first.write(frames(2))
+    await until(lambda: tested.snapshot()["counters"]["frames"] == 2)
+    await asyncio.sleep(5)
+    early = await network.connect("127.0.0.1", PORT)
+    assert await early.read(10) == b""
+    assert tested.snapshot()["counters"]["refused"] == 1
+    await asyncio.sleep(6)
+    again = await network.connect("127.0.0.1", PORT)
+    await again.write(frames(3))
+    await until(lambda: tested.snapshot()["counters"]["frames"] == 5, 2)
+    assert any("replaced by a new connection" in event["message"] for event in events)
+    await tested.stop()
+
+
+@on_virtual_time
+async def test_peers_that_flap_do_not_shut_out_the_next() -> None:
+    """A listening link does not wait longer and longer after peers that connect and leave."""
+    network = SimNetwork()
+    source = TcpServerSource(network, "127.0.0.1", PORT)
+    tested = link(await journal(), "a", source, [])
+    tested.start()
+    await until(lambda: source.port > 0)
+    for _ in range(8):
+        flap = await network.connect("127.0.0.1", PORT)
+        await asyncio.sleep(0.2)
+        await flap.close()
+        await asyncio.sleep(0.2)
+    good = await network.connect("127.0.0.1", PORT)
+    await good.write(frames(3))
+    await until(lambda: tested.snapshot()["counters"]["frames"] == 3, 1)
+    await tested.stop()
+
+
+@on_virtual_time
+async def test_a_full_disk_and_the_watchdog_lose_nothing_in_silence() -> None:
+    """R6, R12: while the journal is blocked the watchdog may end a connection; every batch that was counted is
+    committed when space returns, in order."""
+    disk = SimStorage(random.Random(1))
+    log = await Journal.open(disk, SimClock(), inline, inline, JournalSettings(reserve_octets=1), "m")
+    network, contacts = SimNetwork(random.Random(5)), Contacts()
+    contacts.active = True
+    sent = frames(40)
+    places = iter(range(0, 40, 8))
+
+    async def station(stream: Stream) -> None:
+        at = next(places, 40) * FRAME_OCTETS
+        await stream.write(sent[at : at + 8 * FRAME_OCTETS])
+
+    await network.listen("127.0.0.1", PORT, station)
+    tested = link(log, "a", TcpClientSource(network, "127.0.0.1", PORT), [], contacts)
+    disk.free = 0
+    tested.start()
+    await asyncio.sleep(100)
+    assert log.blocked is not None
+    disk.free = 1 << 40
+    await until(lambda: tested.snapshot()["counters"]["frames"] == 40, 300)
+    await tested.stop()
+    await log.drain()
+    found = await log.read(0, Selection(kinds=None, bad_quality=True, idle=True), 10_000, 1 << 24)
+    whole = FrameIntake(LinkFormat(1, FORMAT, 1)).feed(sent, 1).items
+    wanted = [whole.octets_of(k) for k in range(len(whole)) if whole.items["unit"][k] == Unit.PACKET]
+    units = found.batch.items["unit"]
+    assert [found.batch.octets_of(int(k)) for k in (units == Unit.PACKET).nonzero()[0]] == wanted
+
+
+@on_virtual_time
+async def test_a_link_stops_while_the_disk_is_full() -> None:
+    """R7: a blocked journal holds neither `disable` nor the shutdown."""
+    disk = SimStorage(random.Random(1))
+    log = await Journal.open(disk, SimClock(), inline, inline, JournalSettings(reserve_octets=1), "m")
+    network = SimNetwork(random.Random(5))
+    await network.listen("127.0.0.1", PORT, says(frames(200) + b"rest"))
+    tested = link(log, "a", TcpClientSource(network, "127.0.0.1", PORT), [])
+    disk.free = 0
+    tested.start()
+    await asyncio.sleep(5)
+    async with asyncio.timeout(5):
+        await tested.act("disable")
+        await tested.stop()
+
+
+@on_virtual_time
+async def test_the_operators_last_word_counts() -> None:
+    """`enable` that is asked for while `disable` is still at work comes after it."""
+    network = SimNetwork()
+    await network.listen("127.0.0.1", PORT, says(frames(2)))
+    tested = link(await journal(), "a", TcpClientSource(network, "127.0.0.1", PORT), [])
+    tested.start()
+    await until(lambda: tested.status == LinkStatus.RECEIVING)
+    await asyncio.gather(tested.act("disable"), tested.act("enable"))
+    await until(lambda: tested.status == LinkStatus.RECEIVING, 5)
     await tested.stop()
 
 

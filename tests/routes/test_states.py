@@ -49,7 +49,7 @@ def test_the_watchdog_barks_inside_contacts_only() -> None:
     assert not made.silent(14.9, in_contact=True)
     assert made.silent(15.0, in_contact=True)
     assert not made.silent(1000.0, in_contact=False)
-    made.contact_began(1000.0)
+    made.begin_period(1000.0)
     assert not made.silent(1004.0, in_contact=True)
     assert made.silent(1005.0, in_contact=True)
 

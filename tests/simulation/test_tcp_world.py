@@ -87,7 +87,9 @@ class TcpWorld:
     async def start_gateway(self) -> None:
         self.journal = await Journal.open(self.disk, self.clock, inline, inline, SETTINGS, "m")
         ids = self.journal.name_id("links", "x"), self.journal.name_id("spacecraft", "picard")
-        context = LinkContext(self.journal, self.clock, self, self.events.append, inline, chance=self.rng.random)
+        context = LinkContext(
+            self.journal, self.clock, self, self.events.append, inline, inline, chance=self.rng.random
+        )
         kind = TcpServerSource if self.server else TcpClientSource
         settings = LinkSettings("x", "tcp", "picard", watchdog_s=2.0, retry_min_s=0.1, retry_max_s=1.0)
         self.link = Link(

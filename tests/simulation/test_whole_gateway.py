@@ -59,6 +59,7 @@ class SimSource:
 
     resumable = True
     refused = 0
+    listening = False
 
     def __init__(self, data: bytes, rng: random.Random) -> None:
         self.data, self.rng, self.at = data, rng, 0
@@ -183,7 +184,14 @@ class World:
         self.journal = journal = await Journal.open(self.disk, self.clock, inline, inline, SETTINGS, "m")
         ids = journal.name_id("links", "sim"), journal.name_id("spacecraft", "picard")
         context = LinkContext(
-            journal, self.clock, self, self.events.append, inline, on_finished=journal.finish, chance=self.rng.random
+            journal,
+            self.clock,
+            self,
+            self.events.append,
+            inline,
+            inline,
+            on_finished=journal.finish,
+            chance=self.rng.random,
         )
         link = Link(
             LinkSettings("sim", "sim", "picard", real_time=False), SimSource(self.data, self.rng),
