@@ -50,8 +50,9 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(service: Gateway, host: str, port: int) -> AsyncIterator[int]:
-    """Serve the control plane of a started service; yields the port really bound. Raises StartError."""
+async def serving(service: Gateway, sock: socket.socket) -> AsyncIterator[int]:
+    """Serve the control plane of a started service on a bound socket; yields its port. Raises StartError."""
+    host, port = sock.getsockname()[:2]
     server = _Server(
         uvicorn.Config(
             build_app(service),
@@ -68,7 +69,6 @@ async def serving(service: Gateway, host: str, port: int) -> AsyncIterator[int]:
             timeout_graceful_shutdown=3,
         )
     )
-    sock = _bind(host, port)
     task = asyncio.create_task(server.serve(sockets=[sock]), name="http server")
     try:
         while not server.started and not task.done():
@@ -76,14 +76,15 @@ async def serving(service: Gateway, host: str, port: int) -> AsyncIterator[int]:
         if task.done():
             await task
             raise StartError(f"the control plane did not start on {host}:{port}")
-        yield sock.getsockname()[1]
+        yield port
     finally:
         server.should_exit = True
         await asyncio.wait([task], timeout=STOP_DEADLINE_S)
         sock.close()
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket bound for the control plane; port 0 = any free one. Raises StartError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -98,16 +99,17 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 async def run(service: Gateway, host: str, port: int, on_ready: Callable[[int], None]) -> None:
-    """Start the service, serve until SIGINT or SIGTERM, stop in order."""
+    """Bind, start the service, serve until SIGINT or SIGTERM, stop in order. Raises StartError."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _on_signal, stop)
     _raise_open_files()
     try:
+        sock = bind(host, port)  # first: a port that is taken must not cost a start of all links
         if not await _before(stop, service.start()):
             return
-        async with serving(service, host, port) as bound:
+        async with serving(service, sock) as bound:
             on_ready(bound)
             await stop.wait()
             log.info("stopping", deadline_s=STOP_DEADLINE_S)
@@ -144,7 +146,20 @@ def _on_signal(stop: asyncio.Event) -> None:
 
 
 def run_blocking(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on uvloop with the settings the gateway needs."""
+    """Run a coroutine on uvloop with the settings the gateway needs.
+
+    SIGTERM cancels it, unless it handles that itself: it cleans up like after Ctrl-C. Raises SystemExit(143) then.
+    """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main)
+        try:
+            return runner.run(_terminable(main))
+        except asyncio.CancelledError:
+            raise SystemExit(128 + signal.SIGTERM) from None
+
+
+async def _terminable(main: Coroutine[Any, Any, T]) -> T:
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await main

@@ -4,7 +4,8 @@ GatewayError
 ├── NotFound    no such instance, link, contact, run
 ├── Conflict    the request contradicts what is there
 ├── Refused     not allowed by the configuration
-└── StartError  the daemon cannot start (data directory in use, port taken)
+├── StartError  the daemon cannot start (data directory in use, port taken)
+└── UsageError  a command was asked for something that cannot be: exit code 2
 """
 
 from __future__ import annotations
@@ -32,3 +33,7 @@ class Refused(GatewayError):
 
 class StartError(GatewayError):
     """The daemon cannot start."""
+
+
+class UsageError(GatewayError):
+    """A command was asked for something that cannot be."""

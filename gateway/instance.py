@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -134,9 +135,17 @@ class MissionInstance:
         self.links[config.name] = Link(wiring.link_settings(config), source, maker, context)
 
     def start(self) -> None:
-        """Start the enabled links."""
+        """Start the enabled links; a replay run that has come to its end stays there, to be read."""
         for link in self.links.values():
-            link.start()
+            if self.replay is not None and self._played(link) >= self.replay["size_octets"]:
+                link.rest_finished()
+                self.journal.finish()
+            else:
+                link.start()
+
+    def _played(self, link: Link) -> int:
+        state = self.journal.state.get("links", {}).get(link.settings.name, {})
+        return int(state.get("source_offset", 0))
 
     async def drain(self) -> None:
         """Stop the links, commit what came in, then end the sessions."""
@@ -151,11 +160,14 @@ class MissionInstance:
             await asyncio.wait(self._sessions, timeout=2.0)
 
     async def close(self) -> None:
-        """Close everything; after `drain`."""
+        """Close everything, whatever `drain` left."""
+        for link in self.links.values():
+            await link.stop()
         for task in [*self._tasks, *self._sessions]:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._sessions, return_exceptions=True)
-        await self._keep_contacts()
+        with contextlib.suppress(OSError):  # the disk refuses: they are as they were kept last
+            await self._keep_contacts()
         await self.journal.close()
 
     async def _keep_house(self) -> None:

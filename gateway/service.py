@@ -16,11 +16,12 @@ from gateway.journal import SmallStore
 from gateway.real import LocalStorage, SystemClock, TcpNetwork, ThreadWorker
 from gateway.warm_up import warm_up
 from gateway_codecs.time_scales import format_utc
-from gateway_config import Configuration, LinkConfig, Mission, example_mission, example_names
+from gateway_config import ConfigError, Configuration, LinkConfig, Mission, example_mission, example_names
 
 log = structlog.get_logger()
 SEVERITIES = ("critical", "error", "warning", "info")
 REPLAYS = "replays"
+REPLAY_KEYS = ("run", "file", "size_octets", "mission", "support_mode", "frames_per_s", "instance")
 
 
 def _is_file(path: Path) -> bool:
@@ -56,10 +57,21 @@ class Gateway:
         self._replay_lock = asyncio.Lock()
         self._not_reopened: list[dict[str, Any]] = []  # conditions: replay runs that the start had to leave out
 
-    async def start(self) -> None:
-        """Open every configured instance and every replay run, and start the links."""
+    async def start(self, missions: bool = True) -> None:
+        """Open every configured instance and every replay run, and start the links.
+
+        Without `missions` only a replay run that is asked for will be opened: nothing else moves.
+        """
         self._began = asyncio.get_running_loop().time()
         warm_up()
+        self._read_kept_replays()
+        if missions:
+            await self._open_missions()
+            for run in list(self._replays):
+                await self._reopen_kept(run)
+        log.info("gateway started", instances=sorted(self.instances), data_dir=str(self.data_dir))
+
+    async def _open_missions(self) -> None:
         for mission in self.configuration.missions.values():
             for mode in mission.support_modes:
                 links = [
@@ -68,20 +80,30 @@ class Gateway:
                     if link.mission == mission.name and link.support_mode == mode
                 ]
                 await self._open(f"{mission.name}.{mode}", mission, mode, links)
-        for name in self._storage.names(REPLAYS):
-            if name.endswith(".json"):
-                await self._reopen_kept(name)
-        log.info("gateway started", instances=sorted(self.instances), data_dir=str(self.data_dir))
 
-    async def _reopen_kept(self, name: str) -> None:
+    def _read_kept_replays(self) -> None:
+        for name in self._storage.names(REPLAYS):
+            if not name.endswith(".json"):
+                continue
+            try:
+                kept = json.loads(self._storage.read(f"{REPLAYS}/{name}", 0, 1 << 20))
+                self._replays[kept["run"]] = {key: kept[key] for key in REPLAY_KEYS}
+            except (ValueError, KeyError, TypeError) as error:
+                self._leave_out(name, f"{type(error).__name__}: {error}")
+
+    async def _reopen_kept(self, run: str) -> None:
         """Reopen a kept replay run; one that cannot be must not keep the missions from starting."""
         try:
-            await self._reopen_replay(json.loads(self._storage.read(f"{REPLAYS}/{name}", 0, 1 << 20)))
-        except (GatewayError, ValueError, KeyError, TypeError) as error:
-            path = self.data_dir / REPLAYS / name
-            text = f"not reopened: {error}. Mend it and start again, or remove {path}"
-            self._not_reopened.append({"severity": "warning", "subject": f"replay run {name}", "text": text})
-            log.warning("replay run not reopened", file=str(path), why=str(error))
+            await self._open_replay(self._replays[run])
+        except (GatewayError, ConfigError, ValueError) as error:
+            del self._replays[run]
+            self._leave_out(f"{run}.json", str(error))
+
+    def _leave_out(self, name: str, why: str) -> None:
+        path = self.data_dir / REPLAYS / name
+        text = f"not reopened: {why}. Mend it and start again, or remove {path}"
+        self._not_reopened.append({"severity": "warning", "subject": f"replay run {name}", "text": text})
+        log.warning("replay run not reopened", file=str(path), why=why)
 
     async def _open(
         self, name: str, mission: Mission, mode: str, links: list[LinkConfig], replay: dict[str, Any] | None = None
@@ -164,13 +186,16 @@ class Gateway:
 
     def replays(self) -> list[dict[str, Any]]:
         """Return all runs."""
-        return [self.replay(run) for run in sorted(self._replays)]
+        return [self.replay(run) for run in self._open_runs()]
+
+    def _open_runs(self) -> list[str]:
+        return sorted(run for run, kept in self._replays.items() if kept["instance"] in self.instances)
 
     def replay(self, run: str) -> dict[str, Any]:
         """Return one run with its progress. Raises NotFound."""
-        if run not in self._replays:
-            raise NotFound(f"no replay run {run!r}", f"there are {', '.join(sorted(self._replays)) or 'none'}")
-        kept = self._replays[run]
+        kept = self._replays.get(run, {"instance": ""})
+        if kept["instance"] not in self.instances:
+            raise NotFound(f"no replay run {run!r}", f"there are {', '.join(self._open_runs()) or 'none'}")
         instance = self.instances[kept["instance"]]
         link = instance.links["replay"].snapshot()
         return {
@@ -188,7 +213,6 @@ class Gateway:
             return await self._start_replay(request, trusted)
 
     async def _start_replay(self, request: dict[str, Any], trusted: bool) -> dict[str, Any]:
-        self._mission(request["mission"])
         path = await asyncio.to_thread(self._allowed_file, Path(request["file"]), trusted)
         size = (await asyncio.to_thread(path.stat)).st_size
         run = request["run"]
@@ -202,9 +226,11 @@ class Gateway:
             same = all(known[key] == kept[key] for key in ("file", "size_octets", "mission", "support_mode"))
             if not same:
                 raise Conflict(f"run {run!r} plays {known['file']} ({known['mission']})", "use a new run id")
-            return self.replay(run)
-        self._storage.write_whole(f"{REPLAYS}/{run}.json", json.dumps(kept).encode())
-        await self._reopen_replay(kept)
+            kept = {**known, "frames_per_s": kept["frames_per_s"]}
+        if instance not in self.instances:
+            await self._open_replay(kept)
+            self._storage.write_whole(f"{REPLAYS}/{run}.json", json.dumps(kept).encode())
+            self._replays[run] = kept
         return self.replay(run)
 
     def _allowed_file(self, file: Path, trusted: bool) -> Path:
@@ -220,7 +246,8 @@ class Gateway:
             raise NotFound(f"{str(path)[:200]!r} is no file")
         return path
 
-    async def _reopen_replay(self, kept: dict[str, Any]) -> None:
+    async def _open_replay(self, kept: dict[str, Any]) -> None:
+        """Open a run's instance. Raises NotFound, ConfigError, ValueError, Conflict; then nothing is kept of it."""
         mission = self._mission(kept["mission"])
         craft = mission.spacecraft[0]
         link = LinkConfig(
@@ -228,7 +255,6 @@ class Gateway:
             unit="frames" if craft.frames else "packets", path=kept["file"], data_mode="playback",
             frames_per_s=kept["frames_per_s"] if craft.frames else None,
         )  # fmt: skip
-        self._replays[kept["run"]] = kept
         await self._open(kept["instance"], mission, kept["support_mode"], [link], kept)
 
     def _mission(self, name: str) -> Mission:

@@ -69,6 +69,20 @@ class Quality(IntEnum):
     NO_PACKET_START = 13  # octets before the first known packet start (searching)
 
 
+FRAME_CAUSES = frozenset(
+    {
+        Quality.FECF,
+        Quality.VERSION,
+        Quality.SPACECRAFT,
+        Quality.UNKNOWN_VC,
+        Quality.FHP_OUT_OF_RANGE,
+        Quality.SERVICE,
+        Quality.FIELD,
+    }
+)
+"""Causes for which a whole frame was refused; the others are of packets and of octets between units."""
+
+
 class ItemFlag:
     """Bits of the `flags` column."""
 

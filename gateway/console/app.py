@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from gateway import __version__
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UsageError
 
 app = typer.Typer(
     name="gateway",
@@ -33,6 +35,22 @@ ConfigDir = Annotated[Path, typer.Option("--config", "-c", help="Configuration d
 DEFAULT_URL = "http://127.0.0.1:8440"
 
 
+class SupportMode(StrEnum):
+    """What an instance is for."""
+
+    FLIGHT = "flight"
+    SIMULATION = "simulation"
+    TEST = "test"
+    TRAINING = "training"
+
+
+class Sabotage(StrEnum):
+    """Where the demo may lose a packet on purpose."""
+
+    DELIVERED = "delivered"
+    JOURNALLED = "journalled"
+
+
 def fail(message: str, hint: str = "", code: int = 1) -> NoReturn:
     """Print an error and the way out on standard error, and exit."""
     typer.secho(f"error: {message}", fg="red", err=True)
@@ -51,8 +69,13 @@ def readable_errors() -> Iterator[None]:
     except ConfigError as error:
         typer.secho(str(error), fg="red", err=True)
         raise typer.Exit(2) from None
+    except UsageError as error:
+        fail(str(error), error.hint, 2)
     except GatewayError as error:
         fail(str(error), error.hint)
+    except BrokenPipeError:  # the reader of our output has enough: `gateway events | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(141) from None
     except OSError as error:
         fail(str(error))
     except KeyboardInterrupt:
@@ -71,7 +94,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 def run(
     config: ConfigDir = Path("."),
     data_dir: Annotated[Path | None, typer.Option(help="Overrides data_dir of gateway.yaml.")] = None,
-    port: Annotated[int | None, typer.Option(help="Overrides api.port; 0 = any free port.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Overrides api.port; 0 = any free port.")] = None,
     log_json: Annotated[bool, typer.Option(help="Log lines as JSON.")] = False,
 ) -> None:
     """Run the gateway until SIGTERM or Ctrl-C (drains within 10 s)."""
@@ -107,7 +130,7 @@ def events(
     url: Url = DEFAULT_URL,
     instance: Annotated[str | None, typer.Option(help="Mission instance; default: all.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new events until Ctrl-C.")] = False,
-    count: Annotated[int, typer.Option("-n", help="How many of the newest to begin with.")] = 20,
+    count: Annotated[int, typer.Option("-n", min=1, max=1000, help="How many of the newest to begin with.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """Show events: link and contact transitions, gaps, rejects."""
@@ -119,12 +142,11 @@ def events(
 
 @app.command()
 def demo(
-    duration_s: Annotated[float, typer.Option(min=5, max=50, help="Length of the simulated pass.")] = 20.0,
+    duration_s: Annotated[float, typer.Option(min=5, max=50, help="Length of the simulated pass, in seconds.")] = 20.0,
     seed: Annotated[int, typer.Option(help="Seed of the pass and its bad weather.")] = 7,
     keep: Annotated[Path | None, typer.Option(help="Keep journal, stores and ledger in this new folder.")] = None,
     sabotage: Annotated[
-        str | None,
-        typer.Option(help="Drop one packet on purpose, 'delivered' or 'journalled': the demo must then exit 1."),
+        Sabotage | None, typer.Option(help="Drop one packet on purpose: the demo must then exit 1.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -138,16 +160,19 @@ def demo(
 @app.command()
 def replay(
     file: Annotated[
-        Path, typer.Argument(help="Frames or packets back to back, or a folder recorded by a gateway (.rec files).")
-    ],
+        Path | None,
+        typer.Argument(help="Frames or packets back to back, or a folder recorded by a gateway (.rec files)."),
+    ] = None,
     mission: Annotated[
         str, typer.Option("--mission", "-m", help="Mission name in --config, or a built-in example (see --missions).")
     ] = "",
     run_id: Annotated[str, typer.Option("--run", help="The same id continues, a new id is a new run.")] = "",
-    support_mode: Annotated[str, typer.Option(help="flight, simulation, test or training.")] = "simulation",
+    support_mode: Annotated[SupportMode, typer.Option(help="Of the run's instance.")] = SupportMode.SIMULATION,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Configuration directory.")] = None,
     data_dir: Annotated[Path, typer.Option(help="Where the run's journal is kept.")] = Path("var"),
-    frames_per_s: Annotated[float | None, typer.Option(min=0.001, help="Pace; default as fast as possible.")] = None,
+    frames_per_s: Annotated[
+        float | None, typer.Option(min=0.001, max=1e6, help="Pace in frames per second; default as fast as possible.")
+    ] = None,
     subscribe_to: Annotated[
         Path | None, typer.Option("--subscribe", help="Also start a subscriber process that stores into this folder.")
     ] = None,
@@ -158,12 +183,17 @@ def replay(
 ) -> None:
     """Replay a recording through the code that flies, in a mission instance of its own."""
     with readable_errors():
-        from gateway.console.replay import ReplayOptions, replay_file
+        from gateway.console.replay import ReplayOptions, list_missions, replay_file
 
+        if missions:
+            list_missions()
+            raise typer.Exit
+        if file is None:
+            raise UsageError("which file?", "gateway replay FILE --mission NAME; --missions lists the built-in ones")
         options = ReplayOptions(
-            file, mission, run_id, support_mode, config, data_dir, frames_per_s, subscribe_to, vcid, url, as_json
+            file, mission, run_id, support_mode.value, config, data_dir, frames_per_s, subscribe_to, vcid, url, as_json
         )
-        raise typer.Exit(replay_file(options, missions))
+        raise typer.Exit(replay_file(options))
 
 
 @app.command()
@@ -250,7 +280,7 @@ def journal_ls(
 def journal_show(
     folder: Annotated[Path, typer.Argument(help="An instance's folder.")],
     position: Annotated[int | None, typer.Option(min=0, help="First position.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many items at most.")] = 20,
     octets: Annotated[bool, typer.Option("--octets", help="Hex of each item.")] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -22,7 +22,7 @@ from rich.table import Table
 from gateway import daemon
 from gateway.console import reconcile, tables
 from gateway.console.run import set_up_logging
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UsageError
 from gateway.homes.store import HomeStore
 from gateway.instance import MissionInstance
 from gateway.journal import Journal
@@ -64,7 +64,7 @@ def run_demo(duration_s: float, seed: int, keep: Path | None, sabotage: str | No
         if keep is None:
             keep = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-demo-")))
         elif keep.exists() and any(keep.iterdir()):
-            raise GatewayError(f"{keep} is not empty", "name a new folder with --keep")
+            raise UsageError(f"{keep} is not empty", "name a new folder with --keep")
         keep.mkdir(parents=True, exist_ok=True)
         demo = Demo(keep, duration_s, seed, sabotage, Console(stderr=as_json))
         try:
@@ -86,7 +86,7 @@ async def _play(demo: Demo) -> None:
         if demo.sabotage == "journalled":
             _drop_one_journalled()
         await service.start()
-        async with daemon.serving(service, "127.0.0.1", 0) as api_port:
+        async with daemon.serving(service, daemon.bind("127.0.0.1", 0)) as api_port:
             for home in HOMES:
                 _start_home(demo, home, api_port)
             await _watch(demo, service, api_port)
@@ -145,7 +145,7 @@ async def _watch(demo: Demo, service: Gateway, port: int) -> None:
                 live.update(tables.overview(state, rates.of(state)))
             elif now - said >= LINE_S:
                 said = now
-                demo.console.print(_line(now, state))
+                demo.console.print(_line(now, state), soft_wrap=True)
             await asyncio.sleep(TABLE_S)
 
 
@@ -192,7 +192,7 @@ def _line(now: float, state: Mapping[str, Any]) -> str:
     homes = ", ".join(f"{row['home']} {row['state']} lag {row['lag_items']}" for row in instance["subscriptions"])
     return (
         f"{now:4.0f} s  link {link['state']}, {link['contact']}, {link['counters']['frames']} frames, "
-        f"{link['rejected']} rejected; journal head {instance['journal']['head']}; {homes}"
+        f"{link['bad_frames']} bad; journal head {instance['journal']['head']}; {homes}"
     )
 
 

@@ -19,14 +19,16 @@ from rich.live import Live
 
 from gateway import daemon
 from gateway.console import tables
-from gateway.console.journal import about_recording, recording_of, write_frames
+from gateway.console.journal import about_recording, journalled_packets, recording_of, write_frames
 from gateway.console.remote import Remote
 from gateway.console.run import set_up_logging
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UsageError
 from gateway.service import Gateway
 from gateway_config import Configuration, GatewaySettings, Home, example_names, load
 
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 POLL_S = 0.2
+LINE_S = 5.0
 TABLE_S = 0.5
 SUBSCRIBER_END_S = 60.0
 
@@ -49,26 +51,36 @@ class ReplayOptions:
 
     def request(self) -> dict[str, Any]:
         """Return the run as the API takes it."""
-        run = self.run_id or re.sub(r"[^A-Za-z0-9_-]", "-", self.file.stem)[:40] + time.strftime("-%Y%m%d-%H%M%S")
+        stem = re.sub(r"[^A-Za-z0-9_-]", "-", self.file.stem).lstrip("-_")[:40]
+        run = self.run_id or f"{stem or 'run'}{time.strftime('-%Y%m%d-%H%M%S')}"
         return {
             "file": str(self.file.resolve()), "mission": self.mission, "run": run,
             "support_mode": self.support_mode, "frames_per_s": self.frames_per_s,
         }  # fmt: skip
 
 
-def replay_file(options: ReplayOptions, list_missions: bool) -> int:
-    """Run one replay to its end; returns the exit code."""
-    if list_missions:
-        typer.echo("\n".join(example_names()))
-        return 0
+def list_missions() -> None:
+    """Print the built-in missions."""
+    typer.echo("\n".join(example_names()))
+
+
+def replay_file(options: ReplayOptions) -> int:
+    """Run one replay to its end; returns the exit code. Raises UsageError."""
+    if options.run_id and not RUN_ID.fullmatch(options.run_id):
+        raise UsageError(f"--run {options.run_id!r}: 1 to 64 letters, digits, '-' or '_', no sign first")
+    if not options.file.exists():
+        raise UsageError(f"{options.file} does not exist")
     if options.file.is_dir():
         options = _from_recording(options)
     if not options.mission:
-        raise GatewayError("which mission is it?", f"--mission NAME; built in: {', '.join(example_names())}")
+        raise UsageError("which mission is it?", f"--mission NAME; built in: {', '.join(example_names())}")
     if options.url:
         return _on_daemon(options, options.url)
     set_up_logging(level=30)
     configuration = load(options.config) if options.config else _bare(options.data_dir)
+    known = sorted({*configuration.missions, *example_names()})
+    if options.mission not in known:
+        raise UsageError(f"no mission {options.mission!r}", f"there are {', '.join(known)}")
     return daemon.run_blocking(_embedded(options, configuration))
 
 
@@ -109,9 +121,11 @@ def _progress_line(run: Mapping[str, Any]) -> str:
 async def _embedded(options: ReplayOptions, configuration: Configuration) -> int:
     service = Gateway(configuration, options.data_dir)
     try:
-        await service.start()
-        async with daemon.serving(service, "127.0.0.1", 0) as port:
+        await service.start(missions=False)
+        async with daemon.serving(service, daemon.bind("127.0.0.1", 0)) as port:
             run = await service.start_replay(options.request(), trusted=True)
+            if run["finished"]:
+                typer.echo(f"run {run['run']} was played to its end before; a new --run id plays it again", err=True)
             child = _subscriber(options, configuration, run, port)
             try:
                 await _follow(options, service, run["run"])
@@ -123,6 +137,7 @@ async def _embedded(options: ReplayOptions, configuration: Configuration) -> int
             link = service.instance(run["instance"]).links["replay"].snapshot()
             report |= {"counters": link["counters"], "hint": link["hint"]}
             await service.drain()
+            report["journalled_packets"] = journalled_packets(options.data_dir / run["instance"])
     finally:
         await service.stop()
     if summary is not None:
@@ -164,8 +179,12 @@ async def _follow(options: ReplayOptions, service: Gateway, run: str) -> None:
     instance = service.instance(service.replay(run)["instance"])
     console = Console(stderr=options.as_json)
     if options.as_json or not console.is_terminal:
+        said = time.monotonic()
         while not instance.journal.finished:
             _raise_if_failed(service, run)
+            if time.monotonic() - said >= LINE_S:
+                said = time.monotonic()
+                typer.echo(_progress_line(service.replay(run)), err=options.as_json)
             await asyncio.sleep(POLL_S)
         return
     with Live(console=console, refresh_per_second=4) as live:
@@ -187,11 +206,13 @@ def _print(options: ReplayOptions, report: dict[str, Any]) -> None:
         print(json.dumps(report), flush=True)
         return
     console = Console()
-    console.print(tables.streams(report["streams"], {}))
+    if report["counters"]["octets"]:
+        console.print("counted in this start of the run:", style="dim")
+        console.print(tables.streams(report["streams"], {}))
     rejected = {k[9:]: v for k, v in report["counters"].items() if k.startswith("rejected_") and v}
-    console.print(
-        f"run {report['run']} finished: journal head {report['head']}; kept as rejected: {rejected or 'nothing'}"
-    )
+    journalled = ", ".join(f"VC{vcid} {count}" for vcid, count in report["journalled_packets"].items())
+    console.print(f"run {report['run']} finished; packets in its journal: {journalled.replace('VC-1', 'no VC')}")
+    console.print(f"kept as rejected in this start: {rejected or 'nothing'}")
     if report["hint"]:
         console.print(f"most units were refused: {report['hint']}", style="yellow")
     if "subscriber" in report:

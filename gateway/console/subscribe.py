@@ -52,6 +52,7 @@ class SubscribeOptions:
 
 def subscribe_home(options: SubscribeOptions) -> int:
     """Receive until told to stop, or until enough; print a summary."""
+    new = not options.store.exists()
     storage = LocalStorage(options.store, lock=True)
     worker = ThreadWorker("home-store")
     store = HomeStore(storage)
@@ -61,6 +62,9 @@ def subscribe_home(options: SubscribeOptions) -> int:
         store.close()
         worker.close()
         storage.close()
+        if new and not store.meta:  # never welcomed: leave nothing behind
+            (options.store / "lock").unlink()
+            options.store.rmdir()
     print_summary(options, store, progress)
     return 0
 
@@ -90,12 +94,26 @@ async def _receive(options: SubscribeOptions, store: HomeStore, worker: ThreadWo
 async def _report(options: SubscribeOptions, store: HomeStore, subscriber: Subscriber) -> None:
     """Say every few seconds how it goes, on standard error."""
     before, began = store.items, time.monotonic()
+    print(f"{options.home}/{options.subscription}: connecting to {options.url}", file=sys.stderr, flush=True)
     while True:
         await asyncio.sleep(REPORT_S)
+        if hint := _new_store_hint(subscriber.progress):
+            print(hint, file=sys.stderr, flush=True)
         rate, before = (store.items - before) / REPORT_S, store.items
         problem = f"; last problem: {subscriber.progress.last_error}" if subscriber.progress.last_error else ""
         line = f"{time.monotonic() - began:5.0f} s  {store.items} items stored, {rate:.0f}/s{problem}"
         print(f"{options.home}/{options.subscription}: {line}", file=sys.stderr, flush=True)
+
+
+def _new_store_hint(progress: Progress) -> str:
+    """Say why a new store does not begin at the oldest item; once."""
+    began, progress.began_at = progress.began_at, 0
+    if not began:
+        return ""
+    return (
+        f"this store is new, but the subscription has received everything below position {began} before: to get that "
+        "again use another --subscription name, or --from-position and --upto-position"
+    )
 
 
 def print_summary(options: SubscribeOptions, store: HomeStore, progress: Progress) -> None:
@@ -111,6 +129,8 @@ def print_summary(options: SubscribeOptions, store: HomeStore, progress: Progres
     if options.as_json:
         print(json.dumps(summary), flush=True)
         return
+    if hint := _new_store_hint(progress):
+        typer.echo(hint, err=True)
     typer.echo(f"{store.items} items stored in {options.store}, {store.packets} of them packets; "
                f"{progress.marks_confirmed} digests confirmed in this run")  # fmt: skip
     if options.export is not None:

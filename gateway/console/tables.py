@@ -12,6 +12,7 @@ from rich.text import Text
 STYLES = {"critical": "bold white on red", "error": "bold red", "warning": "yellow", "info": "dim"}
 LINK_STYLES = {"receiving": "green", "connected": "cyan", "unavailable": "bold red", "disabled": "dim"}
 State = Mapping[str, Any]
+CONTACTS_SHOWN = 5
 
 
 def overview(state: State, rates: Mapping[str, float] | None = None) -> RenderableType:
@@ -20,10 +21,11 @@ def overview(state: State, rates: Mapping[str, float] | None = None) -> Renderab
     for instance in state["instances"]:
         parts += [heading(instance), links(instance["links"])]
         if instance["contacts"]:
-            parts.append(contacts(instance["contacts"]))
-        parts.append(streams(instance["streams"], rates or {}))
+            parts.append(contacts(instance["contacts"][-CONTACTS_SHOWN:]))
         if instance["subscriptions"]:
             parts.append(subscriptions(instance["subscriptions"]))
+        if instance["streams"]:
+            parts.append(streams(instance["streams"], rates or {}))
     return Group(*parts)
 
 
@@ -45,9 +47,10 @@ def conditions(rows: Iterable[State]) -> RenderableType:
     return Group(*lines) if lines else Text(" all well ", style="green")
 
 
-def links(rows: Iterable[State]) -> Table:
-    """Return the table of links."""
-    table = _table("link", "state", "contact", "data age", ">frames", ">rejected", ">octets", "detail")
+def links(rows: Iterable[State]) -> RenderableType:
+    """Return the table of links, and below it what there is to say of them."""
+    table = _table("link", "state", "contact", "data age", ">frames", ">bad", ">pieces", ">octets")
+    lines: list[RenderableType] = [table]
     for row in rows:
         counters = row.get("counters", {})
         table.add_row(
@@ -56,25 +59,32 @@ def links(rows: Iterable[State]) -> Table:
             str(row.get("contact", "") or "none"),
             age(row.get("age_s")),
             number(counters.get("frames", 0)),
-            number(row.get("rejected", 0)),
+            number(row.get("bad_frames", 0)),
+            number(row.get("rejected", 0) - row.get("bad_frames", 0)),
             octets(counters.get("octets", 0)),
-            str(row.get("detail", "")),
         )
-    return table
+        if row.get("detail"):
+            lines.append(Text(f"  {row['name']}: {row['detail']}", style="dim"))
+    return Group(*lines)
 
 
 def contacts(rows: Iterable[State]) -> Table:
     """Return the table of contacts."""
-    table = _table("contact", "spacecraft", "peer", "state", "first good frame", "last good frame")
+    table = _table("contact", "spacecraft", "state", "first good", "last good", "peer")
     for row in rows:
-        first, last = (str(row.get(key) or "") for key in ("first_good_utc", "last_good_utc"))
-        table.add_row(str(row["id"]), row["spacecraft"], row["peer"], row["state"], first, last)
+        first, last = (_time_of_day(row.get(key)) for key in ("first_good_utc", "last_good_utc"))
+        table.add_row(str(row["id"]), row["spacecraft"], row["state"], first, last, row["peer"])
     return table
+
+
+def _time_of_day(utc: str | None) -> str:
+    """Return HH:MM:SS of a time such as 2026-11-24T10:00:00.5Z."""
+    return utc[11:19] if utc else ""
 
 
 def streams(rows: Iterable[State], rates: Mapping[str, float]) -> Table:
     """Return the table of virtual channels and APIDs; `rates` is packets per second by stream key."""
-    table = _table("stream", ">frames", ">missing frames", ">packets", ">packets/s", ">missing packets", ">octets")
+    table = _table("stream", ">frames", ">missing", ">packets", ">per s", ">missing", ">octets")
     for row in rows:
         is_vc = row["apid"] is None
         name = f"{row['spacecraft']} VC{row['vcid']}" if is_vc else f"   APID {row['apid']}"
@@ -93,7 +103,7 @@ def streams(rows: Iterable[State], rates: Mapping[str, float]) -> Table:
 
 def subscriptions(rows: Iterable[State]) -> Table:
     """Return the table of home-base subscriptions."""
-    table = _table("home / subscription", "state", "mode", ">sent", ">acknowledged below", ">lag items", ">drops")
+    table = _table("home / subscription", "state", "mode", ">sent", ">low water", ">lag", ">drops")
     for row in rows:
         state = str(row.get("state", ""))
         table.add_row(
@@ -128,8 +138,10 @@ def stream_key(row: State) -> str:
     return f"{row['link']}/{row['spacecraft']}/{row['vcid']}/{row['apid']}"
 
 
-def number(value: int) -> str:
-    """Return an integer with thin thousands."""
+def number(value: int | None) -> str:
+    """Return an integer with thin thousands; None, for what is not counted, is nothing."""
+    if value is None:
+        return ""
     return f"{value:,}".replace(",", " ")
 
 
@@ -150,8 +162,8 @@ def age(seconds: float | None) -> str:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 1))
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 1))
     for column in columns:
         right = column.startswith(">")
-        table.add_column(column.lstrip(">"), justify="right" if right else "left", no_wrap=not right)
+        table.add_column(column.lstrip(">"), justify="right" if right else "left", no_wrap=True)
     return table

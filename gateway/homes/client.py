@@ -54,8 +54,8 @@ class Progress:
     marks_confirmed: int = 0
     duplicates: int = 0
     final: bool = False
-    head: int = 0
     last_error: str = ""
+    began_at: int = 0  # a new store that did not begin at the tail: the gateway knew the subscription
 
 
 @dataclass(slots=True)
@@ -138,7 +138,8 @@ class Subscriber:
         return dict(told)
 
     async def _welcomed(self, welcome: dict[str, Any]) -> None:
-        self.progress.head = welcome["head"]
+        known = not self._store.meta and not self._wish.from_head and self._wish.mode == "complete"
+        self.progress.began_at = welcome["low_water"] if known and welcome["low_water"] > welcome["tail"] else 0
         self._lanes = {Lane[name.upper()].value for name in welcome["lanes"]}
         identity = (welcome["journal_id"], welcome["revision"], welcome["low_water"])
         await self._worker(lambda: self._store.begin(*identity))

@@ -13,7 +13,7 @@ import structlog
 
 from gateway.journal import CommitFailed, Journal, Recording
 from gateway.links.sources import Pause, Source
-from gateway.links.suspicion import Suspicion
+from gateway.links.suspicion import Suspicion, bad_units
 from gateway.world import Clock, Worker
 from gateway_codecs.batches import IntakeBatch, Unit
 from gateway_codecs.packet_stream import Intake
@@ -125,6 +125,10 @@ class Link:
         """Disable: close the source; what was received is committed."""
         await self._end_task()
         self._step(LinkInput.DISABLE, detail)
+
+    def rest_finished(self) -> None:
+        """Show the end of a file that was played to its end before: nothing is opened, nothing is told."""
+        self._machine.take(LinkInput.FINISHED, self._now(), "played to its end before")
 
     def reset(self) -> None:
         """Set the counters to zero."""
@@ -308,6 +312,8 @@ class Link:
         good = good or bool((batch.items.items["unit"] == Unit.PACKET).any())
         if good:
             self._step(LinkInput.GOOD)
+            if self._hint and not self._suspicion.mostly_refused:
+                self._hint = ""
             if self.settings.real_time:
                 self._context.contacts.good_data(self.settings.spacecraft, self.settings.name)
 
@@ -384,5 +390,6 @@ class Link:
             "unrecorded_octets": self._unrecorded,
             "counters": {**self._counters, "refused": self._source.refused},
             "rejected": rejected,
+            "bad_frames": bad_units(self._counters, frames=True),
             "progress": None if progress is None else {"octets": progress[0], "of_octets": progress[1]},
         }

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gateway_codecs.batches import FRAME_CAUSES, Quality
 from gateway_codecs.hints import SAMPLE_OCTETS, hint
 from gateway_codecs.intake import LinkFormat
 
 FIRST_ASK_OCTETS, ASK_AGAIN = 8192, 4
+
+
+def bad_units(counters: Mapping[str, int], frames: bool) -> int:
+    """Return how many units were refused: whole frames, or anything of a packet link."""
+    causes = [cause for cause in Quality if cause and (not frames or cause in FRAME_CAUSES)]
+    return sum(counters.get(f"rejected_{cause.name.lower()}", 0) for cause in causes)
 
 
 class Suspicion:
@@ -22,7 +29,7 @@ class Suspicion:
     def note(self, data: bytes, counters: Mapping[str, int]) -> bool:
         """Take a piece of the connection and what it counted; returns whether it is time to ask for a hint."""
         self._units += counters.get("frames", 0) or counters.get("packets", 0)
-        self._rejected += sum(count for name, count in counters.items() if name.startswith("rejected_"))
+        self._rejected += bad_units(counters, self._settings.frames is not None)
         if self._ask_octets > SAMPLE_OCTETS:
             return False
         self._sample += data[: SAMPLE_OCTETS - len(self._sample)]
@@ -34,7 +41,7 @@ class Suspicion:
 
     @property
     def mostly_refused(self) -> bool:
-        """Whether more was refused than taken. A whole frame refused is a unit refused."""
+        """Whether more was refused than taken; of a frame link whole frames, not the pieces that a cut leaves."""
         good = self._units - self._rejected if self._settings.frames is not None else self._units
         return self._rejected > max(0, good)
 

@@ -34,6 +34,7 @@ class LinkInput(StrEnum):
 S, In = LinkStatus, LinkInput
 TABLE: dict[tuple[LinkStatus, LinkInput], LinkStatus] = {
     (S.DISABLED, In.ENABLE): S.UNAVAILABLE,
+    (S.DISABLED, In.FINISHED): S.FINISHED,
     (S.UNAVAILABLE, In.CONNECTED): S.CONNECTED,
     (S.UNAVAILABLE, In.FINISHED): S.FINISHED,
     (S.CONNECTED, In.GOOD): S.RECEIVING,
