@@ -147,7 +147,9 @@ def replay(
     support_mode: Annotated[str, typer.Option(help="flight, simulation, test or training.")] = "simulation",
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Configuration directory.")] = None,
     data_dir: Annotated[Path, typer.Option(help="Where the run's journal is kept.")] = Path("var"),
-    frames_per_s: Annotated[float | None, typer.Option(min=0.001, help="Pace; default as fast as possible.")] = None,
+    frames_per_s: Annotated[
+        float | None, typer.Option(min=0.001, max=10_000_000, help="Pace; default as fast as possible.")
+    ] = None,
     subscribe_to: Annotated[
         Path | None, typer.Option("--subscribe", help="Also start a subscriber process that stores into this folder.")
     ] = None,
