@@ -2,23 +2,80 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Literal
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+EPOCH = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z?$"
+COUNTING = r"^(apid|none|shared:[A-Za-z0-9_-]{1,32})$"
+LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+WRONGS = "wrongs"
+CONTACT_YEARS = (1958, 2249)  # what int64 nanoseconds TAI hold, in whole years
+Wrong = tuple[tuple[str | int, ...], Any, str]
+"""Keys down to what is wrong in a model, its value, what would be right."""
+
+
+def _host(text: str) -> str:
+    """A host name (RFC 1123, and _) or an IP address without brackets or port."""
+    labels = text.removesuffix(".").split(".")
+    is_name = len(text) <= 253 and all(LABEL.fullmatch(label) for label in labels) and not labels[-1].isdigit()
+    try:
+        return text if is_name else str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError("expected a host name or an IP address, without brackets, port or spaces") from None
+
+
+def _peer(text: str) -> str:
+    """An IP address, written as a connection shows it: peers are compared as text."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        why = "networks are not known here" if "/" in text else "names are not looked up"
+        raise ValueError(f"expected an IP address of one peer: {why}") from None
+
+
+def _path(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("expected a path without NUL")
+    return text
+
+
+Name = Annotated[str, Field(pattern=NAME)]
 SupportMode = Literal["flight", "simulation", "test", "training"]
-Octets = Annotated[int, Field(ge=0)]
+Octets = Annotated[int, Field(ge=0, le=1 << 16)]
 PacketVersion = Annotated[int, Field(ge=0, le=7)]
-EPOCH = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z?$"
-Counting = Annotated[str, Field(pattern=r"^(apid|none|shared:[A-Za-z0-9_-]{1,32})$")]
+Counting = Annotated[str, Field(pattern=COUNTING)]
+Host = Annotated[str, AfterValidator(_host)]
+Peer = Annotated[str, AfterValidator(_peer)]
+PathText = Annotated[str, AfterValidator(_path)]
+Days = Annotated[float, Field(ge=0, le=36_500, allow_inf_nan=False)]
+RetryS = Annotated[float, Field(ge=0.01, le=86_400, allow_inf_nan=False)]
+Pace = Annotated[float, Field(ge=0.001, le=10_000_000, allow_inf_nan=False)]
 
 
 class Model(BaseModel):
     """Strict: unknown keys are refused, nothing is coerced but whole numbers to floats."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        wrongs = list(self.wrongs())
+        if wrongs:
+            text = "; ".join(f"{'.'.join(map(str, keys))}: {remedy}" for keys, _, remedy in wrongs)
+            raise PydanticCustomError(WRONGS, "{text}", {"text": text, "wrongs": wrongs})
+        return self
+
+    def wrongs(self) -> Iterator[Wrong]:
+        """Yield everything that does not fit together, though each key alone is right."""
+        yield from ()
 
 
 class ApiSettings(Model):
@@ -35,27 +92,35 @@ class ApiSettings(Model):
 class JournalKeys(Model):
     """The journal family; 0 = no limit."""
 
-    segment_octets: Annotated[int, Field(ge=1 << 16)] = Field(1 << 30, description="a segment rolls at this size")
-    keep_days: Annotated[float, Field(ge=0, strict=False)] = Field(0, description="remove older segments")
-    keep_octets: Octets = Field(0, description="remove oldest segments beyond this size")
-    reserve_octets: Octets = Field(64 << 20, description="intake stops when less is free on the device")
-    memory_octets: Annotated[int, Field(ge=1 << 20)] = Field(32 << 20, description="recent blocks kept in memory")
+    segment_octets: Annotated[int, Field(ge=1 << 16, le=1 << 40)] = Field(
+        1 << 30, description="a segment rolls at this size"
+    )
+    keep_days: Days = Field(0, description="remove older segments")
+    keep_octets: Annotated[int, Field(ge=0, le=1 << 50)] = Field(
+        0, description="remove oldest segments beyond this size"
+    )
+    reserve_octets: Annotated[int, Field(ge=0, le=1 << 50)] = Field(
+        64 << 20, description="intake stops when less is free on the device"
+    )
+    memory_octets: Annotated[int, Field(ge=1 << 20, le=1 << 36)] = Field(
+        32 << 20, description="recent blocks kept in memory"
+    )
 
 
 class RecordingKeys(Model):
     """The recording of raw link octets."""
 
-    keep_days: Annotated[float, Field(ge=0, strict=False)] = Field(7, description="remove older files; 0 = keep all")
+    keep_days: Days = Field(7, description="remove older files; 0 = keep all")
 
 
 class GatewaySettings(Model):
     """gateway.yaml"""
 
     api: ApiSettings = Field(default_factory=ApiSettings, description="the control plane")
-    data_dir: str = Field("var", description="relative to the configuration directory")
+    data_dir: PathText = Field("var", description="relative to the configuration directory")
     journal: JournalKeys = Field(default_factory=JournalKeys, description="the journals of all instances")
     recording: RecordingKeys = Field(default_factory=RecordingKeys, description="the raw recordings of all links")
-    replay_folders: list[str] = Field(default_factory=list, description="folders whose files the API may replay")
+    replay_folders: list[PathText] = Field(default_factory=list, description="folders whose files the API may replay")
 
 
 class TimeSettings(Model):
@@ -75,17 +140,17 @@ class TimeSettings(Model):
     )
     offset_octets: Octets = Field(0, description="octets of the secondary header before the code")
 
-    @model_validator(mode="after")
-    def _epoch_is_a_time(self) -> TimeSettings:
+    def wrongs(self) -> Iterator[Wrong]:
+        """The epoch is a time."""
         try:
             epoch = datetime.fromisoformat(self.epoch.removesuffix("Z"))
         except ValueError:
-            raise ValueError(f"epoch {self.epoch!r}: expected a time such as 1958-01-01T00:00:00Z") from None
+            yield ("epoch",), self.epoch, "expected a time such as 1958-01-01T00:00:00Z"
+            return
         if not 1958 <= epoch.year <= 2103:
-            raise ValueError(f"epoch {self.epoch!r}: expected a year from 1958 to 2103")
+            yield ("epoch",), self.epoch, "expected a year from 1958 to 2103"
         if self.code == "cds" and epoch.time() != datetime.min.time():
-            raise ValueError(f"epoch {self.epoch!r}: a CDS code counts days from midnight")
-        return self
+            yield ("epoch",), self.epoch, "a CDS code counts days from midnight"
 
 
 class ApidSettings(Model):
@@ -106,7 +171,7 @@ class _PacketKeys(Model):
     max_packet_octets: Annotated[int, Field(ge=7, le=1 << 20)] = Field(65542, description="longer ones are refused")
     default_counting: Counting = Field("apid", description="counting rule of APIDs that are not listed")
     default_time: TimeSettings | None = Field(None, description="generation time of APIDs that do not say otherwise")
-    apids: dict[Annotated[int, Field(ge=0, le=2047, strict=False)], ApidSettings] = Field(
+    apids: dict[Annotated[int, Field(ge=0, le=2047)], ApidSettings] = Field(
         default_factory=dict, description="settings by APID"
     )
 
@@ -144,23 +209,49 @@ class FrameSettings(Model):
     octet_interleave: Annotated[int, Field(ge=1, le=8)] = Field(1, description="stored octet-interleaved to this depth")
     prefix_octets: Octets = Field(0, description="octets before each stored frame")
     suffix_octets: Octets = Field(0, description="octets after each stored frame")
-    vcs: dict[Annotated[int, Field(ge=0, le=63, strict=False)], VcSettings] = Field(
+    vcs: dict[Annotated[int, Field(ge=0, le=63)], VcSettings] = Field(
         default_factory=dict, description="virtual channels by id"
     )
 
-    @model_validator(mode="after")
-    def _fits(self) -> FrameSettings:
-        least = 6 + self.insert_zone_octets + 2 * self.fecf + 4 * (self.ocf == "present")
-        if self.frame_length_octets <= least:
-            raise ValueError(
-                f"a frame of {self.frame_length_octets} octets has no room beside {least} octets of headers"
+    def wrongs(self) -> Iterator[Wrong]:
+        """Everything is of the frame's version, and leaves room for data."""
+        yield from self._of_another_version()
+        length = self.frame_length_octets
+        if length % self.octet_interleave:
+            yield (
+                ("octet_interleave",),
+                self.octet_interleave,
+                f"frame_length_octets ({length}) must be a multiple of octet_interleave",
             )
-        if self.frame_length_octets % self.octet_interleave:
-            raise ValueError("frame_length_octets must be a multiple of octet_interleave")
+        room = self._data_octets()
+        pointers = any(vc.service == "packets" and vc.packet_start == "pointer" for vc in self.vcs.values())
+        least = 3 if self.version == "aos" and pointers else 1  # AOS: the M_PDU header stands in the data field
+        if room < least:
+            beside = length - room + least - 1
+            yield ("frame_length_octets",), length, f"no room for data beside {beside} octets of headers and trailers"
+            return
+        for vcid, vc in self.vcs.items():
+            if vc.packet_start != "pointer" and vc.packet_start >= room:
+                yield ("vcs", vcid, "packet_start"), vc.packet_start, f"the data field has {room} octets"
+
+    def _data_octets(self) -> int:
+        """Octets of the data field when everything that may stand beside it does."""
+        secondary = 0 if isinstance(self.secondary_header, str) else self.secondary_header
+        beside = 6 + self.insert_zone_octets + secondary + 4 * (self.ocf != "absent") + 2 * self.fecf
+        return self.frame_length_octets - beside
+
+    def _of_another_version(self) -> Iterator[Wrong]:
         highest = 7 if self.version == "tm" else 63
-        if any(vcid > highest for vcid in self.vcs):
-            raise ValueError(f"virtual channels of {self.version} frames go from 0 to {highest}")
-        return self
+        for vcid in self.vcs:
+            if vcid > highest:
+                yield ("vcs", vcid), vcid, f"virtual channels of {self.version} frames go from 0 to {highest}"
+        if self.version == "tm" and self.insert_zone_octets:
+            yield ("insert_zone_octets",), self.insert_zone_octets, "TM frames have no insert zone: leave it out"
+        if self.version == "aos" and not isinstance(self.secondary_header, str):
+            remedy = "AOS frames have no secondary header: leave it out, or use insert_zone_octets"
+            yield ("secondary_header",), self.secondary_header, remedy
+        if self.version == "aos" and self.ocf == "by_flag":
+            yield ("ocf",), self.ocf, "the AOS header has no OCF flag: present or absent"
 
 
 class PlannedContact(Model):
@@ -172,15 +263,29 @@ class PlannedContact(Model):
     )
     los_utc: Annotated[str, Field(pattern=EPOCH)] = Field(description="loss of signal")
 
-    @model_validator(mode="after")
-    def _ends_after_it_begins(self) -> PlannedContact:
-        try:
-            aos, los = (datetime.fromisoformat(t.removesuffix("Z")) for t in (self.aos_utc, self.los_utc))
-        except ValueError as error:
-            raise ValueError(f"expected UTC times such as 2026-11-24T12:00:00Z: {error}") from None
-        if not aos < los:
-            raise ValueError(f"los_utc {self.los_utc} must be after aos_utc {self.aos_utc}")
-        return self
+    def wrongs(self) -> Iterator[Wrong]:
+        """Both are times that the gateway can hold, LOS after AOS."""
+        first, last = CONTACT_YEARS
+        times = {"aos_utc": self.aos_utc, "los_utc": self.los_utc}
+        right = 0
+        for key, text in times.items():
+            try:
+                year = datetime.fromisoformat(text.removesuffix("Z")).year
+            except ValueError as error:
+                yield (key,), text, f"expected a UTC time such as 2026-11-24T12:00:00Z: {error}"
+                continue
+            if first <= year <= last:
+                right += 1
+            else:
+                yield (key,), text, f"expected a year from {first} to {last}"
+        if right == 2 and self.span[0] >= self.span[1]:
+            yield ("los_utc",), self.los_utc, f"must be after aos_utc {self.aos_utc}"
+
+    @property
+    def span(self) -> tuple[datetime, datetime]:
+        """AOS and LOS."""
+        aos, los = (datetime.fromisoformat(text.removesuffix("Z")) for text in (self.aos_utc, self.los_utc))
+        return aos, los
 
 
 class Spacecraft(Model):
@@ -192,6 +297,17 @@ class Spacecraft(Model):
     packets: PacketSettings = Field(default_factory=PacketSettings, description="its packets on links without frames")
     contacts: list[PlannedContact] = Field(default_factory=list, description="contacts planned in advance")
 
+    def wrongs(self) -> Iterator[Wrong]:
+        """Ids fit the header, and one contact ends before the next begins."""
+        for k, scid in enumerate(self.scids):
+            if self.frames is not None and self.frames.version == "aos" and scid > 255:
+                yield ("scids", k), scid, "AOS frames: 0 to 255"
+        rows = sorted(enumerate(self.contacts), key=lambda row: row[1].span)
+        for (_, before), (k, contact) in pairwise(rows):
+            if contact.span[0] < before.span[1]:
+                remedy = f"overlaps the contact with {before.peer} until {before.los_utc}: one contact at a time"
+                yield ("contacts", k, "aos_utc"), contact.aos_utc, remedy
+
 
 class Mission(Model):
     """missions/NAME.yaml"""
@@ -202,10 +318,16 @@ class Mission(Model):
         "operational", description="where the mission stands, for people"
     )
     support_modes: list[SupportMode] = Field(["simulation"], min_length=1, description="one mission instance each")
-    contact_silence_s: Annotated[float, Field(gt=0, strict=False)] = Field(
+    contact_silence_s: Annotated[float, Field(ge=0.05, le=604_800, allow_inf_nan=False)] = Field(
         60.0, description="silence that closes a contact without a plan"
     )
     spacecraft: list[Spacecraft] = Field(min_length=1, description="one or more")
+
+    def wrongs(self) -> Iterator[Wrong]:
+        """Each support mode makes one instance."""
+        for k, mode in enumerate(self.support_modes):
+            if mode in self.support_modes[:k]:
+                yield ("support_modes",), self.support_modes, f"{mode} stands twice"
 
 
 class LinkConfig(Model):
@@ -217,40 +339,43 @@ class LinkConfig(Model):
     spacecraft: Name = Field(description="one of the mission's spacecraft")
     type: Literal["file", "tcp_client", "tcp_server"] = Field(description="who connects to whom, or a file")
     unit: Literal["frames", "packets"] = Field("frames", description="transfer frames, or packets back to back")
-    path: str = Field("", description="file: relative to the configuration directory")
-    frames_per_s: Annotated[float, Field(gt=0, strict=False)] | None = Field(None, description="file: pace")
-    rate_bps: Annotated[float, Field(gt=0, strict=False)] | None = Field(None, description="file: pace in bits/s")
-    speed: Annotated[float, Field(gt=0, strict=False)] = Field(1.0, description="file: factor on the pace")
-    host: str = Field("127.0.0.1", description="tcp_client: of the peer; tcp_server: to listen on")
+    path: PathText = Field("", description="file: relative to the configuration directory")
+    frames_per_s: Pace | None = Field(None, description="file: pace")
+    rate_bps: Annotated[float, Field(ge=1, le=10**12, allow_inf_nan=False)] | None = Field(
+        None, description="file: pace in bits/s"
+    )
+    speed: Annotated[float, Field(ge=0.001, le=10**6, allow_inf_nan=False)] = Field(
+        1.0, description="file: factor on the pace"
+    )
+    host: Host = Field("127.0.0.1", description="name or IP address; tcp_client: of the peer; tcp_server: to listen on")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(0, description="tcp; tcp_server: 0 = any free port")
-    allowed_peers: list[str] = Field(default_factory=list, description="tcp_server: addresses; empty = any")
+    allowed_peers: list[Peer] = Field(
+        default_factory=list, description="tcp_server: IP addresses, each of one peer, no networks; empty = any"
+    )
     data_mode: Literal["real_time", "dump", "playback"] = Field(
         "real_time", description="of its items, unless the frames say otherwise (AOS replay flag)"
     )
     prime: bool = Field(True, description="its items are delivered; others are journalled only")
     record: bool = Field(True, description="frames: keep the raw octets too")
     enabled: bool = Field(True, description="started with the gateway; `gateway links` changes it while it runs")
-    watchdog_s: Annotated[float, Field(gt=0, strict=False)] = Field(10.0, description="silence in a contact = down")
-    retry_min_s: Annotated[float, Field(gt=0, strict=False)] = Field(
-        0.5, description="first wait before connecting again"
+    watchdog_s: Annotated[float, Field(ge=0.05, le=86_400, allow_inf_nan=False)] = Field(
+        10.0, description="silence in a contact = down"
     )
-    retry_max_s: Annotated[float, Field(gt=0, strict=False)] = Field(
-        30.0, description="longest wait before connecting again"
-    )
+    retry_min_s: RetryS = Field(0.5, description="first wait before connecting again")
+    retry_max_s: RetryS = Field(30.0, description="longest wait before connecting again")
 
-    @model_validator(mode="after")
-    def _complete(self) -> LinkConfig:
+    def wrongs(self) -> Iterator[Wrong]:
+        """The link's type has what it needs."""
         if self.type == "file" and not self.path:
-            raise ValueError("a file link needs a path")
+            yield ("path",), self.path, "a file link needs a path"
         if self.type == "tcp_client" and not self.port:
-            raise ValueError("a tcp_client link needs a port")
+            yield ("port",), self.port, "a tcp_client link needs a port"
         if self.frames_per_s and self.rate_bps:
-            raise ValueError("give frames_per_s or rate_bps, not both")
+            yield ("rate_bps",), self.rate_bps, "give frames_per_s or rate_bps, not both"
         if self.frames_per_s and self.unit == "packets":
-            raise ValueError("frames_per_s needs unit: frames; use rate_bps for packets")
+            yield ("frames_per_s",), self.frames_per_s, "needs unit: frames; use rate_bps for packets"
         if self.retry_max_s < self.retry_min_s:
-            raise ValueError("retry_max_s must not be below retry_min_s")
-        return self
+            yield ("retry_max_s",), self.retry_max_s, f"must not be below retry_min_s ({self.retry_min_s:g})"
 
 
 class Home(Model):

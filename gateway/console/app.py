@@ -171,7 +171,8 @@ def replay(
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Configuration directory.")] = None,
     data_dir: Annotated[Path, typer.Option(help="Where the run's journal is kept.")] = Path("var"),
     frames_per_s: Annotated[
-        float | None, typer.Option(min=0.001, max=1e6, help="Pace in frames per second; default as fast as possible.")
+        float | None,
+        typer.Option(min=0.001, max=10_000_000, help="Pace in frames per second; default as fast as possible."),
     ] = None,
     subscribe_to: Annotated[
         Path | None, typer.Option("--subscribe", help="Also start a subscriber process that stores into this folder.")

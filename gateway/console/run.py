@@ -53,6 +53,8 @@ def check_configuration(directory: Path, schema: bool) -> None:
         typer.echo(json.dumps(schemas(), indent=2))
         return
     found = load(directory)
+    for warning in found.warnings:
+        typer.secho(f"warning: {warning}", fg="yellow", err=True)
     typer.echo(
         f"{directory}: well. {len(found.missions)} missions, {len(found.links)} links, {len(found.homes)} home bases; "
         f"API on {found.gateway.api.host}:{found.gateway.api.port}, data in {found.data_dir}"

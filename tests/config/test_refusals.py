@@ -1,0 +1,319 @@
+"""What a configuration may not say: each mistake is refused with file, line, key, value and the way out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gateway_config import ConfigError, load
+
+from .test_config import LINK, MISSION, problems, write
+
+SERVER = LINK.replace("tcp_client", "tcp_server").replace("port: 1", "port: 45131")
+FILE = "name: l\nmission: m\nspacecraft: s\ntype: file\npath: pass.bin\n"
+FRAMES = "    frames: {version: tm, frame_length_octets: 100}\n"
+CONTACT = "      - {{peer: a, aos_utc: {}, los_utc: {}}}\n"
+
+
+def mission(frames: str = "", rest: str = "") -> str:
+    """The mission with other settings of its frames, and what follows them."""
+    return MISSION.replace("frame_length_octets: 100", f"frame_length_octets: 100, {frames}") + rest
+
+
+def contacts(*times: tuple[str, str]) -> str:
+    """The mission with planned contacts."""
+    return MISSION + "    contacts:\n" + "".join(CONTACT.format(*pair) for pair in times)
+
+
+REFUSED = [
+    # -- the same thing twice
+    ({"missions__m": MISSION.replace("[simulation]", "[simulation, test, test]")},
+     "missions/m.yaml:2: support_modes = ['simulation', 'test', 'test']: test stands twice"),
+    ({"missions__m": MISSION + "  - {name: t, scids: [2, 1]}\n"},
+     "missions/m.yaml:7: spacecraft.1.scids = [2, 1]: spacecraft id 1 is used by s already"),
+    ({"links__a": SERVER, "links__b": SERVER.replace("name: l", "name: b") + "prime: false\n"},
+     "links/b.yaml:5: port = 45131: l listens there already: give each its own port"),
+    ({"links__a": SERVER, "links__b": SERVER.replace("name: l", "name: b") + "prime: false\nhost: 0.0.0.0\n"},
+     "l listens there already"),
+    ({"gateway": "api: {port: 45131}\n", "links__l": SERVER + "host: localhost\n"},
+     "links/l.yaml:5: port = 45131: the control plane listens there (api.port)"),
+    ({"links__l": SERVER.replace("45131", "8440")}, "the control plane listens there (api.port)"),
+    # -- numbers that are none, or absurd
+    ({"gateway": "journal:\n  keep_days: .inf\n"}, "gateway.yaml:2: journal.keep_days = inf: expected a finite number"),
+    ({"gateway": "journal: {keep_days: .nan}\n"}, "finite"),
+    ({"gateway": "journal: {keep_days: 1.0e+9}\n"}, "at most 36500"),
+    ({"gateway": "recording: {keep_days: .inf}\n"}, "finite"),
+    ({"gateway": "journal: {keep_octets: 99999999999999999999999999}\n"}, "at most"),
+    ({"gateway": "journal: {segment_octets: 99999999999999999}\n"}, "at most"),
+    ({"gateway": "journal: {reserve_octets: 99999999999999999999}\n"}, "at most"),
+    ({"gateway": "journal: {memory_octets: 99999999999999999}\n"}, "at most"),
+    ({"missions__m": MISSION + "contact_silence_s: .inf\n"}, "finite"),
+    ({"missions__m": mission("prefix_octets: 99999999999")}, "at most 65536"),
+    ({"missions__m": mission("suffix_octets: 99999999999")}, "at most 65536"),
+    ({"missions__m": MISSION + "    packets: {prefix_octets: 99999999999}\n"}, "at most 65536"),
+    ({"links__l": LINK + "watchdog_s: 1.0e-300\n"}, "links/l.yaml:6: watchdog_s = 1e-300: expected 0.05 or more"),
+    ({"links__l": LINK + "watchdog_s: .inf\n"}, "finite"),
+    ({"links__l": LINK + "watchdog_s: yes\n"}, "watchdog_s = True: expected a number"),
+    ({"links__l": LINK + "retry_min_s: 0.001\n"}, "expected 0.01 or more"),
+    ({"links__l": LINK + "retry_min_s: .inf\nretry_max_s: .inf\n"}, "finite"),
+    ({"links__l": FILE + "rate_bps: .inf\n"}, "finite"),
+    ({"links__l": FILE + "frames_per_s: .inf\n"}, "finite"),
+    ({"links__l": FILE + "rate_bps: 10\nspeed: .inf\n"}, "finite"),
+    ({"links__l": FILE + "rate_bps: 10\nspeed: 1.0e+99\n"}, "at most"),
+    ({"gateway": "api: {port: " + "9" * 5000 + "}\n"}, "gateway.yaml:1: (file) = no YAML: a number of 5000 digits"),
+    # -- frames without room
+    ({"missions__m": mission("vcs: {0: {packet_start: 94}}")},
+     "missions/m.yaml:6: spacecraft.0.frames.vcs.0.packet_start = 94: the data field has 92 octets"),
+    ({"missions__m": mission("vcs: {0: {packet_start: 92}, 1: {packet_start: 91}}")}, "vcs.0.packet_start"),
+    ({"missions__m": mission("secondary_header: 92")}, "0.frames.frame_length_octets = 100: no room for data"),
+    ({"missions__m": mission("secondary_header: 88, ocf: present")}, "no room for data"),
+    ({"missions__m": mission("secondary_header: 88, ocf: by_flag")}, "no room for data"),
+    ({"missions__m": mission("insert_zone_octets: 92").replace("version: tm", "version: aos")}, "no room for data"),
+    ({"missions__m": mission("insert_zone_octets: 91, vcs: {1: {}}").replace("version: tm", "version: aos")},
+     "no room for data"),
+    # -- what the other version has
+    ({"missions__m": mission("insert_zone_octets: 20")},
+     "spacecraft.0.frames.insert_zone_octets = 20: TM frames have no insert zone"),
+    ({"missions__m": mission("secondary_header: 4").replace("version: tm", "version: aos")},
+     "spacecraft.0.frames.secondary_header = 4: AOS frames have no secondary header"),
+    ({"missions__m": mission("ocf: by_flag").replace("version: tm", "version: aos")},
+     "spacecraft.0.frames.ocf = 'by_flag': the AOS header has no OCF flag: present or absent"),
+    ({"missions__m": mission().replace("version: tm", "version: aos").replace("[1]", "[256]")}, "0 to 255"),
+    # -- contacts
+    ({"missions__m": contacts(("2026-11-24T12:00:00Z", "2026-11-24T12:10:00Z"),
+                              ("2026-11-24T12:09:00Z", "2026-11-24T12:20:00Z"))},
+     "missions/m.yaml:9: spacecraft.0.contacts.1.aos_utc = '2026-11-24T12:09:00Z': overlaps the contact with a"),
+    ({"missions__m": contacts(("2026-11-24T12:00:00Z", "2026-11-24T11:00:00Z"))},
+     "contacts.0.los_utc = '2026-11-24T11:00:00Z': must be after aos_utc"),
+    ({"missions__m": contacts(("9998-01-01T00:00:00Z", "9999-01-01T00:00:00Z"))},
+     "contacts.0.aos_utc = '9998-01-01T00:00:00Z': expected a year from 1958 to 2249"),
+    ({"missions__m": contacts(("1000-01-01T00:00:00Z", "2026-01-01T00:00:00Z"))}, "a year from 1958 to 2249"),
+    ({"missions__m": contacts(("2026-02-30T00:00:00Z", "2026-03-01T00:00:00Z"))}, "contacts.0.aos_utc"),
+    ({"missions__m": contacts(("2026-02-20T24:00:00Z", "2026-03-01T00:00:00Z"))}, "contacts.0.aos_utc"),
+    # -- addresses
+    ({"links__l": LINK + "host: a b\n"}, "links/l.yaml:6: host = 'a b': expected a host name or an IP address"),
+    ({"links__l": LINK + "host: 300.1.1.1\n"}, "expected a host name or an IP address"),
+    ({"links__l": LINK + "host: '[::1]'\n"}, "expected a host name or an IP address"),
+    ({"links__l": LINK + "host: ''\n"}, "expected a host name or an IP address"),
+    ({"links__l": SERVER + "allowed_peers: [10.0.0.1, 10.0.0.0/8]\n"},
+     "allowed_peers.1 = '10.0.0.0/8': expected an IP address of one peer: networks are not known here"),
+    ({"links__l": SERVER + "allowed_peers: [localhost]\n"},
+     "expected an IP address of one peer: names are not looked up"),
+    ({"gateway": "foo: 1\napi:\n  host: 1.2.3.4\n"}, "gateway.yaml:1: foo"),
+    ({"gateway": "api:\n  host: 1.2.3.4\n"}, "gateway.yaml:2: api.host = '1.2.3.4': not loopback"),
+    # -- paths
+    ({"gateway": 'data_dir: "a\\0b"\n'}, "data_dir = 'a\\x00b': expected a path without NUL"),
+    ({"gateway": 'replay_folders: ["a\\0b"]\n'}, "replay_folders.0"),
+    ({"gateway": "data_dir: gateway.yaml\n"}, "gateway.yaml:1: data_dir = 'gateway.yaml': a file is there"),
+    ({"gateway": "data_dir: gateway.yaml/var\n"}, "gateway.yaml:1: data_dir = 'gateway.yaml/var': a file is there"),
+    ({"links__l": FILE.replace("pass.bin", '"a\\0b"')}, "expected a path without NUL"),
+    # -- what YAML makes of it
+    ({"gateway": "api:\n  port: 1:30\n"},
+     "gateway.yaml:2: api.port = 1:30: YAML reads this as 90 (base 60): write 90, or quote it if it is text"),
+    ({"gateway": "api: {port: 010}\n"}, "api.port = 010: YAML reads this as 8 (octal): write 8, or quote"),
+    ({"links__l": LINK + "watchdog_s: 1:30.5\n"}, "YAML reads this as 90.5 (base 60)"),
+    ({"missions__m": mission("vcs: {0: {}, 00: {}}")}, "spacecraft.0.frames.vcs.0 = 00: the key stands twice"),
+    ({"missions__m": mission("vcs: {0: {}, 0x0: {}}")}, "the key stands twice"),
+    ({"missions__m": mission('vcs: {0: {}, "0": {}}')}, "the key stands twice"),
+    ({"missions__m": mission('vcs: {"1": {}}')}, "vcs.1 = '1': expected a whole number"),
+    ({"missions__m": mission("vcs: {\n      yes: {}}")},
+     "missions/m.yaml:7: spacecraft.0.frames.vcs.True = yes: a key is"),
+    ({"missions__m": MISSION + "~: 1\n"}, "missions/m.yaml:7: None = ~: a key is text or a whole number"),
+    ({"missions__m": MISSION + "5: 1\n"}, "missions/m.yaml:7: 5 = 5: unknown key"),
+    ({"missions__m": "<<: {bogus: 1}\n" + MISSION}, "bogus = 1: unknown key"),
+    ({"missions__m": MISSION + "2.5: 1\n"}, "missions/m.yaml:7: 2.5 = 2.5: a key is text or a whole number"),
+    ({"missions__m": mission("vcs: {\n      99: {}}")},
+     "missions/m.yaml:7: spacecraft.0.frames.vcs.99 = 99: expected at most 63"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("files", "wanted"), REFUSED, ids=[wanted[-60:] for _, wanted in REFUSED])
+def test_it_is_refused(tmp_path: Path, files: dict[str, str], wanted: str) -> None:
+    """Every mistake is refused with the way out, and told once."""
+    text = problems(write(tmp_path, **{"missions__m": MISSION, **files}))
+    assert wanted in text, text
+    assert len(text.splitlines()) == len(set(text.splitlines()))
+
+
+ACCEPTED = [
+    {"links__l": LINK + "host: station-1.example_net.org\n"},
+    {"links__l": LINK + 'host: "2001:db8::1"\n'},
+    {"links__l": SERVER + 'allowed_peers: [10.0.0.1, "::1"]\n'},
+    {"links__a": SERVER.replace("45131", "0"), "links__b": SERVER.replace("name: l", "name: b").replace("45131", "0")
+     + "prime: false\n", "gateway": "api: {port: 0}\n"},
+    {"links__a": SERVER, "links__b": SERVER.replace("name: l", "name: b") + "prime: false\nhost: 10.0.0.9\n"},
+    {"links__l": LINK.replace("port: 1", "port: 8440")},
+    {"missions__m": mission("vcs: {0: {packet_start: 91}, 0x1: {}}")},
+    {"missions__m": mission("secondary_header: 91")},
+    {"missions__m": contacts(("2026-11-24T12:00:00Z", "2026-11-24T12:10:00Z"),
+                             ("2026-11-24T12:10:00Z", "2026-11-24T12:20:00Z"))},
+    {"links__l": LINK + "watchdog_s: 5\nretry_min_s: 1_0\n"},
+    {"gateway": "data_dir: not/there/yet\n", "notes": "what: ever\n"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("files", ACCEPTED)
+def test_it_is_accepted(tmp_path: Path, files: dict[str, str]) -> None:
+    """What is unusual but right stays right; files that are not ours are left alone."""
+    load(write(tmp_path, **{"missions__m": MISSION, **files}))
+
+
+def test_peers_are_compared_as_they_are_shown(tmp_path: Path) -> None:
+    """A peer's address may be written in any way; it is kept as a connection shows it."""
+    found = load(write(tmp_path, missions__m=MISSION, links__l=SERVER + 'allowed_peers: ["0:0::0001", FE80::1]\n'))
+    assert found.links["l"].allowed_peers == ["::1", "fe80::1"]
+
+
+@pytest.mark.parametrize("name", ["gateway.yml", "links/l.yml", "missions/x.YAML", "homes/h.yml"])
+def test_a_file_that_would_be_ignored(tmp_path: Path, name: str) -> None:
+    """A file with another ending is not passed over in silence."""
+    write(tmp_path, missions__m=MISSION)
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("zzz: 1\n")
+    assert f"{name}:1: (file) = {path.suffix}: not read: rename it to {path.stem}.yaml" in problems(tmp_path)
+
+
+def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+    """Something that is no file does not make the gateway wait."""
+    write(tmp_path, missions__m=MISSION)
+    os.mkfifo(tmp_path / "missions/p.yaml")
+    assert "missions/p.yaml:1: (file) = cannot be read: not a regular file" in problems(tmp_path)
+
+
+def test_a_typo_in_a_key(tmp_path: Path) -> None:
+    """The nearest known key is suggested, and those of the same part are listed."""
+    write(
+        tmp_path,
+        gateway="api: {prot: 1}\n",
+        missions__m=mission("vcs: {0: {servce: packets, apids: {5: {tme: none}}}}"),
+        links__l=LINK + "hots: 10.0.0.1\nzzzzz: 1\n",
+        homes__h="nme: h\n",
+    )
+    text = problems(tmp_path)
+    for wanted in (
+        "api.prot = 1: unknown key: did you mean port? known here: expose, host, names, port",
+        "vcs.0.servce = 'packets': unknown key: did you mean service?",
+        "apids.5.tme = 'none': unknown key: did you mean time? known here: counting, name, time",
+        "links/l.yaml:6: hots = '10.0.0.1': unknown key: did you mean host?",
+        "links/l.yaml:7: zzzzz = 1: unknown key; known here: allowed_peers,",
+        "homes/h.yaml:1: nme = 'h': unknown key: did you mean name?",
+        "homes/h.yaml:1: name = missing: this key is required",
+    ):
+        assert wanted in text, text
+
+
+@pytest.mark.parametrize(
+    ("broken", "hidden"),
+    [("name: mm\nzz: 1\n", True), ("name: mm\nname: [unclosed\n", True), ("name: other\nzz: 1\n", False)],
+)
+def test_a_broken_mission_breaks_no_link(tmp_path: Path, broken: str, hidden: bool) -> None:
+    """A link is not blamed for a mission whose own file is broken; for one that is nowhere it is."""
+    files = {"missions__m": MISSION, "missions__x": broken, "links__l": LINK.replace("mission: m", "mission: mm")}
+    assert ("no such mission" not in problems(write(tmp_path, **files))) is hidden
+
+
+def test_a_broken_gateway_file_breaks_no_link(tmp_path: Path) -> None:
+    """A link is not blamed for a port that only the defaults of a broken gateway.yaml have."""
+    write(tmp_path, gateway="api: {port: 1}\nfoo: 1\n", missions__m=MISSION, links__l=SERVER.replace("45131", "8440"))
+    assert "control plane" not in problems(tmp_path)
+
+
+def test_a_key_that_stands_twice_hides_nothing(tmp_path: Path) -> None:
+    """Other errors of the same file, and all those of one part, are told as well."""
+    text = problems(
+        write(
+            tmp_path,
+            missions__m=mission("insert_zone_octets: 5, octet_interleave: 3, vcs: {9: {}}") + "name: n\nbogus: 1\n",
+            links__l="name: l\nmission: m\nspacecraft: s\ntype: tcp_client\nretry_min_s: 9\nretry_max_s: 1\n",
+        )
+    )
+    for wanted in (
+        "missions/m.yaml:7: name = n: the key stands twice",
+        "bogus = 1: unknown key",
+        "port = 0: a tcp_client link needs a port",
+        "retry_max_s = 1.0: must not be below retry_min_s",
+    ):
+        assert wanted in text, text
+    text = problems(write(tmp_path, missions__m=mission("insert_zone_octets: 5, octet_interleave: 3, vcs: {9: {}}")))
+    for wanted in ("insert_zone_octets = 5: TM", "octet_interleave = 3: ", "frames.vcs.9 = "):
+        assert wanted in text, text
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted"),
+    [
+        ({"homes__h": "name: h\ndescription: no\n"}, "description = False: expected text: quote it"),
+        ({"homes__h": "name: ../x\n"}, "expected letters, digits, - and _"),
+        ({"homes__h": "- a\n"}, "expected a dictionary of keys and values"),
+        ({"gateway": "api:\n"}, "gateway.yaml:1: api = None: expected a dictionary of keys and values"),
+        ({"missions__m": MISSION.replace("[simulation]", "[]")}, "support_modes = []: expected at least one"),
+        ({"missions__m": "name: m\nspacecraft: x\n"}, "spacecraft = 'x': expected a list"),
+        ({"links__l": LINK + "prime: 1\n"}, "prime = 1: expected true or false"),
+        ({"links__l": LINK.replace("port: 1", "port: '1'")}, "port = '1': expected a whole number"),
+        ({"links__l": LINK.replace("port: 1", "port: 1.5")}, "port = 1.5: expected a whole number"),
+        ({"missions__m": mission("secondary_header: abent")},
+         "secondary_header = 'abent': expected 'absent' or 'by_flag', or a whole number"),
+        ({"missions__m": MISSION + "    packets: {apids: {1: {time: {code: cuc, epok: x}}}}\n"},
+         "packets.apids.1.time.epok = 'x': unknown key: did you mean epoch?"),
+        ({"missions__m": MISSION + "    packets: {apids: {1: {time: never}}}\n"},
+         "packets.apids.1.time = 'never': expected a dictionary of keys and values, or 'none' or 'default'"),
+        ({"missions__m": b"name: \xff\xfe\n"}, "missions/m.yaml:1: (file) = cannot be read: expected UTF-8 text"),
+        ({"homes__h": "name:\th\n\tx: 1\n"}, "use spaces instead of tabs"),
+        ({"homes__h": "name: h\n---\nname: i\n"}, "one file holds one document"),
+        ({"homes__h": "name: !foo h\n"}, "tags such as !foo are not known here"),
+    ],
+)  # fmt: skip
+def test_words_for_people(tmp_path: Path, files: dict[str, str | bytes], wanted: str) -> None:
+    """Messages speak of the configuration, not of the program that reads it; each mistake is told once."""
+    write(tmp_path, missions__m=MISSION)
+    for name, text in files.items():
+        path = tmp_path / f"{name.replace('__', '/')}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    told = problems(tmp_path)
+    assert wanted in told, told
+    assert "Input should" not in told
+    assert len(told.splitlines()) == 1, told
+
+
+def test_what_is_not_there_yet(tmp_path: Path) -> None:
+    """A recording or a replay folder may come later: a warning with its line, no error."""
+    write(
+        tmp_path,
+        gateway="replay_folders:\n  - missions\n  - /no/where\n",
+        missions__m=MISSION,
+        links__l=FILE,
+    )
+    found = [str(warning) for warning in load(tmp_path).warnings]
+    assert found == [
+        "gateway.yaml:3: replay_folders.1 = '/no/where': no such folder yet",
+        "links/l.yaml:5: path = 'pass.bin': no such file yet; the link will wait for it",
+    ]
+    (tmp_path / "pass.bin").touch()
+    assert len(load(tmp_path).warnings) == 1
+
+
+def test_check_prints_warnings_and_errors(tmp_path: Path) -> None:
+    """`gateway check`: warnings and exit 0, errors and exit 2."""
+    from typer.testing import CliRunner
+
+    from gateway.console.app import app
+
+    write(tmp_path, missions__m=MISSION, links__l=FILE)
+    well = CliRunner().invoke(app, ["check", str(tmp_path)])
+    assert (well.exit_code, "warning: links/l.yaml:5: path" in well.output, "well" in well.output) == (0, True, True)
+    write(tmp_path, homes__h="nme: h\n")
+    ill = CliRunner().invoke(app, ["check", str(tmp_path)])
+    assert ill.exit_code == 2
+    assert "did you mean name?" in ill.output
+
+
+def test_a_configuration_error_is_one(tmp_path: Path) -> None:
+    """Every problem is a value with its place."""
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, missions__m=MISSION, homes__h="name: h\n\norganisation: 5\n"))
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.line, problem.key, problem.value) == ("homes/h.yaml", 3, "organisation", "5")
