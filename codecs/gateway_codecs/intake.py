@@ -26,9 +26,9 @@ from gateway_codecs.batches import (
     no_items,
 )
 from gateway_codecs.counts import RESET_BEYOND, CountState
-from gateway_codecs.frames import IDLE_APID, FrameFormat, Frames, VcFormat, decode_frames
+from gateway_codecs.frames import IDLE_APID, ONLY_IDLE, FrameFormat, Frames, VcFormat, decode_frames
 from gateway_codecs.packet_times import fill_generation_times
-from gateway_codecs.packets import Extracted, OpenPacket, VcExtractor, Zones
+from gateway_codecs.packets import NO_POINTER, Extracted, OpenPacket, VcExtractor, Zones
 
 
 @dataclass(slots=True)
@@ -227,19 +227,11 @@ class FrameIntake:
         return items
 
     def _take_channel(self, key: tuple[int, int], index: I64Array, frames: Frames, gaps: list[Gap]) -> Part | None:
-        _, vcid = key
         rows = frames.rows[index]
         channel = self._channels.get(key) or self._open_channel(key)
         channel.frames += len(index)
         jump = self._count_frames(channel, rows, frames.modulus[index], gaps)
         if channel.settings.service != "packets":
-            return None
-        usable = (rows["flags"] & FrameFlag.IDLE) == 0
-        if not usable.all():
-            jump, index = _carry_breaks(jump, usable), index[usable]
-        if not len(index):
-            if jump.any() and channel.extractor.open is not None:
-                return self._give_up(vcid, channel, int(rows["receive_time_ns"][0]))
             return None
         zones = _zones(frames, index, jump, channel.settings)
         found = channel.extractor.feed(zones)
@@ -393,24 +385,19 @@ def stray(rest: bytes, settings: LinkFormat, now_ns: int, count: Callable[[int, 
     return IntakeBatch(ItemBatch(np.frombuffer(rest, np.uint8), items), counters={"rejected_length": 1} if rest else {})
 
 
-def _carry_breaks(jump: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """Move a discontinuity at an idle frame to the next frame with packets."""
-    run = np.cumsum(jump)
-    at = run[usable]
-    return np.diff(np.concatenate([[0], at])) > 0
-
-
 def _zones(frames: Frames, index: I64Array, breaks: np.ndarray, settings: VcFormat) -> Zones:
-    start, end = frames.start[index], frames.end[index]
+    start = frames.start[index]
+    end = np.where((frames.rows["flags"][index] & FrameFlag.IDLE) != 0, start, frames.end[index])
     pointer = frames.rows["fhp"][index].astype(np.int64)
-    pointer[pointer >= 0x7FE] = -1
+    if settings.packet_start is None:
+        pointer[pointer >= ONLY_IDLE] = NO_POINTER
     if (start == start[0]).all() and (end == end[0]).all():
         octets = frames.view[index, int(start[0]) : int(end[0])].reshape(-1)
     else:
         octets = gather(frames.view.reshape(-1), index * frames.view.shape[1] + start, end - start)
     if settings.packet_start is not None:
         breaks = np.ones(len(index), np.bool_)
-    return Zones(octets, end - start, pointer, index, breaks, index)
+    return Zones(octets, end - start, pointer, index, breaks)
 
 
 def fill_packet_headers(items: Records, octets: U8Array) -> None:
