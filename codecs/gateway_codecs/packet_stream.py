@@ -8,6 +8,7 @@ stream in step that ends inside a packet ends with a cut packet, and nothing is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -32,11 +33,14 @@ from gateway_codecs.intake import (
     FrameIntake,
     LinkFormat,
     Reread,
+    Restoring,
     channel_statistics,
+    drive,
     fill_packet_headers,
     read_packets,
     stray,
 )
+from gateway_codecs.kept_state import mapping, natural
 from gateway_codecs.packet_walk import IDLE_OCTET, packet_length
 from gateway_codecs.packets import VcExtractor
 
@@ -196,17 +200,23 @@ class PacketIntake:
         searching = self._fault if self._searching else None
         return {"source_offset": self._offset, "vcs": {"packets": channel}, "searching": searching}
 
-    def restore(self, state: dict[str, Any], reread: Reread | None) -> None:
-        """Continue after a restart; a packet stream needs nothing read again.
+    def restore(self, state: Mapping[str, Any], reread: Reread | None) -> None:
+        """Continue after a restart; a packet stream needs nothing read again."""
+        drive(self.restoring(state, reread is not None), reread)
+
+    def restoring(self, state: Mapping[str, Any], resumable: bool) -> Restoring:
+        """As `restore`; see FrameIntake. Nothing is asked for, and nothing that the state holds raises.
 
         A search goes on where it was: after a restart in the midst of rubbish a lone header is no packet either.
         """
-        self._offset = int(state.get("source_offset", 0)) if reread else 0
-        fault = state.get("searching")
-        if reread and fault is not None:
-            self._searching, self._fault = True, int(fault)
-        self._channel.restore_packet_counts(state.get("vcs", {}).get("packets", {}))
-        self._channel.expect_gap("" if reread else "gateway restart")
+        state = mapping(state)
+        self._offset = (natural(state.get("source_offset")) or 0) if resumable else 0
+        fault = natural(state.get("searching"))
+        if resumable and fault is not None and fault in {Quality.PACKET_VERSION, Quality.PACKET_LENGTH}:
+            self._searching, self._fault = True, fault
+        self._channel.restore_packet_counts(mapping(mapping(state.get("vcs")).get("packets")))
+        self._channel.expect_gap("" if resumable else "gateway restart")
+        yield from ()
 
     def statistics(self) -> dict[str, Any]:
         """Return what was counted, JSON-able."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gateway_codecs.batches import BoolArray, I64Array, Quality, U8Array
+from gateway_codecs.batches import ABSENT, BoolArray, I64Array, Quality, U8Array
 from gateway_codecs.frames import VcFormat
 from gateway_codecs.packet_walk import Walk, walk
 
@@ -34,13 +34,14 @@ class Zones:
 
 @dataclass(slots=True)
 class OpenPacket:
-    """A packet that has begun and not ended: its octets so far and where it began."""
+    """A packet that has begun and not ended: its octets so far, and where and when it began."""
 
     octets: bytes
     source_offset: int  # of the frame where it began
     index: int  # in that frame's zone
     vc_count: int
     receive_time_ns: int
+    earth_receive_time_ns: int = ABSENT
 
 
 @dataclass(frozen=True, slots=True, eq=False)

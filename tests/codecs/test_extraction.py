@@ -6,7 +6,22 @@ import time
 
 import pytest
 
-from tests.codecs.links import IDLE, NO_START, ZONE_OCTETS, halves, in_pieces, items, packet, packets, tm, tm_intake
+from gateway_codecs.frames import VcFormat
+from tests.codecs.links import (
+    FAR,
+    IDLE,
+    NO_START,
+    ZONE_OCTETS,
+    aos,
+    aos_intake,
+    halves,
+    in_pieces,
+    items,
+    packet,
+    packets,
+    tm,
+    tm_intake,
+)
 
 CUTS = ([], [2, 3], [1, 1, 3], [1, 1, 1, 1, 1])
 
@@ -66,3 +81,59 @@ def test_frames_without_packets_cost_time_in_proportion() -> None:
     batch = intake.feed(bytes(stream), 1)
     assert time.process_time() - began < 3, "a tenth of it is enough; work in proportion to the square took nine"
     assert int(batch.items.items["length"].sum()) == 131_072 * ZONE_OCTETS
+
+
+@pytest.mark.parametrize("cuts", [[], [1, 1, 1], [2]])
+@pytest.mark.parametrize("counting", ["vc_count", "none"])
+@pytest.mark.parametrize("refused", [tm(1, FAR), tm(1, 0, sync=True)])
+def test_a_frame_refused_for_its_pointer_breaks_the_open_packet(refused: bytes, counting: str, cuts: list[int]) -> None:
+    """R6: octets before and after a frame that could not be used are never one packet, counted or not."""
+    (first, _), (_, second) = halves(packet(5, 0)), halves(packet(5, 1))
+    intake = tm_intake(VcFormat(counting=counting))  # type: ignore[arg-type]
+    found = items(in_pieces(intake, [tm(0, 0, first), refused, tm(2, NO_START, second)], cuts))
+    assert [(item.quality, item.octets) for item in found if item.unit == "OCTETS"] == [
+        ("PACKET_TRUNCATED", first),
+        ("NO_PACKET_START", second),
+    ]
+    assert [item.unit for item in found] == ["OCTETS", "FRAME", "OCTETS"]
+
+
+@pytest.mark.parametrize("counting", ["vc_count", "none"])
+def test_a_cut_link_breaks_the_open_packet(counting: str) -> None:
+    """R6: octets before and after a cut are never one packet, though the count goes on by chance."""
+    (first, _), (_, second) = halves(packet(5, 0)), halves(packet(5, 1))
+    intake = tm_intake(VcFormat(counting=counting))  # type: ignore[arg-type]
+    batches = [intake.feed(tm(0, 0, first) + b"rest", 1), intake.cut(2, "link cut")]
+    batches += [intake.feed(tm(1, NO_START, second), 3), intake.finish(4)]
+    assert items(batches) == [
+        ("OCTETS", "PACKET_TRUNCATED", first),
+        ("OCTETS", "LENGTH", b"rest"),
+        ("OCTETS", "NO_PACKET_START", second),
+    ]
+    assert batches[1].counters == {"rejected_packet_truncated": 1, "rejected_length": 1}
+
+
+def test_the_end_counts_what_it_gives_up() -> None:
+    """R6: every rejected unit is counted by cause in the batch that holds it, at the end of the source too."""
+    intake = tm_intake()
+    intake.feed(tm(0, 0, halves(packet(5, 0))[0]) + b"rest", 1)
+    last = intake.finish(2)
+    assert last.counters == {"rejected_packet_truncated": 1, "rejected_length": 1}
+    assert intake.statistics()["causes"] == {"packet_truncated": 1, "length": 1}
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [1, 1], [1, 1, 1, 1]])
+def test_times_of_a_packet_are_those_of_its_first_octet(cuts: list[int]) -> None:
+    """DESIGN 3: receive times, VC count, replay flag and data mode are of the frame holding the first octet."""
+    (first, second), (third, _) = halves(packet(5, 0)), halves(packet(5, 1))
+    frames = [aos(7, 0, first, True), aos(8, NO_START, second, True), aos(9, 0, third, True)]
+    batches = in_pieces(aos_intake(), frames, cuts)
+    began = [k for k, count in enumerate(cuts or [3], 1) for _ in range(count)]
+    began += [len(cuts) + 1] * (3 - len(began))
+    names = ("vc_count", "receive_time_ns", "earth_receive_time_ns", "data_mode", "flags", "version", "spacecraft")
+    rows = [[int(row[name]) for name in names] for batch in batches for row in batch.items.items]
+    packet_flags, replay = 3, 0x100
+    assert rows == [
+        [7, began[0], began[0] * 1000, 1, replay | packet_flags, 1, 1],
+        [9, began[2], began[2] * 1000, 1, replay, 1, 1],
+    ]
