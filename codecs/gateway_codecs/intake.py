@@ -32,7 +32,7 @@ from gateway_codecs.batches import (
 from gateway_codecs.counts import RESET_BEYOND, SEQUENCE_MODULUS, CountState
 from gateway_codecs.frames import IDLE_APID, NO_PACKET_STARTS, TM_MODULUS, FrameFormat, Frames, VcFormat, decode_frames
 from gateway_codecs.kept_state import int64, mapping, natural
-from gateway_codecs.packet_times import fill_generation_times
+from gateway_codecs.packet_times import PacketTime, fill_generation_times
 from gateway_codecs.packets import NO_POINTER, Extracted, OpenPacket, VcExtractor, Zones
 
 REREAD_OCTETS = 1 << 18
@@ -559,6 +559,7 @@ def read_packets(channel: Channel, items: Records, octets: U8Array, vcid: int, g
     packets = np.flatnonzero((items["unit"] == Unit.PACKET) & (items["apid"] >= 0))
     apids = items["apid"][packets]
     shared: dict[str, list[int]] = {}
+    timed: dict[PacketTime, list[I64Array]] = {}
     for apid in np.unique(apids).tolist():
         mine = packets[apids == apid]
         state, rule = channel.apid(apid), channel.settings.counting_of(apid)
@@ -566,12 +567,14 @@ def read_packets(channel: Channel, items: Records, octets: U8Array, vcid: int, g
         channel.moved_apids.add(apid)
         time = channel.settings.time_of(apid)
         if time is not None:
-            channel.unreadable_times += fill_generation_times(items, mine, octets, time)
+            timed.setdefault(time, []).append(mine)
         if rule in {"apid", "none"}:
             _count_steps(state, items, mine, vcid, gaps if rule == "apid" else None)
         else:
             state.note(items["sequence_count"][mine])
             shared.setdefault(rule.removeprefix("shared:"), []).append(apid)
+    for time, rows in timed.items():
+        channel.unreadable_times += fill_generation_times(items, np.concatenate(rows), octets, time)
     for group, members in shared.items():
         channel.moved_groups.add(group)
         _count_steps(channel.group(group), items, packets[np.isin(apids, members)], vcid, gaps, group)

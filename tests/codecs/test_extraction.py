@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
 
+from gateway_codecs import packet_times, space_packet
 from gateway_codecs.frames import VcFormat
+from gateway_codecs.intake import LinkFormat
+from gateway_codecs.packet_stream import PacketIntake
+from gateway_codecs.time_codes import TimeCode, decode_batch
 from tests.codecs.links import (
     FAR,
     IDLE,
@@ -85,7 +90,7 @@ def test_frames_without_packets_cost_time_in_proportion() -> None:
 
 @pytest.mark.parametrize("cuts", [[], [1, 1, 1], [2]])
 @pytest.mark.parametrize("counting", ["vc_count", "none"])
-@pytest.mark.parametrize("refused", [tm(1, FAR), tm(1, 0, sync=True)])
+@pytest.mark.parametrize("refused", [tm(1, FAR), tm(1, 0, sync=True)], ids=["pointer", "service"])
 def test_a_frame_refused_for_its_pointer_breaks_the_open_packet(refused: bytes, counting: str, cuts: list[int]) -> None:
     """R6: octets before and after a frame that could not be used are never one packet, counted or not."""
     (first, _), (_, second) = halves(packet(5, 0)), halves(packet(5, 1))
@@ -137,3 +142,21 @@ def test_times_of_a_packet_are_those_of_its_first_octet(cuts: list[int]) -> None
         [7, began[0], began[0] * 1000, 1, replay | packet_flags, 1, 1],
         [9, began[2], began[2] * 1000, 1, replay, 1, 1],
     ]
+
+
+def test_one_decode_for_the_times_of_all_apids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R13: however many APIDs a batch holds, times with the same code are decoded together."""
+    decoded: list[int] = []
+
+    def counting(octets: np.ndarray, code: TimeCode) -> tuple[np.ndarray, np.ndarray]:
+        decoded.append(len(octets))
+        return decode_batch(octets, code)
+
+    monkeypatch.setattr(packet_times, "decode_batch", counting)
+    sent = [space_packet.SpacePacket(apid, 0, apid.to_bytes(6, "big"), secondary_header=True) for apid in range(2000)]
+    settings = VcFormat(default_time=packet_times.PacketTime(TimeCode("cuc", fine_octets=2)))
+    intake = PacketIntake(LinkFormat(1, None, 1, settings))
+    batch = intake.feed(b"".join(space_packet.encode(packet) for packet in sent), 1)
+    assert decoded == [2000]
+    expected = [round(apid * 1_000_000_000 / 65536) for apid in range(2000)]
+    assert np.abs(batch.items.items["generation_time_ns"] - expected).max() <= 1

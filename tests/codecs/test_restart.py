@@ -68,6 +68,19 @@ LONGER_ZONE = {"fecf": False, "frame_length_octets": 27}
         (OPEN, {"vcs": {}, "unknown_vc": "bad"}),
         (OPEN, {"version": "aos"}),
     ],
+    ids=[
+        "other file",
+        "no file",
+        "other channel",
+        "other count",
+        "idle",
+        "zone",
+        "scid",
+        "ocf",
+        "service",
+        "vc",
+        "aos",
+    ],
 )
 def test_a_file_or_a_format_that_changed(data: bytes, settings: dict[str, Any]) -> None:
     """R7: what is no longer where the state says is not joined to what comes; the link runs on."""
