@@ -34,6 +34,7 @@ from gateway_codecs.batches import (
 )
 from gateway_codecs.crc import crc32c
 
+TOO_SHORT = "shorter than a block header"
 MAGIC, END_MAGIC = b"UGWJBLK1", b"UGWJEND1"
 SNAPSHOT = 0x0001
 BLOCK_MAX_OCTETS = 64 << 20
@@ -310,7 +311,7 @@ def _widened(data: memoryview, width: int, dtype: np.dtype[Any]) -> NDArray[Any]
 def read_header(data: bytes | memoryview) -> Header:
     """Return the header at the start of `data`. Raises BlockError."""
     if len(data) < HEADER_OCTETS:
-        raise BlockError("shorter than a block header")
+        raise BlockError(TOO_SHORT)
     fields = _HEADER.unpack_from(data)
     if fields[0] != MAGIC:
         raise BlockError("no block magic")

@@ -46,6 +46,7 @@ IDENTITY = "journal.id"
 OURS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM}
 """Errors that say nothing about the octets on the disk: they are raised, never taken for damage."""
 READ_WHOLE_OCTETS = 64 << 10
+INCOMPLETE = "incomplete block"
 FIRST_SEGMENT = "00000001.seg"
 
 
@@ -173,7 +174,7 @@ class Segments:
             try:
                 header = self._header(segment, offset, place)
                 if offset + header.block_octets > size:
-                    raise BlockError("incomplete block")
+                    raise BlockError(INCOMPLETE)
             except BlockError as error:
                 after = self._next_block(segment, offset, size, place)
                 yield Found(offset, after, None, str(error))
