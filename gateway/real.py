@@ -78,8 +78,9 @@ class LocalStorage:
     def __init__(self, root: Path, lock: bool = False) -> None:
         self.root = root
         self._lock: int | None = None
+        self._known: set[Path] = set()  # folders and files whose entries this process has forced
         if lock:
-            root.mkdir(parents=True, exist_ok=True)
+            self._make_folder(root)
             self._lock = _locked(root / "lock")
 
     def names(self, folder: str) -> list[str]:
@@ -105,19 +106,33 @@ class LocalStorage:
             os.close(fd)
 
     def open_append(self, name: str) -> LocalAppendFile:
-        """Open for appending; a new name is durable at once."""
+        """Open for appending; the name is durable at once, also one that a crash left before it was."""
         path = self.root / name
-        new = not path.exists()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make_folder(path.parent)
+        known = path in self._known and path.exists()
         file = LocalAppendFile(path)
-        if new:
+        if not known:
             _sync_folder(path.parent)
+            self._known.add(path)
         return file
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder; the entry of each level is forced, also one that a crash left before it was."""
+        if folder in self._known and folder.is_dir():
+            return
+        levels = [folder, *folder.parents]
+        new = [level for level in levels if not level.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        ours = [level for level in levels if level != self.root and level.is_relative_to(self.root)]
+        for level in reversed(levels):
+            if level in new or level in ours:
+                _sync_folder(level.parent)
+        self._known.add(folder)
 
     def write_whole(self, name: str, data: bytes) -> None:
         """Replace a small file atomically and durably."""
         path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make_folder(path.parent)
         temporary = path.with_name(path.name + ".new")
         with temporary.open("wb") as file:
             file.write(data)
@@ -132,7 +147,7 @@ class LocalStorage:
 
     def free_octets(self) -> int:
         """Return the octets free on the device."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        self._make_folder(self.root)
         return shutil.disk_usage(self.root).free
 
     def close(self) -> None:

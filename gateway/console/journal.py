@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from rich.table import Table
 
 from gateway.console import tables
 from gateway.errors import Conflict, NotFound
-from gateway.journal.block import Block, BlockError
+from gateway.journal.block import TOO_SHORT, Block, BlockError
 from gateway.journal.recording import WholeUnits, read_about
-from gateway.journal.segments import Segments
+from gateway.journal.segments import INCOMPLETE, Found, Segments
 from gateway.real import LocalStorage
 from gateway_codecs.batches import ABSENT, ITEM_DTYPE, ItemFlag, Kind, Quality, Unit
 from gateway_codecs.time_scales import format_utc
@@ -27,6 +28,7 @@ def _segments(folder: Path) -> Segments:
     found = Segments(LocalStorage(folder), "journal")
     if not found.names():
         raise NotFound(f"{folder} holds no journal", "`gateway journal ls DATA_DIR` lists the instances' folders")
+    found.identify()
     return found
 
 
@@ -37,10 +39,13 @@ def _folders(data_dir: Path) -> list[Path]:
 
 
 def read_blocks(folder: Path, damage: list[dict[str, Any]]) -> Iterator[Block]:
-    """Yield every good block; what cannot be read is put into `damage` with its position range."""
+    """Yield every good block; what cannot be read is put into `damage` with its position range.
+
+    A segment that retention removes meanwhile is left out.
+    """
     segments, expected = _segments(folder), None
     for segment in segments.names():
-        for found in segments.scan(segment):
+        for found in _scanned(segments, segment):
             where = {"segment": segment, "offset": found.offset}
             if found.header is None:
                 damage.append({**where, "cause": found.cause, "first": expected, "end": None})
@@ -50,6 +55,8 @@ def read_blocks(folder: Path, damage: list[dict[str, Any]]) -> Iterator[Block]:
                     earlier["end"] = found.header.first_position
             try:
                 block = segments.load(segment, found)
+            except FileNotFoundError:
+                break
             except BlockError as error:
                 span = {"first": found.header.first_position, "end": found.header.end_position}
                 damage.append({**where, "cause": str(error), **span})
@@ -66,6 +73,27 @@ def journalled_packets(folder: Path) -> dict[int, int]:
         for group in block.directory[block.directory["unit"] == Unit.PACKET]:
             found[int(group["vcid"])] = found.get(int(group["vcid"]), 0) + int(group["rows"])
     return dict(sorted(found.items()))
+
+
+def _scanned(segments: Segments, segment: str) -> Iterator[Found]:
+    with contextlib.suppress(FileNotFoundError):
+        yield from segments.scan(segment)
+
+
+def take_under_way(folder: Path, damage: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Take the incomplete last block out of the damage: it is being written, or was cut off and never acknowledged."""
+    last = _segments(folder).names()[-1]
+    if not damage or damage[-1]["segment"] != last or damage[-1]["end"] is not None:
+        return None
+    if damage[-1]["cause"] not in {INCOMPLETE, TOO_SHORT}:
+        return None
+    offset = damage.pop()["offset"]
+    return {"segment": last, "offset": offset, "octets": (folder / "journal" / last).stat().st_size - offset}
+
+
+def _span(row: Mapping[str, Any]) -> str:
+    first, end = "?" if row["first"] is None else row["first"], "the end" if row["end"] is None else row["end"]
+    return f"positions {first}..{end}"
 
 
 def list_journals(data_dir: Path, as_json: bool) -> None:
@@ -130,8 +158,9 @@ def show_items(folder: Path, position: int | None, limit: int, with_octets: bool
             break
         shown += 1
         typer.echo(_as_json(item) if as_json else _as_line(item, with_octets))
+    take_under_way(folder, damage)
     for row in damage:
-        typer.secho(f"damaged: {row}", fg="red", err=True)
+        typer.secho(f"damaged: {_span(row)} of {row['segment']}: {row['cause']}", fg="red", err=True)
 
 
 def _as_json(item: dict[str, Any]) -> str:
@@ -150,7 +179,7 @@ def _as_line(item: dict[str, Any], with_octets: bool) -> str:
 
 
 def verify_journal(folder: Path, as_json: bool) -> int:
-    """Check every block; returns 1 when something is damaged."""
+    """Check every block; returns 1 when something is damaged. A last block that is under way is none."""
     damage: list[dict[str, Any]] = []
     blocks = items = jumps = 0
     sequence = position = None
@@ -160,32 +189,40 @@ def verify_journal(folder: Path, as_json: bool) -> int:
         jumps += position is not None and header.first_position != position
         sequence, position = header.sequence, header.end_position
         blocks, items = blocks + 1, items + header.item_count
+    under_way = take_under_way(folder, damage)
     result = {"folder": str(folder), "blocks": blocks, "items": items, "jumps": int(jumps), "damage": damage}
+    result["under_way"] = under_way
     if as_json:
         print(json.dumps(result))
     else:
         for row in damage:
-            span = f"positions {row['first']}..{row['end']}" if row["end"] is not None else "the end"
-            typer.secho(f"{row['segment']} at {row['offset']}: {span}: {row['cause']}", fg="red")
-        typer.echo(f"{folder}: {blocks} good blocks, {items} items, {len(damage)} damaged places")
+            typer.secho(f"{row['segment']} at {row['offset']}: {_span(row)}: {row['cause']}", fg="red")
+        if under_way:
+            where = f"{under_way['octets']} octets at {under_way['offset']} of {under_way['segment']}"
+            typer.echo(f"the last block is under way or was cut off: {where}")
+        found = f"{len(damage)} damaged places" + (f", positions missing at {int(jumps)} places" if jumps else "")
+        typer.echo(f"{folder}: {blocks} good blocks, {items} items, {found}")
     return int(bool(damage or jumps))
 
 
 def export_journal(
     folder: Path, target: Path, form: str, vcids: list[int] | None, apids: list[int] | None, idle: bool
 ) -> None:
-    """Export to a new file."""
+    """Export to a new file. Raises Conflict, NotFound, typer.Exit(1) when damage was left out: it is told."""
     writers = {"packets": _packets, "csv": _csv, "sqlite": _sqlite}
     if target.exists():
         raise Conflict(f"{target} exists", "name a new file")
+    damage: list[dict[str, Any]] = []
     if form == "frames":
         count = write_frames(recording_of(folder), target)
     else:
-        damage: list[dict[str, Any]] = []
         count = writers[form](_chosen(items_of(folder, damage), vcids, apids, idle), target)
+        take_under_way(folder, damage)
         for row in damage:
-            typer.secho(f"left out, damaged: {row}", fg="red", err=True)
+            typer.secho(f"left out: {_span(row)} of {row['segment']}: {row['cause']}", fg="red", err=True)
     typer.echo(f"{count} {'frames' if form == 'frames' else 'items'} in {target}")
+    if damage:
+        raise typer.Exit(1)
 
 
 def _chosen(

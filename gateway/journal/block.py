@@ -34,10 +34,12 @@ from gateway_codecs.batches import (
 )
 from gateway_codecs.crc import crc32c
 
+TOO_SHORT = "shorter than a block header"
 MAGIC, END_MAGIC = b"UGWJBLK1", b"UGWJEND1"
 SNAPSHOT = 0x0001
 BLOCK_MAX_OCTETS = 64 << 20
 ITEMS_MAX = 1 << 20
+BLOCK_OVERHEAD_OCTETS = 1536  # of a block in memory: its objects beside the contents of its arrays (measured)
 _HEADER = struct.Struct("<8sIIIHHQqqIII16sII")
 HEADER_OCTETS = _HEADER.size
 _ENTRY = struct.Struct("<BBI")
@@ -153,6 +155,16 @@ class Block:
     frames: Records
     state: Mapping[str, Any]
 
+    @property
+    def memory_octets(self) -> int:
+        """What the block takes in memory."""
+        arrays = (self.directory, self.items, self.arrival, self.octets, self.frames)
+        return BLOCK_OVERHEAD_OCTETS + sum(array.nbytes for array in arrays)
+
+    def holds(self, wanted: GroupFilter) -> bool:
+        """Whether there can be wanted items: a look at the directory, cheaper than `select`."""
+        return any(wants(wanted, group) for group in self.directory)
+
     def select(self, wanted: GroupFilter, position: int) -> tuple[I64Array, Records]:
         """Return positions int64 (m,) and rows of wanted items from `position` on, in position order."""
         rows = self._rows(wanted)
@@ -191,6 +203,7 @@ def build_block(
     order = np.lexsort(tuple(items[key] for key in reversed(_GROUP_KEYS)))
     grouped = items[order]
     octets = np.ascontiguousarray(gather(batch.octets, grouped["offset"], grouped["length"]))
+    octets = octets if octets.base is None else octets.copy()  # a view would keep a link's whole buffer in memory
     lengths = grouped["length"].astype(np.int64)
     grouped["offset"] = np.cumsum(lengths) - lengths
     directory = _directory(grouped, octets)
@@ -300,7 +313,7 @@ def _widened(data: memoryview, width: int, dtype: np.dtype[Any]) -> NDArray[Any]
 def read_header(data: bytes | memoryview) -> Header:
     """Return the header at the start of `data`. Raises BlockError."""
     if len(data) < HEADER_OCTETS:
-        raise BlockError("shorter than a block header")
+        raise BlockError(TOO_SHORT)
     fields = _HEADER.unpack_from(data)
     if fields[0] != MAGIC:
         raise BlockError("no block magic")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,7 +16,8 @@ import structlog
 from gateway.errors import GatewayError
 from gateway.journal.block import Block, GroupFilter, build_block
 from gateway.journal.events import Event, event_items, gap_event
-from gateway.journal.segments import Damage, Mark, Recovery, Segments
+from gateway.journal.recent import RecentBlocks
+from gateway.journal.segments import IDENTITY, Damage, Mark, Recovery, Segments
 from gateway.journal.state import merge
 from gateway.world import AppendFile, Clock, Storage, Worker
 from gateway_codecs.batches import (
@@ -33,7 +33,9 @@ from gateway_codecs.batches import (
 
 log = structlog.get_logger()
 DAY_NS = 86_400 * 1_000_000_000
-IDENTITY = "journal.id"
+TURN_S, TURN_BLOCKS = 0.002, 64
+DISK_BLOCKS_MAX = 256
+PROMISED = "destroyed: acknowledged by a home base"
 
 
 class CommitFailed(GatewayError):
@@ -65,7 +67,8 @@ class Commit:
 @dataclass(frozen=True, slots=True, eq=False)
 class Slice:
     """What a read found: `positions` int64 (n,), items in position order; everything selected in
-    [position, end_position) is here, except `damaged` ranges. `expired` is the range retention took, if any."""
+    [position, end_position) is here, except `damaged` ranges. `expired` is the range retention took, if any.
+    A slice without items is not the end: a read looks at a bounded part of the disk."""
 
     positions: I64Array
     batch: ItemBatch
@@ -106,12 +109,13 @@ class Journal:
         self._segment = ""
         self._segment_day = -1
         self._since_snapshot = 0
-        self._memory: deque[Block] = deque()
-        self._memory_octets = 0
+        self._newest_ns = 0
+        self._recent = RecentBlocks(settings.memory_octets)
         self._waiting: deque[_Waiting] = deque()
         self._task: asyncio.Task[None] | None = None
         self._grown: asyncio.Future[None] | None = None
         self._names_patch: dict[str, Any] = {}
+        self._is_blocked = asyncio.Event()
 
     @classmethod
     async def open(
@@ -122,23 +126,35 @@ class Journal:
         reader: Worker,
         settings: JournalSettings,
         name: str,
+        promised: int = 0,
     ) -> Journal:
-        """Recover what is on disk and return the journal. Raises OSError."""
+        """Recover what is on disk and return the journal. Raises OSError.
+
+        What recovery has to tell is committed first of all; on a full disk it waits for space, the caller does not.
+        `promised` is the end of what any home base has acknowledged of this journal (`stored_id` says of which): these
+        positions are never given again, and what is not there of them is told as damage.
+        """
         journal = cls(storage, clock, writer, reader, settings, name)
-        await writer(journal._recover)
+        await writer(lambda: journal._recover(promised))
         events = journal._recovery_events()
         if events:
-            await journal.append_events(events)
+            await journal._tell(events)
         return journal
 
-    def _recover(self) -> None:
+    def _recover(self, promised: int) -> None:
         found = self.recovery = self._segments.recover()
         self._identify(found)
+        self.tail = self._segments.oldest_position(found.head, found.state.get("tail", 0))
+        if found.head < promised:
+            lost = Damage(found.head, promised, found.segment, found.segment_octets, PROMISED)
+            found.damaged.append(lost)
+            found.head = promised
         self.head, self._sequence, self.state = found.head, found.sequence, found.state
-        self.damaged = list(found.damaged)
+        for damage in found.damaged:
+            self._note_damage(damage)
         names = self._segments.names()
         self.octets = sum(self._storage.size(self._segments.path(n)) for n in names)
-        self.tail = self._segments.oldest_position(self.head)
+        self._newest_ns = found.commit_time_ns
         if found.segment:
             self._segment = found.segment
             self._file = self._storage.open_append(self._segments.path(found.segment))
@@ -150,10 +166,9 @@ class Journal:
         name = f"{self.name}/journal/{IDENTITY}"
         if found.journal_id:
             self.journal_id, self.revision = UUID(bytes=found.journal_id), found.revision
-        elif IDENTITY in self._storage.names(f"{self.name}/journal"):
-            self.journal_id = UUID(self._storage.read(name, 0, 64).decode().strip())
         else:
             self._storage.write_whole(name, str(self.journal_id).encode())
+            self._segments.identity = self.journal_id.bytes
 
     def _recovery_events(self) -> list[Event]:
         events: list[Event] = []
@@ -199,12 +214,29 @@ class Journal:
         items = event_items(events, self._clock.tai_ns())
         return await self._commit(IntakeBatch(items, state=dict(state or {})))
 
+    async def _tell(self, events: Sequence[Event], state: Mapping[str, Any] | None = None) -> None:
+        """Queue events of our own; return when they are committed, or the journal is blocked: then they wait."""
+        items = event_items(events, self._clock.tai_ns())
+        done = self._queue(IntakeBatch(items, state=dict(state or {})))
+        done.add_done_callback(lambda future: future.cancelled() or future.exception())  # logged where it failed
+        blocked = asyncio.create_task(self._is_blocked.wait(), name=f"journal {self.name} blocked")
+        waited: set[asyncio.Future[Any]] = {done, blocked}
+        try:
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            blocked.cancel()
+        if done.done():
+            done.result()
+
     async def _commit(self, batch: IntakeBatch) -> Commit:
+        return await self._queue(batch)
+
+    def _queue(self, batch: IntakeBatch) -> asyncio.Future[Commit]:
         waiting = _Waiting(batch, asyncio.get_running_loop().create_future(), len(batch.items.octets) + 4096)
         self._waiting.append(waiting)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._write_waiting(), name=f"journal {self.name}")
-        return await waiting.done
+        return waiting.done
 
     async def _write_waiting(self) -> None:
         while self._waiting:
@@ -222,15 +254,18 @@ class Journal:
 
     async def _committed(self, group: list[_Waiting]) -> tuple[Block, dict[str, Any]]:
         """Write a group, again and again while the disk refuses."""
+        names = self._names_patch  # replaced, never changed in place: names given meanwhile go into the next block
         while True:
             try:
-                written = await self._writer(lambda: self._write(group))
+                written = await self._writer(lambda: self._write(group, names))
             except OSError as error:
                 self.blocked = f"{error.strerror or error}"
+                self._is_blocked.set()
                 await self._writer(self._forget_torn)
                 await asyncio.sleep(self.settings.retry_s)
             else:
                 self.blocked = None
+                self._is_blocked.clear()
                 return written
 
     def _take_group(self) -> list[_Waiting]:
@@ -241,13 +276,13 @@ class Journal:
             size += group[-1].size
         return group
 
-    def _write(self, group: list[_Waiting]) -> tuple[Block, dict[str, Any]]:
+    def _write(self, group: list[_Waiting], names: Mapping[str, Any]) -> tuple[Block, dict[str, Any]]:
         """Build and force one block. In the writer."""
         if self._storage.free_octets() < self.settings.reserve_octets:
             raise OSError(28, f"less than {self.settings.reserve_octets} octets free: the reserve is kept")
         now = self._clock.tai_ns()
         self._roll(now)
-        patch = dict(self._names_patch)
+        patch = dict(names)
         for waiting in group:
             patch = merge(patch, waiting.batch.state)
         state = merge(self.state, patch)
@@ -286,6 +321,7 @@ class Journal:
 
     def _wrote(self, block: Block, offset: int, octets: int, snapshot: bool) -> None:
         self._sequence += 1
+        self._newest_ns = block.header.commit_time_ns
         self.octets += octets
         self._since_snapshot = 1 if snapshot else self._since_snapshot + 1
         if snapshot:
@@ -298,8 +334,8 @@ class Journal:
         day, size = now_ns // DAY_NS, -1 if self._file is None else self._file.size
         if size == 0:
             self._segment_day = day  # a crash came between the roll and the first block
-        if 0 <= size < self.settings.segment_octets and day == self._segment_day:
-            return
+        if 0 <= size < self.settings.segment_octets and day <= self._segment_day:
+            return  # a clock that goes back over midnight ends nothing
         number = int(self._segment.split(".")[0]) + 1 if self._segment else 1
         segment = f"{number:08}.seg"
         file = self._storage.open_append(self._segments.path(segment))  # may fail: the old segment stays as it was
@@ -309,9 +345,9 @@ class Journal:
 
     def _publish(self, group: list[_Waiting], block: Block, state: dict[str, Any]) -> None:
         self.state = state
-        self._names_patch = {}
+        self._names_patch = _not_in(state, self._names_patch)
         self.commits += 1
-        self._remember(block)
+        self._recent.add(block)
         self.head = block.header.end_position
         position = block.header.first_position
         for waiting in group:
@@ -323,14 +359,6 @@ class Journal:
             self._grown.set_result(None)
             self._grown = None
 
-    def _remember(self, block: Block) -> None:
-        if not block.header.item_count:
-            return
-        self._memory.append(block)
-        self._memory_octets += block.header.block_octets
-        while self._memory_octets > self.settings.memory_octets and len(self._memory) > 1:
-            self._memory_octets -= self._memory.popleft().header.block_octets
-
     @property
     def uncommitted(self) -> int:
         """How many appends wait for their commit."""
@@ -340,35 +368,40 @@ class Journal:
 
     async def read(self, position: int, wanted: GroupFilter, max_items: int, max_octets: int) -> Slice:
         """Return wanted items from `position` on, at most so many (at least one when there is one)."""
-        if position < self.tail:
-            return Slice(np.zeros(0, np.int64), empty_items(), self.tail, expired=(position, self.tail))
-        taken = _Taken(max_items, max_octets)
-        while position < self.head and not taken.full:
-            block, following, damage = self._in_memory(position), 0, None
+        first, taken, turn, walked = position, _Taken(max_items, max_octets), _Turn(), 0
+        while self.tail <= position < self.head and not taken.full and walked < DISK_BLOCKS_MAX:
+            block, damage = self._recent.find(position), None
+            following = 0 if block is None else block.header.end_position
             if block is None:
+                walked += 1
                 block, following, damage = await self._from_disk(position, wanted)
-            else:
-                following = block.header.end_position
+                if position < self.tail:  # retention came between: what was found may have been half gone
+                    break
             if damage is not None and damage.first < damage.end:
                 taken.damaged.append(damage)
                 self._note_damage(damage)
             position = following if block is None else taken.take(block, wanted, position)
+            await turn.fair()
+        if position < self.tail and taken.nothing:
+            return Slice(np.zeros(0, np.int64), empty_items(), self.tail, expired=(first, self.tail))
         return taken.result(min(position, self.head))
 
-    def _in_memory(self, position: int) -> Block | None:
-        if not self._memory or position < self._memory[0].header.first_position:
-            return None
-        k = bisect_right(self._memory, position, key=lambda b: b.header.first_position) - 1
-        block = self._memory[k]
-        return block if block.header.end_position > position else None
-
     async def _from_disk(self, position: int, wanted: GroupFilter) -> tuple[Block | None, int, Damage | None]:
+        """Read the block that holds a position, of interest only while the tail is not above. Raises OSError."""
         head = self.head
-        return await self._reader(lambda: self._segments.at(position, head, wanted))
+        try:
+            return await self._reader(lambda: self._segments.at(position, head, wanted))
+        except FileNotFoundError:
+            if position < self.tail:
+                return None, position, None
+            raise
 
     def _note_damage(self, damage: Damage) -> None:
-        if all((d.first, d.end) != (damage.first, damage.end) for d in self.damaged):
-            self.damaged.append(damage)
+        """Remember a damaged range, as one with those it overlaps and with its neighbours of the same segment."""
+        same = [d for d in self.damaged if _belong_together(d, damage)]
+        apart = [d for d in self.damaged if d not in same]
+        first, end = min(d.first for d in [*same, damage]), max(d.end for d in [*same, damage])
+        self.damaged = [*apart, replace((same or [damage])[0], first=first, end=end)]
 
     async def wait_beyond(self, position: int) -> None:
         """Wait until head > position."""
@@ -391,35 +424,49 @@ class Journal:
     # ---- housekeeping ----
 
     async def retain(self) -> int:
-        """Delete whole oldest segments beyond the retention, never the newest; returns octets freed."""
-        freed, tail = await self._writer(self._retain)
-        if freed:
-            before, self.tail = self.tail, tail
-            while self._memory and self._memory[0].header.end_position <= tail:
-                self._memory_octets -= self._memory.popleft().header.block_octets
-            text = f"positions {before}..{tail} were removed by retention"
-            await self.append_events(
-                [{"type": "retention", "severity": "info", "message": text, "first": before, "end": tail}]
-            )
+        """Delete whole oldest segments beyond the retention, never the newest; returns octets freed.
+
+        The tail moves before any file goes. Works on a full disk too: then its event waits for space, the caller does
+        not. Raises OSError.
+        """
+        victims, tail = await self._writer(self._outlived)
+        if not victims:
+            return 0
+        before, self.tail = self.tail, max(self.tail, tail)
+        self._recent.drop_below(self.tail)
+        self.damaged = [damage for damage in self.damaged if damage.end > self.tail]
+        freed = await self._writer(lambda: self._drop(victims))
+        text = f"positions {before}..{self.tail} were removed by retention"
+        event = {"type": "retention", "severity": "info", "message": text, "first": before, "end": self.tail}
+        await self._tell([event], {"tail": self.tail})
         return freed
 
-    def _retain(self) -> tuple[int, int]:
-        freed, now = 0, self._clock.tai_ns()
-        names = self._segments.names()
+    def _outlived(self) -> tuple[list[str], int]:
+        """Return the oldest segments that are beyond the retention, and the tail without them. In the writer."""
+        names, victims, octets = self._segments.names(), list[str](), self.octets
         for segment, following in itertools.pairwise(names):
-            too_big = self.settings.keep_octets and self.octets > self.settings.keep_octets
-            too_old = self.settings.keep_days and self._age_days(following, now) > self.settings.keep_days
-            if not (too_big or too_old):
+            too_big = self.settings.keep_octets and octets > self.settings.keep_octets
+            if not (too_big or self._is_too_old(following)):
                 break
-            size = self._segments.drop(segment)
-            freed, self.octets = freed + size, self.octets - size
-        return freed, self._segments.oldest_position(self.head)
+            victims.append(segment)
+            octets -= self._storage.size(self._segments.path(segment))
+        return victims, self._segments.first_position(names[len(victims)], self.head) if victims else self.tail
 
-    def _age_days(self, segment: str, now_ns: int) -> float:
-        for found in self._segments.scan(segment):
-            if found.header is not None:
-                return (now_ns - found.header.commit_time_ns) / DAY_NS
-        return 0.0
+    def _is_too_old(self, following: str) -> bool:
+        """Whether the segment before `following` is: its last commit is as old as the first one that followed.
+
+        Age counts up to the newest commit: a wall clock that jumps makes nothing older, nor does silence.
+        """
+        ended_ns = self._segments.commit_time_ns(following) if self.settings.keep_days else None
+        now_ns = min(self._newest_ns, self._clock.tai_ns())
+        return ended_ns is not None and now_ns - ended_ns > self.settings.keep_days * DAY_NS
+
+    def _drop(self, victims: list[str]) -> int:
+        freed = 0
+        for segment in victims:
+            octets = self._segments.drop(segment)
+            freed, self.octets = freed + octets, self.octets - octets
+        return freed
 
     async def drain(self) -> None:
         """Wait until everything appended is committed."""
@@ -440,6 +487,21 @@ class Journal:
             self._file = None
 
 
+class _Turn:
+    """Leaves the loop to others after 2 ms of work, or 64 blocks: a virtual clock stands still while we work."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._began, self._blocks = self._loop.time(), 0
+
+    async def fair(self) -> None:
+        """Call after each block."""
+        self._blocks += 1
+        if self._blocks >= TURN_BLOCKS or self._loop.time() - self._began >= TURN_S:
+            await asyncio.sleep(0)
+            self._began, self._blocks = self._loop.time(), 0
+
+
 class _Taken:
     """Collects what a read takes from several blocks, within its limits."""
 
@@ -450,8 +512,15 @@ class _Taken:
         self.damaged: list[Damage] = []
         self.full = False
 
+    @property
+    def nothing(self) -> bool:
+        """Whether there is nothing to tell yet."""
+        return not self.batches and not self.damaged
+
     def take(self, block: Block, wanted: GroupFilter, position: int) -> int:
         """Take wanted items of one block; returns the position to go on with."""
+        if not block.holds(wanted):
+            return block.header.end_position
         positions, rows = block.select(wanted, position)
         if not len(rows):
             return block.header.end_position
@@ -482,6 +551,26 @@ class _Taken:
         return Slice(positions, concatenate(self.batches), end_position, tuple(self.damaged))
 
 
+def stored_id(storage: Storage, name: str) -> UUID | None:
+    """Return the id of the journal in an instance's folder, None when there is none. Blocking. Raises OSError."""
+    identity = Segments(storage, f"{name}/journal").identify()
+    return UUID(bytes=identity) if identity else None
+
+
+def _belong_together(one: Damage, other: Damage) -> bool:
+    overlap = one.first < other.end and other.first < one.end
+    return overlap or (one.segment == other.segment and one.first <= other.end and other.first <= one.end)
+
+
+def _not_in(state: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the names of a patch that the state does not hold."""
+    known, left = state.get("names", {}), dict[str, Any]()
+    for what, names in patch.get("names", {}).items():
+        fresh = {name: number for name, number in names.items() if name not in known.get(what, {})}
+        left |= {what: fresh} if fresh else {}
+    return {"names": left} if left else {}
+
+
 def _damage_event(damage: Damage) -> Event:
     text = f"positions {damage.first}..{damage.end} of {damage.segment} cannot be read: {damage.cause}"
     return {
@@ -490,4 +579,4 @@ def _damage_event(damage: Damage) -> Event:
     }  # fmt: skip
 
 
-__all__ = ["Commit", "CommitFailed", "Journal", "JournalSettings", "Slice"]
+__all__ = ["Commit", "CommitFailed", "Journal", "JournalSettings", "Slice", "stored_id"]

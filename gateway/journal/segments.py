@@ -8,15 +8,18 @@ in `<folder>/marks.jsonl`, which is not forced and may be deleted at any time.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from gateway.journal.block import (
     BLOCK_MAX_OCTETS,
     HEADER_OCTETS,
+    ITEMS_MAX,
     MAGIC,
     SNAPSHOT,
     TRAILER_OCTETS,
@@ -24,6 +27,7 @@ from gateway.journal.block import (
     BlockError,
     GroupFilter,
     Header,
+    Trailer,
     decode_block,
     decode_groups,
     read_header,
@@ -35,8 +39,14 @@ from gateway.world import Storage
 from gateway_codecs.crc import crc32c
 
 SEARCH_OCTETS = 1 << 20
+PAGE_OCTETS = 4096
+BLOCK_MIN_OCTETS = HEADER_OCTETS + TRAILER_OCTETS
 INDEX = "marks.jsonl"
+IDENTITY = "journal.id"
+OURS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM}
+"""Errors that say nothing about the octets on the disk: they are raised, never taken for damage."""
 READ_WHOLE_OCTETS = 64 << 10
+INCOMPLETE = "incomplete block"
 FIRST_SEGMENT = "00000001.seg"
 
 
@@ -48,6 +58,23 @@ class Mark:
     sequence: int
     segment: str
     offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is known of the next block: it has at least this position, and this sequence (None = not known)."""
+
+    position: int = 0
+    sequence: int | None = None
+
+    def admits(self, position: int, sequence: int, skipped_octets: int = 0) -> bool:
+        """Whether a block can come next, directly or behind so many octets that could not be read."""
+        if position < self.position or (self.sequence is not None and sequence < self.sequence):
+            return False
+        if self.sequence is None or not skipped_octets:
+            return True
+        blocks = skipped_octets // BLOCK_MIN_OCTETS
+        return sequence - self.sequence <= blocks and position - self.position <= blocks * ITEMS_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +104,10 @@ class Recovery:
     commit_time_ns: int = 0
     blocks_read: int = 0
 
+    def place(self) -> Place:
+        """Return what the next block must be like."""
+        return Place(self.head, self.sequence or None)
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -94,7 +125,8 @@ class Segments:
     def __init__(self, storage: Storage, folder: str) -> None:
         self._storage = storage
         self.folder = folder
-        self.marks: list[Mark] = []
+        self.identity = b""  # of the journal; blocks of others are none of ours
+        self.marks: list[Mark] = []  # replaced or appended to, never changed in place: read in both workers
         self._hints: dict[int, tuple[str, int]] = {}
 
     def names(self) -> list[str]:
@@ -105,44 +137,92 @@ class Segments:
         """Return the storage name of a segment."""
         return f"{self.folder}/{segment}"
 
-    def scan(self, segment: str, offset: int = 0) -> Iterator[Found]:
-        """Walk block headers from `offset`; damage is stepped over by the next good header."""
+    def identify(self) -> bytes:
+        """Return the journal's id, b"" for a new one. Raises OSError.
+
+        The first block of a segment is always ours, so it is believed before `journal.id`, which may be damaged.
+        """
+        for segment in self.names():
+            with contextlib.suppress(BlockError, FileNotFoundError):
+                self.identity = read_header(self._octets(segment, 0, HEADER_OCTETS)).journal_id
+                return self.identity
+        if IDENTITY in self._storage.names(self.folder):
+            text = self._storage.read(f"{self.folder}/{IDENTITY}", 0, 64).decode(errors="replace").strip()
+            try:
+                self.identity = UUID(text).bytes
+            except ValueError:
+                raise OSError(errno.EIO, f"{self.folder}/{IDENTITY} holds no journal id: {text!r}") from None
+        return self.identity
+
+    def _octets(self, segment: str, offset: int, length: int) -> bytes:
+        """Read from a segment; what the disk cannot read any more is damage like any other.
+
+        Raises BlockError, FileNotFoundError (a segment that retention took), OSError (we lack something).
+        """
+        try:
+            return self._storage.read(self.path(segment), offset, length)
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) or error.errno in OURS:
+                raise
+            raise BlockError(f"unreadable: {error.strerror or error}") from error
+
+    def scan(self, segment: str, offset: int = 0, place: Place | None = None) -> Iterator[Found]:
+        """Walk block headers from `offset`; damage is stepped over by the next good header that can be ours."""
         size = self._storage.size(self.path(segment))
+        place = place or Place()
         while offset < size:
             try:
-                header = read_header(self._storage.read(self.path(segment), offset, HEADER_OCTETS))
-                cause = "incomplete block" if offset + header.block_octets > size else ""
+                header = self._header(segment, offset, place)
+                if offset + header.block_octets > size:
+                    raise BlockError(INCOMPLETE)
             except BlockError as error:
-                header, cause = None, str(error)
-            if header is not None and not cause:
-                yield Found(offset, offset + header.block_octets, header)
-                offset += header.block_octets
+                after = self._next_block(segment, offset, size, place)
+                yield Found(offset, after, None, str(error))
+                offset = after
                 continue
-            after = self._next_block(segment, offset + 8, size)
-            yield Found(offset, after, None, cause)
-            offset = after
+            yield Found(offset, offset + header.block_octets, header)
+            offset += header.block_octets
+            place = Place(header.end_position, header.sequence + 1)
 
-    def _next_block(self, segment: str, offset: int, size: int) -> int:
-        """Return where the next good header begins, or the size."""
+    def _header(self, segment: str, offset: int, place: Place, skipped_octets: int = 0) -> Header:
+        """Return the header there. Raises BlockError, also when it is another journal's that somebody's packet carries,
+        or an earlier one of ours."""
+        header = read_header(self._octets(segment, offset, HEADER_OCTETS))
+        if self.identity and header.journal_id != self.identity:
+            raise BlockError("a block of another journal")
+        if not place.admits(header.first_position, header.sequence, skipped_octets):
+            raise BlockError("a block out of order")
+        return header
+
+    def _next_block(self, segment: str, start: int, size: int, place: Place) -> int:
+        """Return where the next good header behind damage at `start` begins, or the size.
+
+        A read that fails is tried again page by page. Blocks begin at multiples of 8, so no magic lies across reads.
+        """
+        offset, by_page_until = start + 8, 0
         while offset < size:
-            data = self._storage.read(self.path(segment), offset, SEARCH_OCTETS)
+            step = PAGE_OCTETS if offset < by_page_until else SEARCH_OCTETS
+            end = min((offset // step + 1) * step, size)
+            try:
+                data = self._octets(segment, offset, end - offset)
+            except BlockError:
+                if step > PAGE_OCTETS:
+                    by_page_until = end
+                    continue
+                data = b""
             at = data.find(MAGIC)
             while at >= 0:
-                try:
-                    read_header(self._storage.read(self.path(segment), offset + at, HEADER_OCTETS))
-                except BlockError:
-                    at = data.find(MAGIC, at + 1)
-                    continue
-                return offset + at
-            if len(data) <= len(MAGIC):
-                break
-            offset += max(len(data) - len(MAGIC) + 1, 1)
+                with contextlib.suppress(BlockError):
+                    self._header(segment, offset + at, place, offset + at - start)
+                    return offset + at
+                at = data.find(MAGIC, at + 1)
+            offset = end
         return size
 
     def load(self, segment: str, found: Found) -> Block:
         """Read one block and check all of it. Raises BlockError, OSError."""
         length = min(found.end_offset - found.offset, BLOCK_MAX_OCTETS)
-        return decode_block(self._storage.read(self.path(segment), found.offset, length))
+        return decode_block(self._octets(segment, found.offset, length))
 
     def load_groups(self, segment: str, found: Found, wanted: GroupFilter) -> Block:
         """Read one block with the octets of wanted groups only; a small one whole. Raises BlockError, OSError."""
@@ -151,15 +231,26 @@ class Segments:
         return decode_groups(found.header, self._reader(segment, found.offset), wanted)
 
     def _reader(self, segment: str, offset: int) -> Callable[[int, int], bytes]:
-        return lambda at, length: self._storage.read(self.path(segment), offset + at, length)
+        return lambda at, length: self._octets(segment, offset + at, length)
 
     # ---- finding ----
 
     def at(self, position: int, head: int, wanted: GroupFilter) -> tuple[Block | None, int, Damage | None]:
-        """Return (block, position to go on with, damage) for the block that holds `position`, read for `wanted`."""
-        segment, offset, expected = self._start_for(position)
+        """Return (block, position to go on with, damage) for the block that holds `position`, read for `wanted`.
+
+        Raises FileNotFoundError when retention takes the segment meanwhile, OSError.
+        """
+        try:
+            return self._at(position, head, wanted)
+        except FileNotFoundError:  # a hint or a mark may still name a segment that is gone
+            self._forget_missing()
+            return self._at(position, head, wanted)
+
+    def _at(self, position: int, head: int, wanted: GroupFilter) -> tuple[Block | None, int, Damage | None]:
+        segment, offset, place = self._start_for(position)
+        expected = place.position
         while segment:
-            for found in self.scan(segment, offset):
+            for found in self.scan(segment, offset, place):
                 if found.header is None:
                     continue
                 first, end = found.header.first_position, found.header.end_position
@@ -170,7 +261,7 @@ class Segments:
                 if end > position:
                     return self._checked(segment, found, position, wanted)
                 expected = end
-            segment, offset = self._following(segment), 0
+            segment, offset, place = self._following(segment), 0, Place(expected)
         return None, head, Damage(position, head, "", 0, "block destroyed")
 
     def _checked(
@@ -190,56 +281,85 @@ class Segments:
     def hint(self, position: int, segment: str, offset: int) -> None:
         """Remember where the block that begins at `position` lies."""
         if len(self._hints) > 4096:
-            self._hints.clear()
+            self._hints = {}
         self._hints[position] = (segment, offset)
 
-    def _start_for(self, position: int) -> tuple[str, int, int]:
-        hint = self._hints.get(position)
+    def _start_for(self, position: int) -> tuple[str, int, Place]:
+        hint, marks = self._hints.get(position), self.marks
         if hint is not None:
-            return (*hint, position)
-        k = bisect_right(self.marks, position, key=lambda m: m.position) - 1
+            return (*hint, Place(position))
+        k = bisect_right(marks, position, key=lambda m: m.position) - 1
         # several marks may share a position (blocks without items): the earliest is as good
         if k < 0:
             names = self.names()
-            return (names[0] if names else "", 0, position)
-        return self.marks[k].segment, self.marks[k].offset, self.marks[k].position
+            return (names[0] if names else "", 0, Place())
+        return marks[k].segment, marks[k].offset, Place(marks[k].position, marks[k].sequence)
+
+    def _forget_missing(self) -> None:
+        names = set(self.names())
+        self.marks = [mark for mark in self.marks if mark.segment in names]
+        self._hints = {}
 
     def _following(self, segment: str) -> str:
         later = [name for name in self.names() if name > segment]
         return later[0] if later else ""
 
-    def oldest_position(self, head: int) -> int:
-        """Return the first position that the oldest segment holds or held; the head when there is none."""
+    def oldest_position(self, head: int, kept: int = 0) -> int:
+        """Return the first position that the oldest segment holds or held; the head when there is none.
+
+        `kept` is what the last retention left; it counts when the segment itself does not say any more.
+        """
         names = self.names()
         if not names:
             return head
-        if names[0] == FIRST_SEGMENT:
-            return 0
-        headers = (found.header for found in self.scan(names[0]) if found.header is not None)
+        return 0 if names[0] == FIRST_SEGMENT else self.first_position(names[0], head, kept)
+
+    def first_position(self, segment: str, head: int, kept: int = 0) -> int:
+        """Return the first position that a segment holds, or held before its beginning was damaged."""
+        mark = self._first_mark(segment)
+        if mark is not None:
+            return mark.position
+        first = next((found for found in self.scan(segment) if found.header is not None), None)
+        position = head if first is None or first.header is None else first.header.first_position
+        whole = first is not None and first.offset == 0
+        return position if whole or not kept else min(position, kept)
+
+    def _first_mark(self, segment: str) -> Mark | None:
+        return next((mark for mark in self.marks if mark.segment == segment and mark.offset == 0), None)
+
+    def commit_time_ns(self, segment: str) -> int | None:
+        """Return when a segment's first good block was committed."""
+        headers = (found.header for found in self.scan(segment) if found.header is not None)
         first = next(headers, None)
-        return head if first is None else first.first_position
+        return None if first is None else first.commit_time_ns
 
     # ---- recovery ----
 
     def recover(self) -> Recovery:
         """Find head and state, reading only what follows the newest good mark; cut a torn tail. Raises OSError."""
-        result = Recovery()
+        result = Recovery(journal_id=self.identify())
         names = self.names()
-        self._recall_marks(names)
+        stored = self._stored_marks()
+        self._recall_marks(names, stored)
+        oldest = self._first_mark(names[0]) if names else None
         start = next((mark for mark in reversed(self.marks) if self._is_good(mark)), None)
         self.marks = [] if start is None else [mark for mark in self.marks if mark < start]
         for segment in names:
             if start is None or segment >= start.segment:
                 offset = start.offset if start is not None and segment == start.segment else 0
                 self._recover_segment(segment, offset, result, segment == names[-1])
+        if oldest is not None and oldest not in self.marks:  # its block is damaged: it still says where the tail is
+            self.marks.insert(0, oldest)
+        if self.marks != stored:
+            self._rewrite_marks()
         if names:
             result.segment = names[-1]
             result.segment_octets = self._storage.size(self.path(names[-1]))
         return result
 
-    def _recall_marks(self, names: list[str]) -> None:
+    def _recall_marks(self, names: list[str], stored: list[Mark]) -> None:
         """Take the stored marks; index older segments that have none from their headers."""
-        self.marks = [mark for mark in self._stored_marks() if mark.segment in names]
+        self.marks = [mark for mark in stored if mark.segment in names]
         known = {mark.segment for mark in self.marks}
         for segment in names[:-1]:
             if segment not in known:
@@ -251,7 +371,7 @@ class Segments:
         """Whether the block of a mark is there with a readable state; the journal's last block must be whole."""
         path = self.path(mark.segment)
         try:
-            header = read_header(self._storage.read(path, mark.offset, HEADER_OCTETS))
+            header = self._header(mark.segment, mark.offset, Place(mark.position, mark.sequence))
             found = Found(mark.offset, mark.offset + header.block_octets, header)
             if found.end_offset >= self._storage.size(path):
                 self.load(mark.segment, found)
@@ -262,7 +382,8 @@ class Segments:
 
     def _recover_segment(self, segment: str, offset: int, result: Recovery, last: bool) -> None:
         size = self._storage.size(self.path(segment))
-        for found in self.scan(segment, offset):
+        place = result.place() if offset else Place(result.head)
+        for found in self.scan(segment, offset, place):
             result.blocks_read += 1
             if last and found.end_offset >= size:
                 self._end_of_journal(segment, found, size, result)
@@ -283,26 +404,38 @@ class Segments:
         else:
             self._take(segment, found, result)
             return
-        end = self._storage.read(self.path(segment), max(0, size - TRAILER_OCTETS), TRAILER_OCTETS)
+        try:
+            end = self._octets(segment, max(0, size - TRAILER_OCTETS), TRAILER_OCTETS)
+        except BlockError:
+            end = b"?"  # what cannot be read is not what was never written
         trailer, header = read_trailer(end), found.header
         if header is not None and any(end):
             self._advance(header, result, segment, found.offset)
             span = (header.first_position, header.end_position)
-        elif trailer is not None and trailer.sequence >= result.sequence and trailer.end_position >= result.head:
+        elif trailer is not None and _can_end(trailer, result, size - found.offset):
             span, cause = (result.head, trailer.end_position), f"block destroyed ({cause})"
             result.head, result.sequence = trailer.end_position, trailer.sequence + 1
-        else:
+        elif self._is_readable(segment, found.offset, size):
             self._cut(segment, found.offset, size, result)
             return
+        else:
+            span = (result.head, result.head)
         result.damaged.append(Damage(*span, segment, found.offset, cause))
+
+    def _is_readable(self, segment: str, offset: int, end: int) -> bool:
+        try:
+            for at in range(offset, end, SEARCH_OCTETS):
+                self._octets(segment, at, min(SEARCH_OCTETS, end - at))
+        except BlockError:
+            return False
+        return True
 
     def _advance(self, header: Header, result: Recovery, segment: str, offset: int) -> None:
         """Go on to the end of a block; what lies between it and the block before is destroyed."""
         if header.first_position > result.head and result.sequence:
             result.damaged.append(Damage(result.head, header.first_position, segment, offset, "block destroyed"))
         result.head, result.sequence = header.end_position, header.sequence + 1
-        result.journal_id, result.revision = header.journal_id, header.revision
-        result.commit_time_ns = header.commit_time_ns
+        result.revision, result.commit_time_ns = header.revision, header.commit_time_ns
 
     def _take(self, segment: str, found: Found, result: Recovery) -> None:
         header = found.header
@@ -332,7 +465,7 @@ class Segments:
         name = f"{self.folder}/{INDEX}"
         try:
             lines = self._storage.read(name, 0, self._storage.size(name)).splitlines()
-        except FileNotFoundError:
+        except OSError:  # not there, or not readable: it can be made again
             return []
         found = []
         for line in lines:
@@ -343,7 +476,7 @@ class Segments:
 
     def mark(self, mark: Mark) -> None:
         """Keep a mark for the next start; not forced, for the index can be made again."""
-        self.marks.append(mark)
+        self.marks.append(mark)  # one step: a reader sees it or not
         with contextlib.suppress(OSError):
             file = self._storage.open_append(f"{self.folder}/{INDEX}")
             file.append([_mark_line(mark)])
@@ -358,9 +491,19 @@ class Segments:
         size = self._storage.size(self.path(segment))
         self._storage.remove(self.path(segment))
         self.marks = [m for m in self.marks if m.segment != segment]
-        self._hints.clear()
+        self._hints = {}
         self._rewrite_marks()
         return size
+
+
+def _can_end(trailer: Trailer, result: Recovery, octets: int) -> bool:
+    """Whether a trailer can be that of the journal's last block, within so many last octets."""
+    if trailer.block_octets > octets or trailer.end_position < result.head or trailer.sequence < result.sequence:
+        return False
+    blocks = octets // BLOCK_MIN_OCTETS
+    return not result.sequence or (
+        trailer.sequence - result.sequence < blocks and trailer.end_position - result.head <= blocks * ITEMS_MAX
+    )
 
 
 def _mark_of(segment: str, found: Found) -> Mark:

@@ -45,7 +45,8 @@ class SimStorage:
         self.rng = rng
         self.durable: dict[str, bytearray] = {}
         self.volatile: dict[str, bytearray] = {}
-        self.fail_writes = self.fail_opens = 0
+        self.fail_writes = self.fail_opens = self.fail_syncs = 0
+        self.bad: list[tuple[str, int, int]] = []  # unreadable places: name, first octet, end
         self.free = 1 << 40
         self.forced: list[str] = []
         self.fuse: int | None = None
@@ -86,6 +87,8 @@ class SimStorage:
         return len(self._file(name))
 
     def read(self, name: str, offset: int, length: int) -> bytes:
+        if any(name == bad and offset < end and first < offset + length for bad, first, end in self.bad):
+            raise OSError(5, "Input/output error")
         return bytes(self._file(name)[offset : offset + length])
 
     def open_append(self, name: str) -> SimFile:
@@ -157,6 +160,9 @@ class SimFile:
 
     def sync(self) -> None:
         self._storage.step_or_lose()
+        if self._storage.fail_syncs:
+            self._storage.fail_syncs -= 1
+            raise OSError(5, "Input/output error")
         self._storage.durable[self._name] = bytearray(self._storage.volatile[self._name])
         self._storage.forced.append(self._name)
         self._storage.step_or_lose()

@@ -289,7 +289,7 @@ async def test_a_reader_of_one_apid_reads_its_slice() -> None:
     segment = storage.volatile["m/journal/00000001.seg"]
     segment[segment.index(bytes([63]) * 500) + 7] ^= 1
     async with opened(storage) as journal:
-        journal._memory.clear()
+        journal._recent.clear()
         storage.octets_read = 0
         found = await journal.read(0, Selection(apids=frozenset({5})), 10_000, 1 << 24)
         assert [found.batch.octets_of(k) for k in range(len(found.positions))] == [bytes([5]) * 500] * 20

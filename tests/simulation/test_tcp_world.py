@@ -1,7 +1,7 @@
 """A live TCP link through bad weather, seeded, on virtual time: what cannot be sent again is missed, once, and said.
 
 The station sends while it is connected and forgets what it sent. The network cuts, freezes (half-open) and gives
-short reads; the wall clock steps; the gateway loses power. Real code but for the world.
+short reads; the wall clock steps; the disk is full for a while; the gateway loses power. Real code but for the world.
 """
 
 from __future__ import annotations
@@ -123,17 +123,29 @@ class TcpWorld:
     async def misfortune(self) -> None:
         while not self.station.done:
             await asyncio.sleep(self.rng.uniform(0.5, 8))
-            what = self.rng.choice(["cut", "freeze", "crash", "clock", "clock", "nothing"])
-            self.disturbed |= what in {"cut", "freeze", "crash"}
+            what = self.rng.choice(["cut", "freeze", "crash", "clock", "clock", "full", "nothing"])
+            self.disturbed |= what in {"cut", "freeze", "crash", "full"}
             if what == "clock":
                 self.clock.now_ns += self.rng.choice([-86_400, -5, 5, 3600]) * 10**9
             elif what == "crash":
                 await self.crash_gateway()
                 await asyncio.sleep(self.rng.uniform(0, 2))
                 await self.start_gateway()
+            elif what == "full":
+                await self.full_disk()
             elif what != "nothing" and self.network.streams:
                 stream = self.network.streams[-1]
                 stream.reset() if what == "cut" else stream.freeze()
+
+    async def full_disk(self) -> None:
+        """No room for 1 to 12 seconds; now and then the gateway crashes and starts in the middle of it."""
+        self.disk.free = -1
+        await asyncio.sleep(self.rng.uniform(1, 12))
+        if self.rng.random() < 0.3:
+            await self.crash_gateway()
+            await self.start_gateway()
+            await asyncio.sleep(self.rng.uniform(0, 3))
+        self.disk.free = 1 << 40
 
     async def run(self) -> None:
         helpers = []

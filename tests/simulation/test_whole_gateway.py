@@ -7,6 +7,7 @@ that are delayed, cut and stop reading, crashes of the gateway and of the home b
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -23,6 +24,7 @@ from gateway.links import Link, LinkContext, LinkSettings
 from gateway_codecs.batches import Unit
 from gateway_codecs.frames import FrameFormat, VcFormat
 from gateway_codecs.intake import FrameIntake, LinkFormat
+from gateway_routes.delivery import Cursor
 from gateway_simulators.space_link import SpaceLink, Weather
 from gateway_simulators.spacecraft import FRAME_OCTETS, SCID, Spacecraft
 from tests.conftest import SEEDS
@@ -95,9 +97,15 @@ class SimChannel:
     """One end of a message channel with delays, stalls and cuts; bounded, so that a stopped reader stops the sender."""
 
     def __init__(
-        self, rng: random.Random, into: asyncio.Queue[Any], out_of: asyncio.Queue[Any], cut: asyncio.Event
+        self,
+        rng: random.Random,
+        into: asyncio.Queue[Any],
+        out_of: asyncio.Queue[Any],
+        cut: asyncio.Event,
+        on_send: Callable[[str | bytes], None] = lambda message: None,
     ) -> None:
         self._rng, self._into, self._out_of, self._cut = rng, into, out_of, cut
+        self._on_send = on_send
 
     async def _or_cut(self, work: Awaitable[Any]) -> Any:
         tasks = [asyncio.ensure_future(work), asyncio.ensure_future(self._cut.wait())]
@@ -115,6 +123,7 @@ class SimChannel:
         return await self._or_cut(self._out_of.get())  # type: ignore[no-any-return]
 
     async def send(self, message: str | bytes) -> None:
+        self._on_send(message)
         if self._cut.is_set() or self._rng.random() < 0.01:
             self._cut.set()
             raise ConnectionError("cut")
@@ -138,6 +147,10 @@ async def ended(homes: dict[str, asyncio.Task[None]]) -> None:
     assert not late, "home bases that never got everything"
 
 
+def _positions(ranges: list[tuple[int, int]]) -> set[int]:
+    return {position for first, end in ranges for position in range(first, end)}
+
+
 class World:
     """One seeded world."""
 
@@ -154,6 +167,7 @@ class World:
         self.power_lost = asyncio.Event()
         self.disk.on_loss = self.power_lost.set
         self.losses = 0
+        self.broken: list[str] = []  # promises that were not kept
 
     def in_contact(self, spacecraft: str) -> bool:
         return False
@@ -217,7 +231,26 @@ class World:
         self.disk.crash()
         self.power_lost.clear()
 
-    def dial(self) -> Callable[[], Awaitable[Any]]:
+    def check_told(self, home: str, message: str | bytes) -> None:
+        """R2: a cursor that a home base is told is in the small store already."""
+        told = json.loads(message) if isinstance(message, str) else {}
+        if told.get("type") != "cursor" or self.journal is None:
+            return
+        rows = {name: row for name, _, row in self.small.cursors(str(self.journal.journal_id))}
+        if rows.get(home, {}).get("low_water", -1) < told["low_water"]:
+            self.broken.append(f"{home} was told the cursor {told}, stored is {rows.get(home)}")
+
+    def check_kept(self, home: str) -> None:
+        """R2: what a home base acknowledged is in its store after a crash, for it was forced before."""
+        known = self.registry.subscriptions.get((home, "all")) if self.registry else None
+        if known is None or not (end := known.cursor.highest):
+            return
+        kept = HomeStore(self.home_disks[home]).cursor() or Cursor()
+        lost = _positions(kept.missing(end)) - _positions(known.cursor.missing(end))
+        if lost:
+            self.broken.append(f"{home} acknowledged {known.cursor}, its crash lost {sorted(lost)}")
+
+    def dial(self, home: str) -> Callable[[], Awaitable[Any]]:
         async def connect() -> SimChannel:
             await asyncio.sleep(0.01)
             if self.registry is None:
@@ -225,7 +258,8 @@ class World:
             up: asyncio.Queue[Any] = asyncio.Queue(2)
             down: asyncio.Queue[Any] = asyncio.Queue(2)
             cut = asyncio.Event()
-            session = Session(SimChannel(self.rng, down, up, cut), self.registry, LIMITS)
+            channel = SimChannel(self.rng, down, up, cut, lambda message: self.check_told(home, message))
+            session = Session(channel, self.registry, LIMITS)
             self.tasks.add(asyncio.create_task(session.run(), name="session"))
             return SimChannel(self.rng, up, down, cut)
 
@@ -235,7 +269,7 @@ class World:
         store = HomeStore(self.home_disks[home])
         wish = Wish(home, "all", {"idle": True, "kinds": ["tm"], "units": ["packet"]}, sequential=home == "b")
         subscriber = Subscriber(
-            self.dial(), store, inline, wish, enough=lambda s, p: p.final, jitter=self.rng.random
+            self.dial(home), store, inline, wish, enough=lambda s, p: p.final, jitter=self.rng.random
         )  # fmt: skip
         return asyncio.create_task(subscriber.run(), name=f"home {home}")
 
@@ -255,6 +289,7 @@ class World:
                 homes[home].cancel()
                 await asyncio.gather(homes[home], return_exceptions=True)
                 self.home_disks[home].crash()
+                self.check_kept(home)
                 homes[home] = self.start_home(home)
         while not await self.before_power_loss(ended(homes), 3600):
             await self.crash_gateway()
@@ -272,6 +307,7 @@ def test_every_packet_once_in_order(seed: int) -> None:
     world = World(seed)
     with asyncio.Runner(loop_factory=async_solipsism.EventLoop) as runner:
         runner.run(world.run())
+    assert not world.broken, f"seed {seed}"
     wanted = expected(world.data)
     for home in HOMES:
         assert world.stored(home) == wanted, f"seed {seed}, home {home}"
