@@ -199,9 +199,10 @@ class FrameIntake:
         return IntakeBatch(concatenate([given_up, trailing.items]), counters=counters)
 
     def _give_up(self) -> ItemBatch:
-        """Return the packets under way as octets that are kept, each as of the frame where it began."""
+        """Return the packets under way as octets that are kept, each as of the frame where it began, in that order."""
         lost = [(key, channel.extractor.drop_open()) for key, channel in self._channels.items()]
         begun = [(key, opened) for key, opened in lost if opened is not None]
+        begun.sort(key=lambda lost: lost[1].source_offset)
         rows = no_frames(len(begun))
         rows["version"] = 0 if self._format.version == "tm" else 1
         for row, (key, opened) in zip(rows, begun, strict=True):
