@@ -199,9 +199,10 @@ class FrameIntake:
         return IntakeBatch(concatenate([given_up, trailing.items]), counters=counters)
 
     def _give_up(self) -> ItemBatch:
-        """Return the packets under way as octets that are kept, each as of the frame where it began."""
+        """Return the packets under way as octets that are kept, each as of the frame where it began, in that order."""
         lost = [(key, channel.extractor.drop_open()) for key, channel in self._channels.items()]
         begun = [(key, opened) for key, opened in lost if opened is not None]
+        begun.sort(key=lambda lost: lost[1].source_offset)
         rows = no_frames(len(begun))
         rows["version"] = 0 if self._format.version == "tm" else 1
         for row, (key, opened) in zip(rows, begun, strict=True):
@@ -248,7 +249,7 @@ class FrameIntake:
     def _count_master_channels(self, rows: Records) -> None:
         for scid in np.unique(rows["scid"]).tolist():
             mine = rows["mc_count"][rows["scid"] == scid].astype(np.int64)
-            self._mc.setdefault(scid, CountState()).take(mine, 256, 256)
+            self._mc.setdefault(scid, CountState()).take(mine, TM_MODULUS, TM_MODULUS)
 
     def _kept_frames(self, frames: Frames) -> Part:
         """Bad and opaque frames, whole."""
@@ -263,16 +264,11 @@ class FrameIntake:
         items["length"] = frames.view.shape[1]
         return Part(frames.view.reshape(-1), items, index, np.zeros(len(index), np.int64))
 
-    def _rows(self, count: int, vcid: int, unit: Unit, now_ns: int) -> Records:
-        items = no_items(count)
-        items["kind"], items["unit"] = Kind.TM, unit
-        items["data_mode"] = self._settings.data_mode
-        items["link"], items["spacecraft"] = self._settings.link, self._settings.spacecraft
-        items["vcid"], items["receive_time_ns"] = vcid, now_ns
-        return items
-
     def _from_frames(self, rows: Records, unit: Unit) -> Records:
-        items = self._rows(len(rows), -1, unit, 0)
+        """Return item rows with the columns that frame rows give, one for each."""
+        items = no_items(len(rows))
+        items["kind"], items["unit"], items["link"] = Kind.TM, unit, self._settings.link
+        items["data_mode"] = self._settings.data_mode
         for column in ("spacecraft", "version", "vcid", "vc_count", "receive_time_ns", "earth_receive_time_ns"):
             items[column] = rows[column]
         replay = (rows["flags"] & FrameFlag.REPLAY) != 0

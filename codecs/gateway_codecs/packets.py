@@ -92,7 +92,7 @@ class VcExtractor:
         segments = self._segments(zones, bounds, opened)
         found = walk(octets, segments.start, segments.start_end, segments.data_end, self._versions, self._max)
         padding = self._padding_octets(segments, found, bounds)
-        rests, leftover = self._rests(segments, found, bounds)
+        rests, leftover = self._rests(segments, found, octets, bounds)
         self.open = None
         pieces = self._pieces(zones, octets, bounds, found, rests, padding, opened)
         if leftover is not None:
@@ -119,11 +119,10 @@ class VcExtractor:
         end_frame = np.clip(end_frame, 0, len(zones.row) - 1)
         lead = int(bounds[0])
         end_row = zones.row[end_frame]
-        # a packet that a discontinuity cut off is known to be lost only when the next frame arrives
-        cuts = bounds[:-1][zones.breaks]
-        late = (quality == Quality.PACKET_TRUNCATED) & np.isin(end, cuts)
-        if late.any():
-            end_row[late] = zones.row[zones.breaks][np.searchsorted(cuts, end[late])]
+        late = np.zeros(len(end), np.bool_)
+        if quality.any():
+            late, rows = _shown_later(zones, octets, bounds, offset, end, quality)
+            end_row[late] = rows
         return Extracted(
             octets,
             offset,
@@ -172,7 +171,7 @@ class VcExtractor:
         return int((_frame_end(bounds, found.stop, s.data_end) - found.stop)[ended].sum())
 
     def _rests(
-        self, s: _Segments, found: Walk, bounds: I64Array
+        self, s: _Segments, found: Walk, octets: U8Array, bounds: I64Array
     ) -> tuple[tuple[I64Array, I64Array, U8Array], int | None]:
         """Return what no packet covers as (offset, end, cause) arrays, and where the packet still open begins."""
         stopped = found.stop < s.data_end
@@ -183,6 +182,8 @@ class VcExtractor:
         open_at = short & s.last & ~s.cut
         truncated = short & ~open_at
         own_end = _frame_end(bounds, found.stop, s.data_end)
+        if faulty.any():
+            own_end[faulty] = _bad_until(bounds, octets, found.stop[faulty], found.fault[faulty], own_end[faulty])
         end = np.where(truncated, s.data_end, own_end)
         cause = np.where(
             excess, np.uint8(Quality.PACKET_EXCESS), np.where(faulty, found.fault, np.uint8(Quality.PACKET_TRUNCATED))
@@ -209,6 +210,38 @@ def _frame_end(bounds: I64Array, stop: I64Array, data_end: I64Array) -> I64Array
     """Return where the frame holding `stop` ends, at most the segment's end."""
     end: I64Array = bounds[np.searchsorted(bounds, stop, side="right").clip(max=len(bounds) - 1)]
     return np.minimum(end, data_end)
+
+
+def _header_end(octets: U8Array, at: I64Array, fault: U8Array) -> I64Array:
+    """Return where the part of each bad header ends that shows it to be bad: its version, or the whole header."""
+    first = octets[at]
+    whole = np.where(first >> 5 == 7, 1 << (first & 3).astype(np.int64), 6)
+    end: I64Array = at + np.where(fault == Quality.PACKET_VERSION, 1, whole)
+    return end
+
+
+def _bad_until(bounds: I64Array, octets: U8Array, at: I64Array, fault: U8Array, frame_end: I64Array) -> I64Array:
+    """Return where the octets with a bad header end: with its frame, or before the frame that shows it to be bad."""
+    showing = np.searchsorted(bounds, _header_end(octets, at, fault) - 1, side="right") - 1
+    before = bounds[showing.clip(min=0)]
+    return np.where(before > at, before, frame_end)
+
+
+def _shown_later(
+    zones: Zones, octets: U8Array, bounds: I64Array, offset: I64Array, end: I64Array, quality: U8Array
+) -> tuple[BoolArray, I64Array]:
+    """Return which pieces a later frame shows to be lost, and the rows of those frames, for the order of arrival.
+
+    They are packets cut off where a frame ends, and headers of which the bad part lies in the next frame.
+    """
+    late = (quality == Quality.PACKET_TRUNCATED) & _at_frame_end(bounds, end)
+    late |= (quality == Quality.PACKET_LENGTH) & (_header_end(octets, offset, quality) > end)
+    begins = bounds[:-1]
+    rows = zones.row[np.searchsorted(begins, end[late], side="right") - 1]
+    cuts = begins[zones.breaks]
+    cut = np.isin(end[late], cuts)
+    rows[cut] = zones.row[zones.breaks][np.searchsorted(cuts, end[late][cut])]
+    return late, rows
 
 
 def _uncovered(s: _Segments, searched_from: I64Array, bounds: I64Array) -> tuple[I64Array, I64Array]:
