@@ -69,11 +69,12 @@ async def test_crashes_lose_nothing_acknowledged(seed: int) -> None:
     """R2, R4: after any crash every acknowledged item is there once, in order, with the state of its commit."""
     rng = random.Random(seed)
     storage, acknowledged, written = SimStorage(rng), {}, set()
+    settings_here = replace(SMALL, segment_octets=3000) if seed % 2 else SMALL
     lost = asyncio.Event()
     storage.on_loss = lost.set
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # tasks that die with the power
     for life in range(4):
-        journal = await Journal.open(storage, SimClock(), inline, inline, SMALL, "m")
+        journal = await Journal.open(storage, SimClock(), inline, inline, settings_here, "m")
         if rng.random() < 0.5:
             storage.fuse = rng.randrange(1, 40)
         have = dict(await read_all(journal))
@@ -97,6 +98,8 @@ async def test_crashes_lose_nothing_acknowledged(seed: int) -> None:
             if rng.random() < 0.15:
                 storage.fail_writes = rng.randrange(1, 3)
             if rng.random() < 0.1:
+                storage.fail_syncs = rng.randrange(1, 3)
+            if rng.random() < 0.1:
                 await asyncio.sleep(0)
                 break
             losing = asyncio.create_task(lost.wait())
@@ -110,7 +113,7 @@ async def test_crashes_lose_nothing_acknowledged(seed: int) -> None:
         if journal._task is not None:
             journal._task.cancel()
             await asyncio.gather(task, journal._task, return_exceptions=True)
-        storage.fail_writes = 0
+        storage.fail_writes = storage.fail_syncs = 0
         storage.crash()
         lost.clear()
 

@@ -89,7 +89,9 @@ def carried(journal_id: bytes, position: int, sequence: int) -> bytes:
     )[1]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["another journal's", "an older one of this journal", "one of a far future"])
+@pytest.mark.parametrize(
+    "kind", ["another journal's", "one of a far journal", "an older one of this journal", "one of a far future"]
+)
 @pytest.mark.parametrize("torn", [True, False])
 async def test_a_block_inside_a_packet_is_not_believed(kind: str, torn: bool) -> None:
     """Somebody's packets may carry journals. When the block around one is torn or damaged, it is no block of ours."""
@@ -100,7 +102,8 @@ async def test_a_block_inside_a_packet_is_not_believed(kind: str, torn: bool) ->
         identity = journal.journal_id
         ours, start = identity.bytes, storage.size(SEGMENT)
         inside = {
-            "another journal's": carried(b"E" * 16, 10**15, 10**9),
+            "another journal's": carried(b"E" * 16, 5, 5),
+            "one of a far journal": carried(b"E" * 16, 10**15, 10**9),
             "an older one of this journal": carried(ours, 2, 2),
             "one of a far future": carried(ours, 10**15, 10**9),
         }[kind]

@@ -19,12 +19,12 @@ from gateway.homes.client import Subscriber, Wish
 from gateway.homes.registry import SubscriptionRegistry
 from gateway.homes.session import Session, SessionLimits
 from gateway.homes.store import HomeStore
-from gateway.journal import Journal, JournalSettings, SmallStore
+from gateway.journal import Journal, JournalSettings, SmallStore, stored_id
 from gateway.links import Link, LinkContext, LinkSettings
 from gateway_codecs.batches import Unit
 from gateway_codecs.frames import FrameFormat, VcFormat
 from gateway_codecs.intake import FrameIntake, LinkFormat
-from gateway_routes.delivery import Cursor
+from gateway_routes.delivery import Cursor, parse_cursor
 from gateway_simulators.space_link import SpaceLink, Weather
 from gateway_simulators.spacecraft import FRAME_OCTETS, SCID, Spacecraft
 from tests.conftest import SEEDS
@@ -195,7 +195,11 @@ class World:
     async def _start(self) -> None:
         if self.rng.random() < 0.6:
             self.disk.fuse = self.rng.randrange(1, 200)
-        self.journal = journal = await Journal.open(self.disk, self.clock, inline, inline, SETTINGS, "m")
+        promised = self.promised()
+        journal = await Journal.open(self.disk, self.clock, inline, inline, SETTINGS, "m", promised)
+        self.journal = journal
+        if any(damage.end == promised and "acknowledged" in damage.cause for damage in journal.damaged):
+            self.broken.append(f"positions up to {promised} were acknowledged, and lost: {journal.damaged}")
         ids = journal.name_id("links", "sim"), journal.name_id("spacecraft", "picard")
         context = LinkContext(
             journal,
@@ -215,6 +219,11 @@ class World:
         await self.registry.load()
         link.start()
         self.tasks.add(link._task)  # type: ignore[arg-type]
+
+    def promised(self) -> int:
+        """R2: what the small store says that home bases have acknowledged; no loss of power may take it."""
+        rows = self.small.cursors(str(stored_id(self.disk, "m")))
+        return max((parse_cursor(row).highest for _, _, row in rows), default=0)
 
     async def crash_gateway(self) -> None:
         """Power off: every task dies where it is, the disk keeps what was forced."""
