@@ -13,9 +13,9 @@ from typing import Any
 from gateway import wiring
 from gateway.errors import Conflict, GatewayError, NotFound
 from gateway.event_pump import EventPump
-from gateway.homes.registry import SubscriptionRegistry
+from gateway.homes.registry import SubscriptionRegistry, acknowledged_end
 from gateway.homes.session import Channel, Session, SessionLimits
-from gateway.journal import Journal, Recording, SmallStore
+from gateway.journal import Journal, Recording, SmallStore, stored_id
 from gateway.links import Link, LinkContext
 from gateway.world import Clock, Network, Storage, Worker
 from gateway_codecs.batches import Kind
@@ -80,7 +80,7 @@ class MissionInstance:
         around = self._around
         settings = wiring.journal_settings(around.gateway)
         self.journal = await Journal.open(
-            around.storage, around.clock, around.writer, around.reader, settings, self.name
+            around.storage, around.clock, around.writer, around.reader, settings, self.name, await self._promised()
         )
         for craft in self.mission.spacecraft:
             self.journal.name_id("spacecraft", craft.name)
@@ -98,6 +98,13 @@ class MissionInstance:
             asyncio.create_task(self._pump.run(), name=f"events {self.name}"),
             asyncio.create_task(self._keep_house(), name=f"housekeeping {self.name}"),
         ]
+
+    async def _promised(self) -> int:
+        """Return the highest position that a durable cursor has acknowledged: it is never given again."""
+        around = self._around
+        journal_id = await around.reader(lambda: stored_id(around.storage, self.name))
+        kept = await around.keeper(lambda: around.small_store.cursors(str(journal_id)))
+        return max((acknowledged_end(cursor) for _, _, cursor in kept), default=0)
 
     def _plan_configured_contacts(self) -> None:
         """Plan what the configuration plans, once: what is in the book stays, what is over is not begun."""

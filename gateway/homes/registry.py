@@ -47,6 +47,14 @@ class Subscription:
         }
 
 
+def acknowledged_end(kept: Mapping[str, Any]) -> int:
+    """Return the end of all that a stored cursor has acknowledged; 0 for a row that is no cursor."""
+    try:
+        return parse_cursor(kept).highest
+    except DeliveryError:
+        return 0
+
+
 @dataclass(slots=True)
 class SubscriptionRegistry:
     """Knows every subscription, live or not."""
