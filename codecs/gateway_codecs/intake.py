@@ -281,10 +281,9 @@ class FrameIntake:
         """Count the good frames and extract. A frame refused for its data field only breaks the packet under way."""
         channel = self._channels.get(key) or self._open_channel(key)
         good = frames.rows["quality"][index] == Quality.GOOD
-        breaks = ~good
-        if good.any():
-            counted = index[good]
-            channel.frames += len(counted)
+        breaks, counted = ~good, index[good]
+        channel.frames += len(counted)
+        if len(counted):
             breaks[good] = self._count_frames(channel, frames.rows[counted], frames.modulus[counted], gaps)
         if channel.settings.service != "packets":
             return None
@@ -301,7 +300,7 @@ class FrameIntake:
     def _count_frames(self, channel: Channel, rows: Records, modulus: I64Array, gaps: list[Gap]) -> BoolArray:
         last = channel.count.last
         # a TM count comes round too often to tell a reset from a loss
-        reset_beyond = np.where(modulus == TM_MODULUS, TM_MODULUS, modulus // 2)
+        reset_beyond = TM_MODULUS if self._format.version == "tm" else modulus // 2
         moved = channel.count.take(rows["vc_count"].astype(np.int64), modulus, reset_beyond)
         reason = channel.count.take_reason()
         if channel.settings.counting == "none":
@@ -514,11 +513,10 @@ def _opened(kept: object) -> tuple[OpenPacket | None, int | None]:
 
 
 def _zones(frames: Frames, index: I64Array, breaks: BoolArray, settings: VcFormat) -> Zones:
-    rows = frames.rows[index]
-    empty = ((rows["flags"] & FrameFlag.IDLE) != 0) | (rows["quality"] != Quality.GOOD)
-    start = frames.start[index]
-    end = np.where(empty, start, frames.end[index])
-    pointer = rows["fhp"].astype(np.int64)
+    rows, start, end = frames.rows, frames.start[index], frames.end[index]
+    pointer = rows["fhp"][index].astype(np.int64)
+    empty = ((rows["flags"][index] & FrameFlag.IDLE) != 0) | (rows["quality"][index] != Quality.GOOD)
+    end[empty] = start[empty]
     pointer[empty] = NO_POINTER
     if settings.packet_start is None:
         pointer[pointer == NO_PACKET_STARTS] = NO_POINTER
