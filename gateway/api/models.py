@@ -129,7 +129,7 @@ class ReplayRequest(BaseModel):
     run: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", description="the same id continues, a new id is new")
     support_mode: Literal["flight", "simulation", "test", "training"] = "simulation"
     frames_per_s: float | None = Field(
-        default=None, gt=0, le=1e6, allow_inf_nan=False, description="none = as fast as possible"
+        default=None, ge=0.001, le=1e6, allow_inf_nan=False, description="none = as fast as possible"
     )
 
     model_config = ConfigDict(
