@@ -25,7 +25,7 @@ messages are JSON and control, binary messages are blocks of items. The whole pr
 `docs/wire-format.md`; `gateway subscribe` speaks it.
 
 **Errors** are `{"error", "hint"}`, whatever went wrong. Beside what each operation states, any request may be refused
-with 400 (no JSON), 403 (sent by a foreign page), 413 (too large) or 421 (a host name that is not this gateway's).
+with 403 (sent by a foreign page), 413 (too large) or 421 (a host name that is not this gateway's).
 """
 
 

@@ -23,7 +23,7 @@ async def contacts(service: ServiceDep) -> list[dict[str, Any]]:
     ]
 
 
-@router.post("/instances/{instance}/contacts", **described(ContactState, 404, 409, 422, 503, status=201))
+@router.post("/instances/{instance}/contacts", **described(ContactState, 400, 404, 409, 422, 503, status=201))
 async def add_contact(instance: InstanceName, request: ContactRequest, service: ServiceDep) -> dict[str, Any]:
     """Plan a contact, or open one now when no planned times are given."""
     return await service.instance(instance).add_contact(

@@ -11,6 +11,7 @@ from typing import Any
 from gateway.api.models import Problem
 
 MEANINGS = {
+    400: "the body is no JSON text in UTF-8",
     403: "not allowed by the configuration",
     404: "no such instance, link, contact, subscription, run or file",
     409: "contradicts what is there",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +18,7 @@ from gateway.api.answers import (
     example,
 )
 
+Range = Annotated[list[int], Field(min_length=2, max_length=2)]
 Severity = Literal["critical", "error", "warning", "info"]
 
 
@@ -56,7 +57,7 @@ class JournalState(Answer):
     head: int = Field(description="the next position to be given")
     octets: int = Field(description="octets of the segments on disk")
     blocked: str | None = Field(description="why nothing can be committed now, or null")
-    damaged: list[tuple[int, int]] = Field(description="position ranges [from, upto) that cannot be read")
+    damaged: list[Range] = Field(description="position ranges [from, upto) that cannot be read")
 
     model_config = example(JOURNAL)
 

@@ -21,7 +21,7 @@ async def replays(service: ServiceDep) -> list[dict[str, Any]]:
     return service.replays()
 
 
-@router.post("/replays", **described(ReplayState, 403, 404, 409, 422, 503, status=201))
+@router.post("/replays", **described(ReplayState, 400, 403, 404, 409, 422, 503, status=201))
 async def start(request: ReplayRequest, service: ServiceDep) -> dict[str, Any]:
     """Start or continue a run. The same id with another file is a conflict."""
     return await service.start_replay(request.model_dump())
