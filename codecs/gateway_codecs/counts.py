@@ -9,28 +9,32 @@ import numpy as np
 
 from gateway_codecs.batches import BoolArray, I64Array
 
-RESET_BEYOND = 8192  # a sequence count that seems to jump farther than half the modulus went back, not forward
+SEQUENCE_MODULUS = 16384
+RESET_BEYOND = SEQUENCE_MODULUS // 2  # a count that seems to jump farther than half the modulus went back, not forward
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Steps:
-    """How a count moved, per unit (n,): `jump` bool (step other than +1), `missing` int64 (0 without jump or when
-    repeated), `repeated` bool."""
+    """How a count moved, per unit (n,): `jump` bool (step other than +1), `missing` int64 (0 without jump, when
+    repeated and when reset), `repeated` bool."""
 
     jump: BoolArray
     missing: I64Array
     repeated: BoolArray
 
 
-def steps(counts: I64Array, last: int | None, modulus: I64Array | int) -> Steps:
-    """Return the steps of counts (n,), continuing from `last`; the first unit ever is no jump."""
+def steps(counts: I64Array, last: int | None, modulus: I64Array | int, reset_beyond: I64Array | int) -> Steps:
+    """Return the steps of counts (n,), continuing from `last`; the first unit ever is no jump.
+
+    A jump over more than `reset_beyond` is a count that began anew: nothing is known to be missing.
+    """
     before = np.empty(len(counts), np.int64)
     before[1:] = counts[:-1]
     before[0] = counts[0] - 1 if last is None else last
     missing = (counts - before - 1) % modulus
     jump = missing != 0
     repeated = missing == modulus - 1
-    missing[repeated] = 0
+    missing[repeated | (missing > reset_beyond)] = 0
     return Steps(jump, missing, repeated)
 
 
@@ -59,9 +63,9 @@ class CountState:
         self.last = int(counts[-1])
         self.units += len(counts)
 
-    def take(self, counts: I64Array, modulus: I64Array | int) -> Steps:
+    def take(self, counts: I64Array, modulus: I64Array | int, reset_beyond: I64Array | int) -> Steps:
         """Take a batch (at least one unit) and count its steps."""
-        moved = steps(counts, self.last, modulus)
+        moved = steps(counts, self.last, modulus, reset_beyond)
         self.note(counts)
         self.jumps += int(moved.jump.sum())
         self.repeated += int(moved.repeated.sum())

@@ -23,6 +23,7 @@ NO_PACKET_STARTS = 0x7FF
 ONLY_IDLE = 0x7FE
 TM_HEADER_OCTETS = 6
 AOS_HEADER_OCTETS = 6
+TM_MODULUS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ def _tm_headers(view: U8Array, fmt: FrameFormat, rows: Records, start: I64Array,
     has_ocf = (first & 1) != 0 if fmt.ocf == "by_flag" else np.full(len(view), fmt.ocf == "present")
     _take_ocf(view, rows, end, has_ocf)
     _set_sync(rows, (status & 0x4000) != 0)
-    return np.full(len(view), 256, np.int64)
+    return np.full(len(view), TM_MODULUS, np.int64)
 
 
 def _set_sync(rows: Records, sync: np.ndarray) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import re
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gateway_codecs.batches import (
     ABSENT,
+    BoolArray,
     DataMode,
     FrameFlag,
     Gap,
@@ -22,13 +24,41 @@ from gateway_codecs.batches import (
     Records,
     U8Array,
     Unit,
+    concatenate,
     gather,
+    no_frames,
     no_items,
 )
-from gateway_codecs.counts import RESET_BEYOND, CountState
-from gateway_codecs.frames import IDLE_APID, FrameFormat, Frames, VcFormat, decode_frames
-from gateway_codecs.packet_times import fill_generation_times
-from gateway_codecs.packets import Extracted, OpenPacket, VcExtractor, Zones
+from gateway_codecs.counts import RESET_BEYOND, SEQUENCE_MODULUS, CountState
+from gateway_codecs.frames import IDLE_APID, NO_PACKET_STARTS, TM_MODULUS, FrameFormat, Frames, VcFormat, decode_frames
+from gateway_codecs.kept_state import int64, mapping, natural
+from gateway_codecs.packet_times import PacketTime, fill_generation_times
+from gateway_codecs.packets import NO_POINTER, Extracted, OpenPacket, VcExtractor, Zones
+
+REREAD_OCTETS = 1 << 18
+"""A restart reads its source again in pieces of at most this size, or of one frame."""
+OF_A_CHANNEL = np.zeros(256, np.bool_)
+"""Qualities of frames whose channel is certain: good ones, and those refused for what stands in their data field."""
+OF_A_CHANNEL[[Quality.GOOD, Quality.FHP_OUT_OF_RANGE, Quality.SERVICE]] = True
+
+
+class ChannelKey(NamedTuple):
+    """One virtual channel of a link. Replayed AOS frames have counts and packets of their own (732.0-B-4 4.1.2.5)."""
+
+    scid: int
+    vcid: int
+    replay: bool
+
+    @property
+    def name(self) -> str:
+        """The name in the durable state and in statistics."""
+        return f"{self.scid}/{self.vcid}/replay" if self.replay else f"{self.scid}/{self.vcid}"
+
+    @classmethod
+    def parse(cls, name: str) -> ChannelKey | None:
+        """Return the channel of a name, None when it is none."""
+        match = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,2})(/replay)?", name)
+        return None if match is None else cls(int(match[1]), int(match[2]), match[3] is not None)
 
 
 @dataclass(slots=True)
@@ -73,12 +103,14 @@ class Channel:
         self.moved_apids, self.moved_groups = set(), set()
         return counts if whole else {key: rows for key, rows in counts.items() if rows}
 
-    def restore_packet_counts(self, kept: Mapping[str, Mapping[str, int]]) -> None:
-        """Take the counts over from a state."""
-        for apid, last in kept.get("apids", {}).items():
-            self.apid(int(apid)).last = last
-        for name, last in kept.get("groups", {}).items():
-            self.group(name).last = last
+    def restore_packet_counts(self, kept: Mapping[str, Any]) -> None:
+        """Take the counts over from a state; what is no count is left out."""
+        for apid, last in mapping(kept.get("apids")).items():
+            if natural(last) is not None and re.fullmatch("[0-9]{1,4}", apid) and int(apid) <= IDLE_APID:
+                self.apid(int(apid)).last = last
+        for name, last in mapping(kept.get("groups")).items():
+            if natural(last) is not None:
+                self.group(name).last = last
 
     def expect_gap(self, reason: str) -> None:
         """What is missing before the next frame, and before the next packet of each APID, has this reason."""
@@ -99,6 +131,17 @@ class LinkFormat:
 
 
 Reread = Callable[[int, int], bytes]
+Restoring = Generator[tuple[int, int], bytes, None]
+
+
+def drive(restoring: Restoring, reread: Reread | None) -> None:
+    """Run a restart whose source can be read at once. Without `reread` nothing is asked for."""
+    try:
+        wanted = next(restoring)
+        while reread is not None:
+            wanted = restoring.send(reread(*wanted))
+    except StopIteration:
+        return
 
 
 class FrameIntake:
@@ -110,7 +153,7 @@ class FrameIntake:
         self._settings, self._format = settings, settings.frames
         self._rest = b""
         self._offset = 0
-        self._channels: dict[tuple[int, int], Channel] = {}
+        self._channels: dict[ChannelKey, Channel] = {}
         self._mc: dict[int, CountState] = {}
         self._causes: dict[str, int] = {}
         self._frames = 0
@@ -136,32 +179,44 @@ class FrameIntake:
         return self._take(frames, len(octets))
 
     def cut(self, now_ns: int, reason: str) -> IntakeBatch:
-        """The source was cut: keep the incomplete unit as octets; the next octets begin a new unit."""
-        rest, self._rest = self._rest, b""
+        """The source was cut: keep what is incomplete as octets; the next octets begin a new unit, a new packet."""
+        batch = self._end(now_ns)
         for channel in self._channels.values():
             channel.expect_gap(reason)
-        return stray(rest, self._settings, now_ns, self._count)
+        return batch
 
     def finish(self, now_ns: int) -> IntakeBatch:
         """The source ended: keep what is incomplete, packets under way included."""
-        given_up = [self._give_up(vc, channel, now_ns) for (_, vc), channel in self._channels.items()]
-        parts = [part for part in given_up if part is not None]
-        trailing = stray(self._rest, self._settings, now_ns, self._count)
+        return replace(self._end(now_ns), state=self.state())
+
+    def _end(self, now_ns: int) -> IntakeBatch:
+        given_up, trailing = self._give_up(), stray(self._rest, self._settings, now_ns, self._count)
         self._offset += len(self._rest)
         self._rest = b""
-        if len(trailing.items):
-            parts.append(Part(trailing.items.octets, trailing.items.items, _zeros(1), _zeros(1)))
-        return IntakeBatch(_joined(parts), state=self.state(), counters=dict(trailing.counters))
+        counters = dict(trailing.counters)
+        if len(given_up):
+            counters["rejected_packet_truncated"] = len(given_up)
+        return IntakeBatch(concatenate([given_up, trailing.items]), counters=counters)
 
-    def _give_up(self, vcid: int, channel: Channel, now_ns: int) -> Part | None:
-        lost = channel.extractor.drop_open()
-        if lost is None:
-            return None
-        items = self._rows(1, vcid, Unit.OCTETS, now_ns)
+    def _give_up(self) -> ItemBatch:
+        """Return the packets under way as octets that are kept, each as of the frame where it began."""
+        lost = [(key, channel.extractor.drop_open()) for key, channel in self._channels.items()]
+        begun = [(key, opened) for key, opened in lost if opened is not None]
+        rows = no_frames(len(begun))
+        rows["version"] = 0 if self._format.version == "tm" else 1
+        for row, (key, opened) in zip(rows, begun, strict=True):
+            row["spacecraft"], row["vcid"] = self._format.scids[key.scid], key.vcid
+            row["flags"] = FrameFlag.REPLAY if key.replay else 0
+            row["vc_count"] = opened.vc_count
+            row["receive_time_ns"] = opened.receive_time_ns
+            row["earth_receive_time_ns"] = opened.earth_receive_time_ns
+        items = self._from_frames(rows, Unit.OCTETS)
         items["quality"] = Quality.PACKET_TRUNCATED
-        items["length"] = len(lost.octets)
-        self._count(Quality.PACKET_TRUNCATED, 1)
-        return Part(np.frombuffer(lost.octets, np.uint8), items, _zeros(1), _zeros(1))
+        items["length"] = [len(opened.octets) for _, opened in begun]
+        items["offset"] = np.cumsum(items["length"]) - items["length"]
+        if begun:
+            self._count(Quality.PACKET_TRUNCATED, len(begun))
+        return ItemBatch(np.frombuffer(b"".join(opened.octets for _, opened in begun), np.uint8), items)
 
     def _count(self, cause: int, units: int) -> None:
         name = Quality(cause).name.lower()
@@ -175,10 +230,10 @@ class FrameIntake:
         parts: list[Part | None] = [self._kept_frames(frames)]
         if self._format.version == "tm" and self._format.mc_counting:
             self._count_master_channels(rows[good])
-        keys = rows["scid"].astype(np.int64) * 64 + rows["vcid"]
-        for key in np.unique(keys[good]).tolist():
-            index = np.flatnonzero(good & (keys == key))
-            parts.append(self._take_channel(divmod(key, 64), index, frames, gaps))
+        keys, known = _channel_keys(rows), OF_A_CHANNEL[rows["quality"]]
+        for key in np.unique(keys[known]).tolist():
+            index = np.flatnonzero(known & (keys == key))
+            parts.append(self._take_channel(ChannelKey(key >> 7, (key >> 1) & 63, bool(key & 1)), index, frames, gaps))
         counters = {f"rejected_{k}": v - before.get(k, 0) for k, v in self._causes.items() if v != before.get(k, 0)}
         counters |= {"frames": len(rows), "octets": octets_in}
         if self._unreadable_times() > no_time:
@@ -193,7 +248,7 @@ class FrameIntake:
     def _count_master_channels(self, rows: Records) -> None:
         for scid in np.unique(rows["scid"]).tolist():
             mine = rows["mc_count"][rows["scid"] == scid].astype(np.int64)
-            self._mc.setdefault(scid, CountState()).take(mine, 256)
+            self._mc.setdefault(scid, CountState()).take(mine, 256, 256)
 
     def _kept_frames(self, frames: Frames) -> Part:
         """Bad and opaque frames, whole."""
@@ -226,35 +281,32 @@ class FrameIntake:
             items["data_mode"][replay] = DataMode.DUMP
         return items
 
-    def _take_channel(self, key: tuple[int, int], index: I64Array, frames: Frames, gaps: list[Gap]) -> Part | None:
-        _, vcid = key
-        rows = frames.rows[index]
+    def _take_channel(self, key: ChannelKey, index: I64Array, frames: Frames, gaps: list[Gap]) -> Part | None:
+        """Count the good frames and extract. A frame refused for its data field only breaks the packet under way."""
         channel = self._channels.get(key) or self._open_channel(key)
-        channel.frames += len(index)
-        jump = self._count_frames(channel, rows, frames.modulus[index], gaps)
+        good = frames.rows["quality"][index] == Quality.GOOD
+        breaks = ~good
+        if good.any():
+            counted = index[good]
+            channel.frames += len(counted)
+            breaks[good] = self._count_frames(channel, frames.rows[counted], frames.modulus[counted], gaps)
         if channel.settings.service != "packets":
             return None
-        usable = (rows["flags"] & FrameFlag.IDLE) == 0
-        if not usable.all():
-            jump, index = _carry_breaks(jump, usable), index[usable]
-        if not len(index):
-            if jump.any() and channel.extractor.open is not None:
-                return self._give_up(vcid, channel, int(rows["receive_time_ns"][0]))
-            return None
-        zones = _zones(frames, index, jump, channel.settings)
-        found = channel.extractor.feed(zones)
+        found = channel.extractor.feed(_zones(frames, index, breaks, channel.settings))
         self._remember_open(channel, index, frames)
         return self._items(channel, index, found, frames, gaps)
 
-    def _open_channel(self, key: tuple[int, int]) -> Channel:
-        settings = self._format.vc(key[1])
+    def _open_channel(self, key: ChannelKey) -> Channel:
+        settings = self._format.vc(key.vcid)
         if settings is None:
             raise AssertionError("a good frame belongs to a known channel")
         return self._channels.setdefault(key, Channel(settings, VcExtractor(settings)))
 
-    def _count_frames(self, channel: Channel, rows: Records, modulus: I64Array, gaps: list[Gap]) -> np.ndarray:
+    def _count_frames(self, channel: Channel, rows: Records, modulus: I64Array, gaps: list[Gap]) -> BoolArray:
         last = channel.count.last
-        moved = channel.count.take(rows["vc_count"].astype(np.int64), modulus)
+        # a TM count comes round too often to tell a reset from a loss
+        reset_beyond = np.where(modulus == TM_MODULUS, TM_MODULUS, modulus // 2)
+        moved = channel.count.take(rows["vc_count"].astype(np.int64), modulus, reset_beyond)
         reason = channel.count.take_reason()
         if channel.settings.counting == "none":
             return np.zeros(len(rows), np.bool_)
@@ -263,7 +315,7 @@ class FrameIntake:
             gaps.append(
                 Gap(
                     "frames", int(rows["spacecraft"][at]), int(rows["vcid"][at]), -1, before, int(rows["vc_count"][at]),
-                    int(moved.missing[at]), "space link" if at else reason, 1, int(modulus[at]) == 256,
+                    int(moved.missing[at]), "space link" if at else reason, 1, int(modulus[at]) == TM_MODULUS,
                 )
             )  # fmt: skip
         return moved.jump
@@ -275,6 +327,7 @@ class FrameIntake:
             opened.source_offset = int(row["source_offset"])
             opened.vc_count = int(row["vc_count"])
             opened.receive_time_ns = int(row["receive_time_ns"])
+            opened.earth_receive_time_ns = int(row["earth_receive_time_ns"])
 
     def _items(self, channel: Channel, index: I64Array, found: Extracted, frames: Frames, gaps: list[Gap]) -> Part:
         self._idle_octets += found.idle_octets
@@ -285,6 +338,7 @@ class FrameIntake:
             before = found.begin_row < 0
             items["vc_count"][before] = found.opened.vc_count
             items["receive_time_ns"][before] = found.opened.receive_time_ns
+            items["earth_receive_time_ns"][before] = found.opened.earth_receive_time_ns
         items["offset"], items["length"], items["quality"] = found.offset, found.length, found.quality
         rejected = found.quality != Quality.GOOD
         items["unit"][rejected] = Unit.OCTETS
@@ -305,44 +359,82 @@ class FrameIntake:
 
         Offsets and open packets are always whole: a patch that is lost must never leave them at odds.
         """
-        vcs: dict[str, Any] = {}
-        for (scid, vcid), channel in self._channels.items():
-            opened = channel.extractor.open
-            vcs[f"{scid}/{vcid}"] = {
+        vcs = {
+            key.name: {
                 "count": channel.count.last,
-                "open": None
-                if opened is None
-                else [opened.source_offset, opened.index, opened.vc_count, opened.receive_time_ns],
+                "open": _kept_open(channel.extractor.open),
                 **channel.packet_counts(whole),
             }
+            for key, channel in self._channels.items()
+        }
         return {"source_offset": self._offset, "vcs": vcs}
 
-    def restore(self, state: dict[str, Any], reread: Reread | None) -> None:
+    def restore(self, state: Mapping[str, Any], reread: Reread | None) -> None:
         """Continue after a restart. `reread(offset, octets)` reads a resumable source again; None: it cannot be."""
-        self._offset = int(state.get("source_offset", 0)) if reread else 0
-        for name, kept in state.get("vcs", {}).items():
-            scid, vcid = (int(part) for part in name.split("/"))
-            if self._format.vc(vcid) is None:
-                continue
-            channel = self._open_channel((scid, vcid))
-            channel.count.last = kept.get("count")
-            channel.restore_packet_counts(kept)
-            channel.expect_gap("" if reread else "gateway restart")
-            if reread and kept.get("open"):
-                self._reopen(channel, (scid, vcid), kept["open"], reread)
+        drive(self.restoring(state, reread is not None), reread)
 
-    def _reopen(self, channel: Channel, key: tuple[int, int], kept: list[int], reread: Reread) -> None:
-        offset, index, vc_count, received = kept
-        octets = np.frombuffer(reread(offset, self._offset - offset), np.uint8)
-        whole = len(octets) // self._format.unit_octets * self._format.unit_octets
-        if not whole:
-            return
-        frames = decode_frames(octets[:whole], self._format, self._settings.link, offset)
+    def restoring(self, state: Mapping[str, Any], resumable: bool) -> Restoring:
+        """As `restore`, step by step: yields each (offset, octets) to read again, and is sent those octets.
+
+        What does not fit this configuration is left out, and nothing that the state or the source hold raises.
+        Of the source at most REREAD_OCTETS are asked for at a time, no more than a longest packet and one such
+        piece is held, and each channel's reading stops at the last frame that its open packet had reached: a
+        channel that fell silent long ago costs one piece.
+        """
+        state = mapping(state)
+        self._offset = (natural(state.get("source_offset")) or 0) if resumable else 0
+        for name, value in mapping(state.get("vcs")).items():
+            key, kept = ChannelKey.parse(name), mapping(value)
+            if key is None or key.scid not in self._format.scids or self._format.vc(key.vcid) is None:
+                continue
+            channel = self._open_channel(key)
+            channel.count.last = natural(kept.get("count"))
+            channel.restore_packet_counts(kept)
+            channel.expect_gap("" if resumable else "gateway restart")
+            if resumable and channel.settings.service == "packets":
+                channel.extractor.open = yield from self._reopen(key, channel, kept.get("open"))
+
+    def _reopen(
+        self, key: ChannelKey, channel: Channel, kept: object
+    ) -> Generator[tuple[int, int], bytes, OpenPacket | None]:
+        """Gather the octets of a packet under way; None when the source does not hold it as the state says."""
+        opened, octets = _opened(kept)
+        if opened is None or (octets or 0) > channel.settings.max_packet_octets:
+            return None
+        until = opened.index + (channel.settings.max_packet_octets if octets is None else octets)
+        at, gathered, unit = opened.source_offset, bytearray(), self._format.unit_octets
+        while at < self._offset:
+            wanted = min(max(1, REREAD_OCTETS // unit) * unit, self._offset - at)
+            data = yield at, wanted
+            whole = min(len(data), wanted) // unit * unit
+            if not whole:
+                return None
+            zones = self._zones_again(np.frombuffer(data, np.uint8, whole), key, channel, at, opened)
+            if zones is None:
+                return None
+            at += whole
+            ends = len(gathered) + np.cumsum(zones.length)
+            gathered += zones.octets.tobytes()
+            if octets is not None and len(gathered) >= until:
+                ends_there = bool((ends == until).any())  # a packet under way fills its last frame
+                return replace(opened, octets=bytes(gathered[opened.index : until])) if ends_there else None
+            if len(gathered) > until:
+                return None
+        return replace(opened, octets=bytes(gathered[opened.index :])) if octets is None else None
+
+    def _zones_again(
+        self, octets: U8Array, key: ChannelKey, channel: Channel, at: int, opened: OpenPacket
+    ) -> Zones | None:
+        """Return the zones of a channel in a piece read again; None when the packet did not begin there."""
+        frames = decode_frames(octets, self._format, self._settings.link, at)
         rows = frames.rows
-        mine = (rows["quality"] == Quality.GOOD) & (rows["scid"] == key[0]) & (rows["vcid"] == key[1])
-        chosen = np.flatnonzero(mine & ((rows["flags"] & FrameFlag.IDLE) == 0))
-        zones = _zones(frames, chosen, np.zeros(len(chosen), np.bool_), channel.settings)
-        channel.extractor.open = OpenPacket(zones.octets[index:].tobytes(), offset, index, vc_count, received)
+        mine = (rows["quality"] == Quality.GOOD) & ((rows["flags"] & FrameFlag.IDLE) == 0)
+        index = np.flatnonzero(mine & (_channel_keys(rows) == _channel_key(key)))
+        zones = _zones(frames, index, np.zeros(len(index), np.bool_), channel.settings)
+        if at > opened.source_offset:
+            return zones
+        begins = len(index) > 0 and index[0] == 0 and int(rows["vc_count"][0]) == opened.vc_count
+        return zones if begins and opened.index < int(zones.length[0]) else None
 
     def statistics(self) -> dict[str, Any]:
         """Return what was counted, JSON-able."""
@@ -352,7 +444,7 @@ class FrameIntake:
             "idle_octets": self._idle_octets,
             "padding_octets": self._padding_octets,
             "mc_count_jumps": sum(c.jumps for c in self._mc.values()),
-            "vcs": {f"{scid}/{vcid}": channel_statistics(c) for (scid, vcid), c in self._channels.items()},
+            "vcs": {key.name: channel_statistics(channel) for key, channel in self._channels.items()},
         }
 
 
@@ -393,24 +485,54 @@ def stray(rest: bytes, settings: LinkFormat, now_ns: int, count: Callable[[int, 
     return IntakeBatch(ItemBatch(np.frombuffer(rest, np.uint8), items), counters={"rejected_length": 1} if rest else {})
 
 
-def _carry_breaks(jump: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """Move a discontinuity at an idle frame to the next frame with packets."""
-    run = np.cumsum(jump)
-    at = run[usable]
-    return np.diff(np.concatenate([[0], at])) > 0
+def _channel_keys(rows: Records) -> I64Array:
+    """Return a number for the channel of each frame row, int64 (n,)."""
+    replay = (rows["flags"] & FrameFlag.REPLAY) != 0
+    keys: I64Array = (rows["scid"].astype(np.int64) << 7) | (rows["vcid"].astype(np.int64) << 1) | replay
+    return keys
 
 
-def _zones(frames: Frames, index: I64Array, breaks: np.ndarray, settings: VcFormat) -> Zones:
-    start, end = frames.start[index], frames.end[index]
-    pointer = frames.rows["fhp"][index].astype(np.int64)
-    pointer[pointer >= 0x7FE] = -1
-    if (start == start[0]).all() and (end == end[0]).all():
+def _channel_key(key: ChannelKey) -> int:
+    return key.scid << 7 | key.vcid << 1 | key.replay
+
+
+def _kept_open(opened: OpenPacket | None) -> list[int] | None:
+    """Return a packet under way as the durable state has it; its octets are in the source."""
+    if opened is None:
+        return None
+    times = [opened.receive_time_ns, opened.earth_receive_time_ns]
+    return [opened.source_offset, opened.index, opened.vc_count, *times, len(opened.octets)]
+
+
+def _opened(kept: object) -> tuple[OpenPacket | None, int | None]:
+    """Return (the packet under way without its octets, how many they are); None as the first = none, as the second =
+    the state is of a version that did not keep it."""
+    if not isinstance(kept, list | tuple) or len(kept) not in {4, 6}:
+        return None, None
+    offset, index, vc_count = (natural(value) for value in kept[:3])
+    octets = natural(kept[5]) if len(kept) > 4 else None
+    if offset is None or index is None or vc_count is None or (len(kept) > 4 and not octets):
+        return None, None
+    earth_receive_time_ns = int64(kept[4], ABSENT) if len(kept) > 4 else ABSENT
+    return OpenPacket(b"", offset, index, vc_count, int64(kept[3], 0), earth_receive_time_ns), octets
+
+
+def _zones(frames: Frames, index: I64Array, breaks: BoolArray, settings: VcFormat) -> Zones:
+    rows = frames.rows[index]
+    empty = ((rows["flags"] & FrameFlag.IDLE) != 0) | (rows["quality"] != Quality.GOOD)
+    start = frames.start[index]
+    end = np.where(empty, start, frames.end[index])
+    pointer = rows["fhp"].astype(np.int64)
+    pointer[empty] = NO_POINTER
+    if settings.packet_start is None:
+        pointer[pointer == NO_PACKET_STARTS] = NO_POINTER
+    if len(index) and (start == start[0]).all() and (end == end[0]).all():
         octets = frames.view[index, int(start[0]) : int(end[0])].reshape(-1)
     else:
         octets = gather(frames.view.reshape(-1), index * frames.view.shape[1] + start, end - start)
     if settings.packet_start is not None:
         breaks = np.ones(len(index), np.bool_)
-    return Zones(octets, end - start, pointer, index, breaks, index)
+    return Zones(octets, end - start, pointer, index, breaks)
 
 
 def fill_packet_headers(items: Records, octets: U8Array) -> None:
@@ -437,6 +559,7 @@ def read_packets(channel: Channel, items: Records, octets: U8Array, vcid: int, g
     packets = np.flatnonzero((items["unit"] == Unit.PACKET) & (items["apid"] >= 0))
     apids = items["apid"][packets]
     shared: dict[str, list[int]] = {}
+    timed: dict[PacketTime, list[I64Array]] = {}
     for apid in np.unique(apids).tolist():
         mine = packets[apids == apid]
         state, rule = channel.apid(apid), channel.settings.counting_of(apid)
@@ -444,12 +567,14 @@ def read_packets(channel: Channel, items: Records, octets: U8Array, vcid: int, g
         channel.moved_apids.add(apid)
         time = channel.settings.time_of(apid)
         if time is not None:
-            channel.unreadable_times += fill_generation_times(items, mine, octets, time)
+            timed.setdefault(time, []).append(mine)
         if rule in {"apid", "none"}:
             _count_steps(state, items, mine, vcid, gaps if rule == "apid" else None)
         else:
             state.note(items["sequence_count"][mine])
             shared.setdefault(rule.removeprefix("shared:"), []).append(apid)
+    for time, rows in timed.items():
+        channel.unreadable_times += fill_generation_times(items, np.concatenate(rows), octets, time)
     for group, members in shared.items():
         channel.moved_groups.add(group)
         _count_steps(channel.group(group), items, packets[np.isin(apids, members)], vcid, gaps, group)
@@ -460,10 +585,10 @@ def _count_steps(
 ) -> None:
     """Count the steps of the packets `mine`; without `gaps` they are shown but mean nothing."""
     last, reason = state.last, state.take_reason()
-    moved = state.take(items["sequence_count"][mine].astype(np.int64), 16384)
+    moved = state.take(items["sequence_count"][mine].astype(np.int64), SEQUENCE_MODULUS, RESET_BEYOND)
     if gaps is None:
         return
-    real = np.where(moved.missing > RESET_BEYOND, 0, moved.missing)
+    real = moved.missing
     items["missing_before"][mine] = real
     first = 1 if real[0] and reason != "space link" else 0  # the reason explains the first jump alone
     for jumps, why in ((np.flatnonzero(real[:first]), reason), (first + np.flatnonzero(real[first:]), "space link")):

@@ -1,27 +1,46 @@
 """Packets back to back without frames (files, TCP): the same items, counts and durable state as a frame link.
 
 A stream of packets has no sync marker. After a bad header the octets are searched one by one for a
-place where two plausible headers follow each other; what was skipped is kept as one rejected item.
+place where two plausible headers follow each other; what was skipped is kept as rejected items. When nothing
+more will come, one packet that ends with the stream is plausible too. Only a search looks inside octets: a
+stream in step that ends inside a packet ends with a cut packet, and nothing is made of its inside.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from gateway_codecs.batches import ABSENT, Gap, IntakeBatch, ItemBatch, Kind, Quality, Records, Unit, no_items
+from gateway_codecs.batches import (
+    ABSENT,
+    Gap,
+    IntakeBatch,
+    ItemBatch,
+    Kind,
+    Quality,
+    Records,
+    Unit,
+    concatenate,
+    empty_items,
+    no_items,
+)
 from gateway_codecs.frames import VcFormat
 from gateway_codecs.intake import (
     Channel,
     FrameIntake,
     LinkFormat,
     Reread,
+    Restoring,
     channel_statistics,
+    drive,
     fill_packet_headers,
     read_packets,
     stray,
 )
+from gateway_codecs.kept_state import mapping, natural
 from gateway_codecs.packet_walk import IDLE_OCTET, packet_length
 from gateway_codecs.packets import VcExtractor
 
@@ -40,6 +59,7 @@ class PacketIntake:
         self._rest = b""
         self._offset = 0
         self._searching = False
+        self._fault = int(Quality.PACKET_VERSION)  # why it is searching
         self._ruled_out = 0  # octets after the fault where a search found no packet, kept while it waits for more
         self._causes: dict[str, int] = {}
         self._idle_octets = 0
@@ -55,25 +75,23 @@ class PacketIntake:
 
     def cut(self, now_ns: int, reason: str) -> IntakeBatch:
         """The source was cut: keep the incomplete packet as octets; the next octets begin a new packet."""
-        rest, self._rest = self._rest, b""
-        self._searching, self._ruled_out = False, 0
+        batch = self._end(now_ns) if self._rest else IntakeBatch(empty_items())
+        self._searching = False
         self._channel.expect_gap(reason)
-        return stray(rest, self._settings, now_ns, self._count)
+        return batch
 
     def finish(self, now_ns: int) -> IntakeBatch:
         """The source ended: keep what is incomplete."""
+        return replace(self._end(now_ns), state=self.state())
+
+    def _end(self, now_ns: int) -> IntakeBatch:
+        """Decide what was waiting for more octets; what is no whole packet even so is kept."""
         batch = self._take(b"", now_ns, ABSENT, last=True)
         self._offset += len(self._rest)
-        rest, self._rest = self._rest, b""
-        if not rest:
-            return IntakeBatch(batch.items, batch.frames, batch.gaps, self.state(), batch.counters)
+        rest, self._rest, self._ruled_out = self._rest, b"", 0
         trailing = stray(rest, self._settings, now_ns, self._count)
-        shifted = trailing.items.items.copy()
-        shifted["offset"] += len(batch.items.octets)
-        items = ItemBatch(
-            np.concatenate([batch.items.octets, trailing.items.octets]), np.concatenate([batch.items.items, shifted])
-        )
-        return IntakeBatch(items, batch.frames, batch.gaps, self.state(), batch.counters | trailing.counters)
+        items = concatenate([batch.items, trailing.items])
+        return replace(batch, items=items, counters=batch.counters | trailing.counters)
 
     def _count(self, cause: int, units: int) -> None:
         name = Quality(cause).name.lower()
@@ -122,11 +140,12 @@ class PacketIntake:
         while at < size:
             if self._searching:
                 found = self._search(view, at, last)
-                if found > at:
-                    pieces.append((at, found - at, self._fault))
-                    at, self._ruled_out = found, 0
-                if self._searching:
+                if found == at:
                     break
+                pieces.append((at, found - at, self._fault))
+                at, self._ruled_out = found, 0
+                if self._searching:
+                    continue
             begin = at + self._prefix
             if begin >= size:
                 break
@@ -143,15 +162,13 @@ class PacketIntake:
             at = begin + length
         return pieces, at
 
-    _fault = int(Quality.PACKET_VERSION)
-
     def _search(self, view: memoryview, at: int, last: bool) -> int:
         """Return where the search ended: at a plausible packet (no longer searching), or as far as was kept."""
         size = len(view)
         for place in range(at + 1 + self._ruled_out, size):
             if place - at >= SKIPPED_MAX_OCTETS:
-                return place
-            plausible = self._plausible(view, place, size)
+                return place - 1  # the search goes on behind its first octet, which is ruled out
+            plausible = self._plausible(view, place, size, last)
             if plausible is None:
                 break
             if plausible:
@@ -160,17 +177,17 @@ class PacketIntake:
             self._ruled_out += 1
         return size if last else at
 
-    def _plausible(self, view: memoryview, place: int, size: int) -> bool | None:
-        """Whether two packet headers follow each other here; None = more octets are needed to tell."""
-        for _ in range(2):
+    def _plausible(self, view: memoryview, place: int, size: int, last: bool) -> bool | None:
+        """Whether two packet headers follow each other here, or one packet and the end; None = more is needed."""
+        for packets in range(2):
             begin = place + self._prefix
             if begin >= size:
-                return None
+                return (packets == 1 and place == size) if last else None
             length, fault = packet_length(view, begin, size, self._accepted, self._max)
             if fault:
                 return False
             if not length:
-                return None
+                return False if last else None
             place = begin + length
         return True
 
@@ -180,13 +197,26 @@ class PacketIntake:
 
     def _state(self, whole: bool) -> dict[str, Any]:
         channel = {"count": None, "open": None, **self._channel.packet_counts(whole)}
-        return {"source_offset": self._offset, "vcs": {"packets": channel}}
+        searching = self._fault if self._searching else None
+        return {"source_offset": self._offset, "vcs": {"packets": channel}, "searching": searching}
 
-    def restore(self, state: dict[str, Any], reread: Reread | None) -> None:
+    def restore(self, state: Mapping[str, Any], reread: Reread | None) -> None:
         """Continue after a restart; a packet stream needs nothing read again."""
-        self._offset = int(state.get("source_offset", 0)) if reread else 0
-        self._channel.restore_packet_counts(state.get("vcs", {}).get("packets", {}))
-        self._channel.expect_gap("" if reread else "gateway restart")
+        drive(self.restoring(state, reread is not None), reread)
+
+    def restoring(self, state: Mapping[str, Any], resumable: bool) -> Restoring:
+        """As `restore`; see FrameIntake. Nothing is asked for, and nothing that the state holds raises.
+
+        A search goes on where it was: after a restart in the midst of rubbish a lone header is no packet either.
+        """
+        state = mapping(state)
+        self._offset = (natural(state.get("source_offset")) or 0) if resumable else 0
+        fault = natural(state.get("searching"))
+        if resumable and fault is not None and fault in {Quality.PACKET_VERSION, Quality.PACKET_LENGTH}:
+            self._searching, self._fault = True, fault
+        self._channel.restore_packet_counts(mapping(mapping(state.get("vcs")).get("packets")))
+        self._channel.expect_gap("" if resumable else "gateway restart")
+        yield from ()
 
     def statistics(self) -> dict[str, Any]:
         """Return what was counted, JSON-able."""

@@ -1,8 +1,9 @@
 """Packets across the frames of one virtual channel (CCSDS 132.0-B-3 4.1.4, 732.0-B-4 4.1.4), a batch at a time.
 
-`VcExtractor.feed` takes the good frames of one VC in arrival order. Every frame with a pointer is one
-segment of a lockstep walk. What belongs to no packet is kept as pieces with a cause. The result does
-not depend on how the frames were cut into batches.
+`VcExtractor.feed` takes the frames of one VC in arrival order. Every frame with a pointer is one
+segment of a lockstep walk. A frame that brings nothing (only idle data, or a pointer that lies) is a zone of
+no octets: it says only whether a discontinuity lies before it. What belongs to no packet is kept as pieces
+with a cause. The result does not depend on how the frames were cut into batches.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gateway_codecs.batches import I64Array, Quality, U8Array
+from gateway_codecs.batches import ABSENT, BoolArray, I64Array, Quality, U8Array
 from gateway_codecs.frames import VcFormat
 from gateway_codecs.packet_walk import Walk, walk
 
@@ -28,19 +29,19 @@ class Zones:
     length: I64Array
     pointer: I64Array
     row: I64Array
-    breaks: np.ndarray
-    break_rows: I64Array  # row that revealed each frame's break, for the order of arrival
+    breaks: BoolArray
 
 
 @dataclass(slots=True)
 class OpenPacket:
-    """A packet that has begun and not ended: its octets so far and where it began."""
+    """A packet that has begun and not ended: its octets so far, and where and when it began."""
 
     octets: bytes
     source_offset: int  # of the frame where it began
     index: int  # in that frame's zone
     vc_count: int
     receive_time_ns: int
+    earth_receive_time_ns: int = ABSENT
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,8 +70,8 @@ class _Segments:
     start_end: I64Array
     data_end: I64Array
     frame: I64Array  # frame of the anchor, -1 = the open packet
-    cut: np.ndarray  # the data end is a discontinuity
-    last: np.ndarray  # the data end is the end of the batch
+    cut: BoolArray  # the data end is a discontinuity
+    last: BoolArray  # the data end is the end of the batch
 
 
 class VcExtractor:
@@ -119,10 +120,10 @@ class VcExtractor:
         lead = int(bounds[0])
         end_row = zones.row[end_frame]
         # a packet that a discontinuity cut off is known to be lost only when the next frame arrives
-        late = (quality == Quality.PACKET_TRUNCATED) & np.isin(end, bounds[:-1][zones.breaks])
+        cuts = bounds[:-1][zones.breaks]
+        late = (quality == Quality.PACKET_TRUNCATED) & np.isin(end, cuts)
         if late.any():
-            revealing = np.searchsorted(bounds[:-1], end[late])
-            end_row[late] = zones.break_rows[revealing]
+            end_row[late] = zones.row[zones.breaks][np.searchsorted(cuts, end[late])]
         return Extracted(
             octets,
             offset,
@@ -167,7 +168,7 @@ class VcExtractor:
         """Count the octets behind the packets of frames that are filled with padding."""
         if not self._padding:
             return 0
-        ended = (found.stop < s.data_end) & (found.stop >= s.start_end)
+        ended = (found.stop < s.data_end) & (found.stop >= s.start_end) & ~_at_frame_end(bounds, found.stop)
         return int((_frame_end(bounds, found.stop, s.data_end) - found.stop)[ended].sum())
 
     def _rests(
@@ -175,9 +176,10 @@ class VcExtractor:
     ) -> tuple[tuple[I64Array, I64Array, U8Array], int | None]:
         """Return what no packet covers as (offset, end, cause) arrays, and where the packet still open begins."""
         stopped = found.stop < s.data_end
-        excess = stopped & (found.stop >= s.start_end)
-        faulty = stopped & ~excess & (found.fault != Quality.GOOD)
-        short = stopped & ~excess & ~faulty
+        beyond = stopped & (found.stop >= s.start_end)
+        excess = beyond & ~_at_frame_end(bounds, found.stop)  # there, it is the next frame that shows no start
+        faulty = stopped & ~beyond & (found.fault != Quality.GOOD)
+        short = stopped & ~beyond & ~faulty
         open_at = short & s.last & ~s.cut
         truncated = short & ~open_at
         own_end = _frame_end(bounds, found.stop, s.data_end)
@@ -186,7 +188,7 @@ class VcExtractor:
             excess, np.uint8(Quality.PACKET_EXCESS), np.where(faulty, found.fault, np.uint8(Quality.PACKET_TRUNCATED))
         )
         chosen = excess | faulty | truncated
-        searched_from = np.where(chosen, end, s.data_end)
+        searched_from = np.where(chosen, end, np.where(beyond, found.stop, s.data_end))
         if self._padding:
             chosen = chosen & ~excess
         gaps = _uncovered(s, searched_from, bounds)
@@ -195,6 +197,12 @@ class VcExtractor:
         causes = np.concatenate([cause[chosen], np.full(len(gaps[0]), Quality.NO_PACKET_START)]).astype(np.uint8)
         leftover = int(found.stop[open_at][0]) if open_at.any() else None
         return (offset, ends, causes), leftover
+
+
+def _at_frame_end(bounds: I64Array, stop: I64Array) -> BoolArray:
+    """Return whether each `stop` is where a frame ends and the next begins."""
+    at_end: BoolArray = bounds[np.searchsorted(bounds, stop)] == stop
+    return at_end
 
 
 def _frame_end(bounds: I64Array, stop: I64Array, data_end: I64Array) -> I64Array:
@@ -208,10 +216,10 @@ def _uncovered(s: _Segments, searched_from: I64Array, bounds: I64Array) -> tuple
     begin = np.concatenate([[0], searched_from])
     until = np.concatenate([s.start, bounds[-1:]])
     some = begin < until
-    pieces = [
-        np.concatenate([[a], bounds[(bounds > a) & (bounds < b)], [b]])
-        for a, b in zip(begin[some].tolist(), until[some].tolist(), strict=True)
-    ]
-    if not pieces:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    return np.concatenate([p[:-1] for p in pieces]), np.concatenate([p[1:] for p in pieces])
+    begin, until = begin[some], until[some]
+    if not len(begin):
+        return begin, until
+    places = np.unique(bounds)
+    pair = np.searchsorted(begin, places) - 1  # the last pair that begins before each boundary; pairs do not overlap
+    inside = places[(pair >= 0) & (places < until[pair])]
+    return np.sort(np.concatenate([begin, inside])), np.sort(np.concatenate([inside, until]))

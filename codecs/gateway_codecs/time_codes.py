@@ -12,6 +12,7 @@ CCS (calendar) codes are not decoded here, and say so.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal, cast
 
 import construct as c
@@ -20,8 +21,10 @@ import numpy as np
 from gateway_codecs.batches import ABSENT, BoolArray, I64Array, U8Array
 from gateway_codecs.time_scales import (
     DAY_NS,
+    DAY_S,
     SECOND_NS,
     TAI_MINUS_GPS_NS,
+    leap_seconds_after,
     parse_calendar,
     tai_ns_to_utc,
     utc_to_tai_ns,
@@ -202,7 +205,8 @@ def p_field(settings: TimeCode) -> bytes:
 def read_p_field(data: bytes, settings: TimeCode) -> tuple[TimeCode, int]:
     """Return (the layout a P-field states, octets of the P-field). `settings` gives the agency's epoch and scale.
 
-    Raises TimeCodeError for another code than the settings', one that is not defined, or too few octets.
+    Raises TimeCodeError for another code than the settings', one that is not defined, too few octets, and an
+    agency epoch where the settings have none.
     """
     _require(len(data) >= 1, "P-field", "1 octet", f"{len(data)} octets")
     first = P_FIELD.parse(data[:1])
@@ -235,7 +239,23 @@ def _cuc_layout(data: bytes, first: c.Container, settings: TimeCode) -> tuple[Ti
 
 
 def _with_epoch(settings: TimeCode, agency: bool) -> TimeCode:
-    return settings if agency else replace(settings, epoch=CCSDS_EPOCH, scale=None)
+    if not agency:
+        return replace(settings, epoch=CCSDS_EPOCH, scale=None)
+    _require(settings.agency_epoch, "epoch", "an agency epoch in the settings, as the P-field says", settings.epoch)
+    return settings
+
+
+LAYOUTS_KEPT = 1 << 14
+"""Layouts kept of P-fields read in batches: more than the 8,320 P-fields that can differ, some 100 octets each."""
+
+
+@lru_cache(LAYOUTS_KEPT)
+def layout_of(data: bytes, settings: TimeCode) -> tuple[TimeCode, int] | None:
+    """As read_p_field, with None for a P-field that it refuses; remembered, for whatever the link sends."""
+    try:
+        return read_p_field(data, settings)
+    except TimeCodeError:
+        return None
 
 
 # ---- one code at a time: the reference ----
@@ -313,19 +333,21 @@ def encode_tai_ns(tai_ns: int, settings: TimeCode) -> bytes:
     utc = settings.counts_in == "utc"
     day, ns_of_day = tai_ns_to_utc(tai_ns) if utc else divmod(tai_ns - settings.epoch_ns, DAY_NS)
     if settings.code == "cds":
-        return encode(_cds_counts(day - settings.epoch_utc[0] if utc else day, ns_of_day, settings), settings)
+        leap_s = leap_seconds_after(day) if utc else 0
+        days = day - settings.epoch_utc[0] if utc else day
+        return encode(_cds_counts(days, ns_of_day, (DAY_S + leap_s) * 1000, settings), settings)
     unit = 1 << 8 * settings.fine_octets
     since = day * DAY_NS + ns_of_day - (settings.epoch_ns if utc else 0)
     coarse, fine = divmod((2 * since * unit + SECOND_NS) // (2 * SECOND_NS), unit)
     return encode(CucTime(coarse, fine), settings)
 
 
-def _cds_counts(days: int, ns_of_day: int, settings: TimeCode) -> CdsTime:
+def _cds_counts(days: int, ns_of_day: int, ms_in_day: int, settings: TimeCode) -> CdsTime:
     unit_ns = {"none": 1_000_000, "us": 1000, "ps": 1}[settings.submillisecond]
     units = (2 * ns_of_day + unit_ns) // (2 * unit_ns)
     in_ms = 1_000_000 // unit_ns
     ms, sub = divmod(units, in_ms)
-    if ms == LAST_MS_OF_DAY + 1:  # rounded up out of a leap second
+    if ms == ms_in_day:  # rounded up out of the day
         days, ms = days + 1, 0
     return CdsTime(days, ms, sub * (1000 if settings.submillisecond == "ps" else 1))
 
@@ -345,16 +367,16 @@ def decode_batch(octets: U8Array, settings: TimeCode) -> tuple[I64Array, BoolArr
     if settings.p_field == "implied":
         return _t_fields(octets, settings)
     tai_ns, valid = np.full(len(octets), ABSENT, np.int64), np.zeros(len(octets), np.bool_)
-    if octets.shape[1] == 0:
+    if octets.size == 0:
         return tai_ns, valid
     keys = _p_field_keys(octets)
-    for key in np.unique(keys).tolist():  # a few in reality, some thousands at the very most
-        rows = np.flatnonzero(keys == key)
-        try:
-            layout, used = read_p_field(key.to_bytes(2)[: octets.shape[1]], settings)
-        except TimeCodeError:
-            continue
-        tai_ns[rows], valid[rows] = _t_fields(octets[rows, used:], layout)
+    order = np.argsort(keys, kind="stable")
+    found, first = np.unique(keys[order], return_index=True)  # a few in reality, some thousands at the very most
+    for key, rows in zip(found.tolist(), np.split(order, first[1:]), strict=True):
+        stated = layout_of(key.to_bytes(2)[: octets.shape[1]], settings)
+        if stated is not None:
+            layout, used = stated
+            tai_ns[rows], valid[rows] = _t_fields(octets[rows, used:], layout)
     return tai_ns, valid
 
 

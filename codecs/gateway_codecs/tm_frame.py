@@ -28,7 +28,10 @@ TM_FRAME_HEADER = c.BitStruct(
 
 @dataclass(frozen=True, slots=True)
 class TmFrame:
-    """One TM frame. `secondary_header` is its data without the first octet; `ocf` four octets or None."""
+    """One TM frame. `secondary_header` is its data without the first octet; `ocf` four octets or None.
+
+    The book asks for data in a secondary header; one of its first octet alone (length field 0) is read all the same.
+    """
 
     scid: int
     vcid: int
@@ -50,8 +53,8 @@ class TmFrame:
         )  # fmt: skip
         if self.ocf is not None and len(self.ocf) != 4:
             raise FormatError(f"TM frame: the OCF has 4 octets, not {len(self.ocf)}")
-        if self.secondary_header is not None and not 1 <= len(self.secondary_header) <= 63:
-            raise FormatError("TM frame: a secondary header has 1 to 63 octets after its first")
+        if self.secondary_header is not None and len(self.secondary_header) > 63:
+            raise FormatError("TM frame: a secondary header has at most 63 octets after its first")
 
 
 def encode(frame: TmFrame, fecf: bool) -> bytes:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,8 +20,11 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 WEBSOCKET_REFUSED = 1008
 
 
-class BodyTooLarge(Exception):
+class BodyTooLarge(HTTPException):
     """More was sent than a request may have."""
+
+    def __init__(self) -> None:
+        super().__init__(413, f"a request has at most {BODY_MAX_OCTETS} octets")
 
 
 class Door:
@@ -43,11 +47,7 @@ class Door:
         if status:
             await _refuse(scope, receive, send, status, error, hint)
             return
-        try:
-            await self._app(scope, _limited(receive), send)
-        except BodyTooLarge:
-            text = f"a request has at most {BODY_MAX_OCTETS} octets"
-            await _refuse(scope, receive, send, 413, text, "")
+        await self._app(scope, _limited(receive), send)
 
     def _checked(self, scope: Scope) -> tuple[int, str, str]:
         headers = _headers(scope)
@@ -61,7 +61,7 @@ class Door:
             return 403, f"the page {origin[:100]!r} may not use this gateway", "send no Origin header from a program"
         stated = headers.get("content-length", "")
         if stated.isdigit() and int(stated) > BODY_MAX_OCTETS:
-            return 413, f"a request has at most {BODY_MAX_OCTETS} octets", ""
+            return 413, BodyTooLarge().detail, ""
         return 0, "", ""
 
     def _is_ours(self, host: str) -> bool:

@@ -19,6 +19,7 @@ from gateway_codecs.batches import Unit
 from gateway_codecs.delivery_block import (
     DATA,
     HEADER_OCTETS,
+    MAGIC,
     MARK,
     DeliveryBlock,
     DeliveryBlockError,
@@ -60,7 +61,7 @@ class HomeStore:
         if META in names:
             self.meta = json.loads(self._storage.read(self._path(META), 0, 1 << 20))
         for name in names:
-            if name.endswith(".blocks"):
+            if name.endswith(".blocks") and all(known.name != name for known in self._ranges):
                 self._load_range(name)
 
     def _load_range(self, name: str) -> None:
@@ -72,11 +73,33 @@ class HomeStore:
                 self._count(block)
         size = self._storage.size(self._path(name))
         if at < size:
+            self._save_what_follows(name, at, size)
             file = self._storage.open_append(self._path(name))
             file.truncate(at)
             file.close()
             self.cut_octets += size - at
         self._ranges.append(_Range(first, end, name, at))
+
+    def _save_what_follows(self, name: str, damaged: int, size: int) -> None:
+        """Move the good blocks behind a damaged one into a file of their own; a torn end has none.
+
+        The hole is then missing in the cursor, and the gateway delivers it again.
+        """
+        data = self._storage.read(self._path(name), damaged, size - damaged)
+        at = data.find(MAGIC, 1)
+        while at >= 0:
+            try:
+                block = decode(data[at : at + block_octets(data[at : at + HEADER_OCTETS])])
+            except DeliveryBlockError:
+                at = data.find(MAGIC, at + 1)
+                continue
+            if block.kind == DATA:
+                saved = f"{block.from_position:020}.blocks"
+                self._storage.write_whole(self._path(saved), data[at:])
+                self.cut_octets -= len(data) - at
+                self._load_range(saved)
+                return
+            at = data.find(MAGIC, at + 1)
 
     def _blocks_of(self, name: str) -> Iterator[tuple[int, DeliveryBlock]]:
         """Yield (offset after, block) for each good block; ends at the first that is torn."""

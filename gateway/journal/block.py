@@ -37,7 +37,7 @@ from gateway_codecs.crc import crc32c
 MAGIC, END_MAGIC = b"UGWJBLK1", b"UGWJEND1"
 SNAPSHOT = 0x0001
 BLOCK_MAX_OCTETS = 64 << 20
-ITEMS_MAX = 1 << 24
+ITEMS_MAX = 1 << 20
 _HEADER = struct.Struct("<8sIIIHHQqqIII16sII")
 HEADER_OCTETS = _HEADER.size
 _ENTRY = struct.Struct("<BBI")
@@ -289,6 +289,8 @@ def _narrowed(column: NDArray[Any], low: int, high: int) -> tuple[int, bytes]:
 def _widened(data: memoryview, width: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     if width == 0:
         return np.frombuffer(data, dtype)
+    if width not in {1, 2, 4, 8}:
+        raise BlockError(f"column width {width}")
     low = _BASE.unpack_from(data)[0]
     above = np.frombuffer(data, f"<u{width}", offset=_BASE.size).astype(np.int64)
     widened: NDArray[Any] = (above + low).astype(dtype)
@@ -390,6 +392,8 @@ def _decode(header: Header, read: Read, wanted: GroupFilter | None) -> Block:
     arrival = np.arange(header.item_count)
     if header.item_count:
         directory = np.frombuffer(found[_DIRECTORY][1], GROUP_DTYPE)
+        if int(directory["rows"].astype(np.int64).sum()) != header.item_count:
+            raise BlockError("rows of the groups and items do not agree")
         for key in _GROUP_KEYS:
             items[key] = np.repeat(directory[key], directory["rows"])
         _read_columns(items, _ITEM_COLUMNS, _ITEM_VALUES, _ITEM0, found)

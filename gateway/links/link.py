@@ -212,14 +212,13 @@ class Link:
                 self._restored = False
 
     async def _restore(self, state: dict[str, Any]) -> None:
-        reread = None
-        if self._source.resumable:
-            wanted = [kept["open"][0] for kept in state.get("vcs", {}).values() if kept.get("open")]
-            offset = min(wanted, default=0)
-            data = await self._source.reread(offset, int(state.get("source_offset", 0)) - offset) if wanted else b""
-            reread = lambda at, length: data[at - offset : at - offset + length]  # noqa: E731
+        """Let the intake take the state over; what it wants read again is read piece by piece, off the loop."""
+        restoring = self._intake.restoring(state, self._source.resumable)
         if state:
-            self._intake.restore(state, reread)
+            with contextlib.suppress(StopIteration):
+                wanted = next(restoring)
+                while True:
+                    wanted = restoring.send(await self._source.reread(*wanted))
         self._restored = True
 
     _silent = False

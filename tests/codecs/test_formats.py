@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from spacepackets.ccsds import SpacePacketHeader
 
 from gateway_codecs import aos_frame, clcw, encapsulation_packet, space_packet, tm_frame
-from gateway_codecs.batches import Quality, Unit
+from gateway_codecs.batches import FrameFlag, Quality, Unit
 from gateway_codecs.crc import crc16, crc32c, fecf_good
 from gateway_codecs.declared import FormatError
 from gateway_codecs.frames import FrameFormat, VcFormat, decode_frames
@@ -143,6 +143,29 @@ def test_aos_frame_vectors() -> None:
         assert aos_frame.encode(frame, fecf == "1") == octets
 
 
+@needs_vectors
+def test_aos_frame_vectors_in_a_batch() -> None:
+    """The batch decoder reads the vectors' ids, counts, OCFs and data fields as the declaration does."""
+    for vector in vectors("aos_frames"):
+        fhec, insert, kind, ocf, fecf = str(vector["params(fhec insert_len type ocf fecf)"]).split()
+        octets, m_pdu = bytes.fromhex(str(vector["hex"])), kind == "M_PDU"
+        header_octets = int(insert) + 2 * (fhec == "1")
+        declared = aos_frame.decode(octets, fecf == "1", header_octets, ocf == "1", m_pdu)
+        service = VcFormat("packets" if m_pdu else "opaque")
+        fmt = FrameFormat(
+            "aos", len(octets), {declared.scid: 1}, {declared.vcid: service}, fecf == "1",
+            "present" if ocf == "1" else "absent", header_octets,
+        )  # fmt: skip
+        decoded = decode_frames(np.frombuffer(octets * 2, np.uint8), fmt, 1, 0)
+        for row in decoded.rows:
+            assert (row["quality"], row["scid"], row["vcid"]) == (Quality.GOOD, declared.scid, declared.vcid)
+            assert row["vc_count"] == declared.vc_count + ((declared.vc_count_cycle or 0) << 24)
+            assert bool(row["flags"] & FrameFlag.REPLAY) == declared.replay_flag
+            assert not m_pdu or row["fhp"] == declared.first_header_pointer
+            assert int(row["ocf"]).to_bytes(4, "big") == (declared.ocf or bytes(4))
+        assert decoded.view[1, decoded.start[1] : decoded.end[1]].tobytes() == declared.data
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -169,6 +192,30 @@ tm_frames = st.builds(
     first_header_pointer=st.integers(0, 2047), data=st.binary(min_size=20, max_size=20),
     ocf=st.none() | st.binary(min_size=4, max_size=4), synchronisation_flag=st.booleans(),
 )  # fmt: skip
+frames_with_secondary_headers = st.builds(
+    tm_frame.TmFrame,
+    scid=st.just(42), vcid=st.integers(0, 7), mc_count=st.just(0), vc_count=st.just(0),
+    first_header_pointer=st.integers(0, 2047), data=st.binary(max_size=20),
+    ocf=st.none() | st.binary(min_size=4, max_size=4), secondary_header=st.none() | st.binary(max_size=63),
+)  # fmt: skip
+
+
+@given(st.lists(frames_with_secondary_headers, min_size=1, max_size=6), st.integers(12, 96))
+def test_fast_tm_is_declared_tm_with_secondary_headers(frames: list[tm_frame.TmFrame], length: int) -> None:
+    """fast == declared: with a secondary header of any length, one octet included, or longer than its frame."""
+    octets = [tm_frame.encode(frame, fecf=False).ljust(length, b"\x15")[:length] for frame in frames]
+    fmt = FrameFormat("tm", length, {42: 1}, {v: VcFormat("opaque") for v in range(8)}, fecf=False, ocf="by_flag")
+    decoded = decode_frames(np.frombuffer(b"".join(octets), np.uint8), fmt, 1, 0)
+    for k, data in enumerate(octets):
+        try:
+            declared = tm_frame.decode(data, fecf=False)
+        except FormatError:
+            assert decoded.rows["quality"][k] == Quality.FIELD
+            continue
+        assert decoded.rows["quality"][k] == Quality.GOOD
+        assert decoded.view[k, decoded.start[k] : decoded.end[k]].tobytes() == declared.data
+        ocf = b"\0\0\0\0" if declared.ocf is None else declared.ocf
+        assert int(decoded.rows["ocf"][k]).to_bytes(4, "big") == ocf
 
 
 @given(st.lists(tm_frames, min_size=1, max_size=6))

@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from spacepackets.ccsds.time import CdsShortTimestamp
 
+from gateway_codecs import time_codes
 from gateway_codecs.batches import ABSENT
 from gateway_codecs.time_codes import (
     CdsTime,
@@ -26,7 +27,7 @@ from gateway_codecs.time_codes import (
     p_field,
     read_p_field,
 )
-from gateway_codecs.time_scales import format_utc, parse_utc
+from gateway_codecs.time_scales import DAY_NS, format_utc, parse_utc
 
 VECTORS = Path(__file__).parents[3] / "shared" / "spec" / "vectors" / "time_codes.json"
 GPS_EPOCH = "1980-01-06T00:00:00Z"
@@ -131,6 +132,55 @@ def test_rounding_out_of_a_leap_second_carries_to_the_next_day() -> None:
     """The last half millisecond of a leap second is encoded as the next day's beginning."""
     late = parse_utc("2016-12-31T23:59:60.9999Z")
     assert decode(encode_tai_ns(late, CDS), CDS).raw == CdsTime(21550, 0)
+
+
+@pytest.mark.parametrize(
+    ("utc", "settings", "raw"),
+    [
+        ("2024-02-29T23:59:59.9996Z", CDS, CdsTime(24166, 0)),
+        ("2024-02-29T23:59:59.999999600Z", TimeCode("cds", submillisecond="us"), CdsTime(24166, 0, 0)),
+        ("2016-12-31T23:59:59.9996Z", CDS, CdsTime(21549, 86_400_000)),
+        ("2016-12-31T23:59:60.9996Z", CDS, CdsTime(21550, 0)),
+        ("2024-02-29T23:59:59.9994Z", CDS, CdsTime(24165, 86_399_999)),
+    ],
+)
+def test_rounding_up_at_the_end_of_a_day(utc: str, settings: TimeCode, raw: CdsTime) -> None:
+    """301.0-B-4 3.3: 86,400,000 ms is a leap second's number; on any other day rounding up carries to the next day."""
+    assert decode(encode_tai_ns(parse_utc(utc), settings), settings).raw == raw
+
+
+def test_rounding_up_at_the_end_of_a_tai_day() -> None:
+    """A CDS code that counts TAI days knows no leap second at all."""
+    settings = TimeCode("cds", scale="tai")
+    assert decode(encode_tai_ns(21550 * DAY_NS - 400_000, settings), settings).raw == CdsTime(21550, 0)
+
+
+@pytest.mark.parametrize(("octets", "settings"), [("2e530b3c82c000", CUC), ("485e6502b32c95", CDS)])
+def test_an_agency_epoch_that_nobody_configured(octets: str, settings: TimeCode) -> None:
+    """A P-field that says `agency epoch` is no time, and no wrong one, where the settings know of none."""
+    with pytest.raises(TimeCodeError, match="epoch"):
+        decode(bytes.fromhex(octets), settings)
+    tai_ns, valid = decode_batch(np.frombuffer(bytes.fromhex(octets), np.uint8)[None], settings)
+    assert (tai_ns.tolist(), valid.tolist()) == ([ABSENT], [False])
+
+
+def test_p_fields_are_read_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R13: hostile P-fields cost a reading each, refused ones too, not one in every batch."""
+    read: list[bytes] = []
+
+    def counting(data: bytes, settings: TimeCode) -> tuple[TimeCode, int]:
+        read.append(bytes(data))
+        return read_p_field(data, settings)
+
+    monkeypatch.setattr(time_codes, "read_p_field", counting)
+    time_codes.layout_of.cache_clear()
+    rows = np.random.default_rng(1).integers(0, 256, (20_000, 12), np.uint8)
+    decode_batch(rows, CUC)
+    assert len(read) == len(set(read)), "each once"
+    once = len(read)
+    decode_batch(rows, CUC)
+    assert len(read) == once, "and kept"
+    time_codes.layout_of.cache_clear()
 
 
 def test_cuc_counts_leap_seconds_or_not_as_its_scale_says() -> None:
