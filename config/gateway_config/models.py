@@ -83,7 +83,7 @@ class ApiSettings(Model):
 
     host: str = Field("127.0.0.1", description="address to listen on; other than loopback needs expose: true")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8440, description="0 = any free port")
-    names: list[str] = Field(
+    names: list[Host] = Field(
         default_factory=list, description="host names of this gateway, beside localhost; addresses need none"
     )
     expose: bool = Field(False, description="allow an address that is not loopback (there is no authentication yet)")

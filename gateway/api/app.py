@@ -7,45 +7,46 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from gateway import __version__
 from gateway.api import contacts, downloads, instances, links, replays, stream
+from gateway.api.answers import Health
+from gateway.api.described import described
 from gateway.api.door import Door
 from gateway.api.metrics import render_metrics
-from gateway.errors import Conflict, GatewayError, NotFound, Refused
+from gateway.api.pages import add_pages
+from gateway.api.refusals import add_refusals
 from gateway.service import Gateway
-
-STATUS = {NotFound: 404, Conflict: 409, Refused: 403}
 
 DESCRIPTION = """The control plane of the ground-segment gateway.
 
-Mission instances own links, contacts, a journal and subscriptions. Home bases receive their items over the
-WebSocket `/api/v1/instances/{instance}/subscribe` (docs/wire-format.md). Errors are `{"error", "hint"}`.
+Mission instances own links, contacts, a journal and subscriptions.
+
+**Home bases** receive their items over the WebSocket `/api/v1/instances/{instance}/subscribe`, which OpenAPI cannot
+describe. The first text message is the client's, `{"type": "subscribe", "home": …, "subscription": …}`; then text
+messages are JSON and control, binary messages are blocks of items. The whole protocol is one page,
+`docs/wire-format.md`; `gateway subscribe` speaks it.
+
+**Errors** are `{"error", "hint"}`, whatever went wrong. Beside what each operation states, any request may be refused
+with 403 (sent by a foreign page), 413 (too large) or 421 (a host name that is not this gateway's).
 """
 
 
 def build_app(service: Gateway) -> FastAPI:
     """Return the application over one running service; it holds no state of its own."""
     app = FastAPI(
-        title="usoc-gateway", version=__version__, description=DESCRIPTION, openapi_url="/api/v1/openapi.json"
-    )
+        title="usoc-gateway", version=__version__, description=DESCRIPTION, openapi_url="/api/v1/openapi.json",
+        docs_url=None, redoc_url=None,
+    )  # fmt: skip
     app.state.service = service
     app.add_middleware(Door, names=service.configuration.gateway.api.names)
-    app.add_exception_handler(GatewayError, _problem)
-    app.add_exception_handler(OSError, _disk_problem)
+    add_refusals(app)
+    add_pages(app)
     for module in (instances, links, contacts, downloads, replays, stream):
         app.include_router(module.router, prefix="/api/v1")
     app.add_api_route("/metrics", _metrics, methods=["GET"], response_class=PlainTextResponse, tags=["operation"])
-    app.add_api_route("/health/live", _live, methods=["GET"], tags=["operation"])
-    app.add_api_route("/health/ready", _ready, methods=["GET"], tags=["operation"])
+    ready = described(Health)
+    ready["responses"][503] = {"model": Health, "description": "with the reasons"}
+    app.add_api_route("/health/live", _live, methods=["GET"], tags=["operation"], **described(Health))
+    app.add_api_route("/health/ready", _ready, methods=["GET"], tags=["operation"], **ready)
     return app
-
-
-async def _problem(request: Request, error: Exception) -> JSONResponse:
-    status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 400)
-    return JSONResponse({"error": str(error), "hint": getattr(error, "hint", "")}, status_code=status)
-
-
-async def _disk_problem(request: Request, error: Exception) -> JSONResponse:
-    hint = "what was asked may not have been kept: look at `gateway status`, mend the disk, ask again"
-    return JSONResponse({"error": str(error), "hint": hint}, status_code=503)
 
 
 async def _metrics(request: Request) -> Response:

@@ -7,12 +7,15 @@ from typing import Any
 from fastapi import APIRouter
 
 from gateway.api.access import ServiceDep
+from gateway.api.answers import ContactRow, ContactState
+from gateway.api.described import described
 from gateway.api.models import ContactRequest
+from gateway.api.parameters import ContactId, InstanceName
 
 router = APIRouter(tags=["contacts"])
 
 
-@router.get("/contacts")
+@router.get("/contacts", **described(list[ContactRow]))
 async def contacts(service: ServiceDep) -> list[dict[str, Any]]:
     """Return every contact of every instance."""
     return [
@@ -20,15 +23,15 @@ async def contacts(service: ServiceDep) -> list[dict[str, Any]]:
     ]
 
 
-@router.post("/instances/{instance}/contacts", status_code=201)
-async def add_contact(instance: str, request: ContactRequest, service: ServiceDep) -> dict[str, Any]:
+@router.post("/instances/{instance}/contacts", **described(ContactState, 400, 404, 409, 422, 503, status=201))
+async def add_contact(instance: InstanceName, request: ContactRequest, service: ServiceDep) -> dict[str, Any]:
     """Plan a contact, or open one now when no planned times are given."""
     return await service.instance(instance).add_contact(
         request.spacecraft, request.peer, request.aos_utc, request.los_utc
     )
 
 
-@router.post("/instances/{instance}/contacts/{contact}/close")
-async def close_contact(instance: str, contact: str, service: ServiceDep) -> dict[str, Any]:
+@router.post("/instances/{instance}/contacts/{contact}/close", **described(ContactState, 404, 422, 503))
+async def close_contact(instance: InstanceName, contact: ContactId, service: ServiceDep) -> dict[str, Any]:
     """Close an open contact by the operator's hand."""
     return await service.instance(instance).close_contact(contact)

@@ -10,21 +10,32 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from gateway.api.access import ServiceDep
+from gateway.api.described import described, refusals
+from gateway.api.models import JournalRange
+from gateway.api.parameters import InstanceName
 
 router = APIRouter(tags=["journal"])
 Vcid = Annotated[int, Field(ge=-1, le=63)]
+OCTETS = {
+    "description": "packets, concatenated",
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+}
 Apid = Annotated[int, Field(ge=-1, le=2047)]
 
 
-@router.get("/instances/{instance}/journal")
-async def journal(instance: str, service: ServiceDep) -> dict[str, Any]:
+@router.get("/instances/{instance}/journal", **described(JournalRange, 404, 422, 503))
+async def journal(instance: InstanceName, service: ServiceDep) -> dict[str, Any]:
     """Return the readable range, the segments and the damaged ranges of the journal."""
     return await service.instance(instance).journal_ranges()
 
 
-@router.get("/instances/{instance}/journal/packets", response_class=StreamingResponse)
+@router.get(
+    "/instances/{instance}/journal/packets",
+    response_class=StreamingResponse,
+    responses={200: OCTETS, **refusals(404, 409, 422, 503)},
+)
 async def packets(
-    instance: str,
+    instance: InstanceName,
     service: ServiceDep,
     position: Annotated[int | None, Query(ge=0, description="first position, default the oldest")] = None,
     upto: Annotated[int | None, Query(ge=0, description="position after the last, default the head")] = None,

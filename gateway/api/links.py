@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 
 from gateway.api.access import ServiceDep
+from gateway.api.answers import LinkDetail, LinkRow
+from gateway.api.described import described
+from gateway.api.parameters import InstanceName, LinkName
 
 router = APIRouter(tags=["links"])
+Action = Annotated[Literal["enable", "disable", "reset"], Path(description="reset: the counters")]
 
 
-@router.get("/links")
+@router.get("/links", **described(list[LinkRow]))
 async def links(service: ServiceDep) -> list[dict[str, Any]]:
     """Return every link of every instance."""
     return [
@@ -19,16 +23,14 @@ async def links(service: ServiceDep) -> list[dict[str, Any]]:
     ]
 
 
-@router.get("/instances/{instance}/links/{link}")
-async def one_link(instance: str, link: str, service: ServiceDep) -> dict[str, Any]:
+@router.get("/instances/{instance}/links/{link}", **described(LinkDetail, 404, 422))
+async def one_link(instance: InstanceName, link: LinkName, service: ServiceDep) -> dict[str, Any]:
     """Return one link."""
     return service.instance(instance).link_state(link)
 
 
-@router.post("/instances/{instance}/links/{link}/{action}")
-async def act(
-    instance: str, link: str, action: Literal["enable", "disable", "reset"], service: ServiceDep
-) -> dict[str, Any]:
+@router.post("/instances/{instance}/links/{link}/{action}", **described(LinkDetail, 404, 422, 503))
+async def act(instance: InstanceName, link: LinkName, action: Action, service: ServiceDep) -> dict[str, Any]:
     """Enable, disable, or reset the counters of a link; returns its new state."""
     owner = service.instance(instance)
     await owner.link_action(link, action)

@@ -2,28 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateway.api.answers import (
+    CONTACT,
+    LINK,
+    SUBSCRIPTION,
+    Answer,
+    ContactState,
+    LinkState,
+    ReplayRun,
+    SubscriptionState,
+    example,
+)
+
+Range = Annotated[list[int], Field(min_length=2, max_length=2)]
 Severity = Literal["critical", "error", "warning", "info"]
 
 
-class Condition(BaseModel):
+CONDITION = {"severity": "warning", "subject": "link station", "text": "unavailable: connection refused"}
+JOURNAL = {
+    "journal_id": "6f1c0f7e-7d0b-4b39-8f5e-5d1a4c1f2a11", "revision": 1, "tail": 0, "head": 2467, "octets": 602112,
+    "blocked": None, "damaged": [],
+}  # fmt: skip
+STREAM = {
+    "link": "station", "spacecraft": "picard", "vcid": 1, "apid": 200, "frames": 0, "packets": 2467, "octets": 602112,
+    "missing_frames": 0, "missing_packets": 2, "count_jumps": 0, "seq_gaps": 1,
+}  # fmt: skip
+INSTANCE = {
+    "instance": "demo.simulation", "mission": "demo", "support_mode": "simulation", "data_mode": "real time",
+    "lifecycle": "operational", "replay": None, "spacecraft": ["picard"], "journal": JOURNAL, "links": [LINK],
+    "contacts": [CONTACT], "streams": [STREAM], "subscriptions": [SUBSCRIPTION], "conditions": [CONDITION],
+}  # fmt: skip
+
+
+class Condition(Answer):
     """Something the operator should know; the worst come first."""
 
     severity: Severity
     subject: str = Field(description="what it is about: link, journal, subscription, contact")
     text: str
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"severity": "warning", "subject": "link station", "text": "unavailable: connection refused"}]
-        }
-    )
+    model_config = example(CONDITION)
 
 
-class JournalState(BaseModel):
+class JournalState(Answer):
     """The journal of one mission instance."""
 
     journal_id: str
@@ -32,60 +57,58 @@ class JournalState(BaseModel):
     head: int = Field(description="the next position to be given")
     octets: int = Field(description="octets of the segments on disk")
     blocked: str | None = Field(description="why nothing can be committed now, or null")
-    damaged: list[tuple[int, int]] = Field(description="position ranges [from, upto) that cannot be read")
+    damaged: list[Range] = Field(description="position ranges [from, upto) that cannot be read")
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "journal_id": "6f1c0f7e-7d0b-4b39-8f5e-5d1a4c1f2a11",
-                    "revision": 1,
-                    "tail": 0,
-                    "head": 2467,
-                    "octets": 602112,
-                    "blocked": None,
-                    "damaged": [],
-                }
-            ]
-        }
-    )
+    model_config = example(JOURNAL)
 
 
-class StreamRow(BaseModel):
+class JournalRange(JournalState):
+    """The journal and its segments."""
+
+    segments: list[str] = Field(description="file names, oldest first")
+
+    model_config = example({**JOURNAL, "segments": ["00000000000000000000.seg"]})
+
+
+class StreamRow(Answer):
     """One virtual channel (apid null) or one APID of it, as counted by one link."""
 
     link: str
     spacecraft: str
     vcid: int | None
     apid: int | None
-    frames: int = 0
-    packets: int = 0
-    octets: int = 0
-    missing_frames: int = 0
-    missing_packets: int = 0
-    count_jumps: int = 0
-    seq_gaps: int = 0
+    frames: int
+    packets: int
+    octets: int
+    missing_frames: int
+    missing_packets: int
+    count_jumps: int
+    seq_gaps: int
+
+    model_config = example(STREAM)
 
 
-class InstanceState(BaseModel):
+class InstanceState(Answer):
     """One mission instance: a mission in one support mode, or one replay run."""
 
     instance: str
     mission: str
     support_mode: str
-    data_mode: str
+    data_mode: Literal["real time", "playback"]
     lifecycle: str
-    replay: dict[str, Any] | None = None
+    replay: ReplayRun | None = Field(description="the run that it plays, or null")
     spacecraft: list[str]
     journal: JournalState
-    links: list[dict[str, Any]]
-    contacts: list[dict[str, Any]]
+    links: list[LinkState]
+    contacts: list[ContactState] = Field(description="the newest 20")
     streams: list[StreamRow]
-    subscriptions: list[dict[str, Any]]
+    subscriptions: list[SubscriptionState]
     conditions: list[Condition]
 
+    model_config = example(INSTANCE)
 
-class GatewayState(BaseModel):
+
+class GatewayState(Answer):
     """The whole gateway, worst first."""
 
     version: str
@@ -94,6 +117,13 @@ class GatewayState(BaseModel):
     uptime_s: float
     conditions: list[Condition]
     instances: list[InstanceState]
+
+    model_config = example(
+        {
+            "version": "0.1.0", "time_utc": "2026-11-24T10:03:10.000000000Z", "ready": True, "uptime_s": 190.5,
+            "conditions": [CONDITION], "instances": [INSTANCE],
+        }
+    )  # fmt: skip
 
 
 class ContactRequest(BaseModel):
@@ -129,7 +159,7 @@ class ReplayRequest(BaseModel):
     run: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", description="the same id continues, a new id is new")
     support_mode: Literal["flight", "simulation", "test", "training"] = "simulation"
     frames_per_s: float | None = Field(
-        default=None, gt=0, le=1e6, allow_inf_nan=False, description="none = as fast as possible"
+        default=None, ge=0.001, le=1e6, allow_inf_nan=False, description="none = as fast as possible"
     )
 
     model_config = ConfigDict(
@@ -144,4 +174,8 @@ class Problem(BaseModel):
     """Why a request was refused, and the way out."""
 
     error: str
-    hint: str = ""
+    hint: str = Field(default="", description="what to do; may be empty")
+
+    model_config = example(
+        {"error": "no mission instance 'demo.flight'", "hint": "there are demo.simulation, hera.simulation"}
+    )

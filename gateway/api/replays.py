@@ -7,24 +7,27 @@ from typing import Any
 from fastapi import APIRouter
 
 from gateway.api.access import ServiceDep
+from gateway.api.answers import ReplayState
+from gateway.api.described import described
 from gateway.api.models import ReplayRequest
+from gateway.api.parameters import RunName
 
 router = APIRouter(tags=["replays"])
 
 
-@router.get("/replays")
+@router.get("/replays", **described(list[ReplayState]))
 async def replays(service: ServiceDep) -> list[dict[str, Any]]:
     """Return every replay run with its progress."""
     return service.replays()
 
 
-@router.post("/replays", status_code=201)
+@router.post("/replays", **described(ReplayState, 400, 403, 404, 409, 422, 503, status=201))
 async def start(request: ReplayRequest, service: ServiceDep) -> dict[str, Any]:
     """Start or continue a run. The same id with another file is a conflict."""
     return await service.start_replay(request.model_dump())
 
 
-@router.get("/replays/{run}")
-async def one(run: str, service: ServiceDep) -> dict[str, Any]:
+@router.get("/replays/{run}", **described(ReplayState, 404, 422))
+async def one(run: RunName, service: ServiceDep) -> dict[str, Any]:
     """Return one run."""
     return service.replay(run)

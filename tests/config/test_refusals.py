@@ -101,6 +101,8 @@ REFUSED = [
      "allowed_peers.1 = '10.0.0.0/8': expected an IP address of one peer: networks are not known here"),
     ({"links__l": SERVER + "allowed_peers: [localhost]\n"},
      "expected an IP address of one peer: names are not looked up"),
+    ({"gateway": "api:\n  names: [gw, 'gw:8440']\n"},
+     "gateway.yaml:2: api.names.1 = 'gw:8440': expected a host name or an IP address"),
     ({"gateway": "foo: 1\napi:\n  host: 1.2.3.4\n"}, "gateway.yaml:1: foo"),
     ({"gateway": "api:\n  host: 1.2.3.4\n"}, "gateway.yaml:2: api.host = '1.2.3.4': not loopback"),
     # -- paths

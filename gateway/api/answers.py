@@ -1,0 +1,280 @@
+"""What is told of links, contacts, subscriptions, events, missions and runs: the shape of answers, with examples.
+
+The models mirror what the service returns. A test holds each against the answers of a real service.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Data = dict[str, Any]
+STATISTICS: Data = {
+    "frames": 1200, "causes": {"FECF": 1}, "idle_octets": 88000, "padding_octets": 0, "mc_count_jumps": 1,
+    "vcs": {
+        "42/1": {
+            "frames": 1199, "first_count": 17, "last_count": 192, "count_jumps": 1, "repeated_counts": 0,
+            "frames_missing_mod": 1, "packets": 2467, "unreadable_times": 0,
+            "apids": {
+                "200": {
+                    "packets": 2467, "octets": 602112, "seq_gaps": 1, "missing": 2, "first_seq": 0, "last_seq": 2468,
+                },
+            },
+        },
+    },
+}  # fmt: skip
+LINK: Data = {
+    "name": "station", "type": "tcp_client", "spacecraft": "picard", "prime": True, "state": "receiving",
+    "detail": "10.1.2.3:5500", "contact": "contact", "age_s": 0.2, "peer": "10.1.2.3:5500", "hint": "",
+    "unrecorded_octets": 0, "counters": {"frames": 1200, "packets": 2467, "connects": 1, "rejected_fecf": 1},
+    "rejected": 1, "bad_frames": 1, "progress": None,
+}  # fmt: skip
+CONTACT: Data = {
+    "id": "7", "spacecraft": "picard", "peer": "kiruna", "state": "active", "opened_by": "plan", "closed_by": "",
+    "planned_aos_utc": "2026-11-24T10:00:00.000000000Z", "planned_los_utc": "2026-11-24T10:12:00.000000000Z",
+    "first_good_utc": "2026-11-24T10:00:03.120000000Z", "last_good_utc": "2026-11-24T10:03:09.480000000Z",
+}  # fmt: skip
+SUBSCRIPTION: Data = {
+    "home": "laboratory-a", "subscription": "all", "mode": "complete", "version": 1, "state": "live", "low_water": 2400,
+    "acknowledged_ranges": [[2420, 2440]], "lag_items": 47, "selection": {"apids": [200]}, "drops": 0,
+    "sent_items": 2440, "sent_octets": 595200, "window_octets": {"live": 12000, "backfill": 0},
+}  # fmt: skip
+EVENT: Data = {
+    "position": 2468, "type": "link", "severity": "info", "message": "station: connected -> receiving (good unit)",
+    "link": "station", "link_id": 1, "before": "connected", "after": "receiving",
+}  # fmt: skip
+RUN: Data = {
+    "run": "first", "file": "/data/passes/pass-2024-10-07.bin", "size_octets": 1_113_000, "mission": "hera",
+    "support_mode": "simulation", "frames_per_s": 500.0, "instance": "hera.simulation.replay-first",
+}  # fmt: skip
+SCIDS: Data = {"name": "picard", "scids": [42]}
+
+
+class Answer(BaseModel):
+    """A part of an answer. More keys may come in later versions."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def example(row: Data) -> ConfigDict:
+    """Return the configuration of an answer that has an example."""
+    return ConfigDict(extra="allow", json_schema_extra={"examples": [row]})
+
+
+class Progress(Answer):
+    """How far a file is read."""
+
+    octets: int
+    of_octets: int
+
+
+class LinkState(Answer):
+    """A link as an operator sees it."""
+
+    name: str
+    type: Literal["file", "tcp_client", "tcp_server"]
+    spacecraft: str
+    prime: bool = Field(description="its items are delivered")
+    state: Literal["disabled", "unavailable", "connected", "receiving", "finished"]
+    detail: str = Field(description="one line on the state")
+    contact: Literal["contact", "no contact"]
+    age_s: float | None = Field(description="since the last good unit; null = none yet")
+    peer: str = Field(description="address of the peer, or the file; empty = none yet")
+    hint: str = Field(description="what the octets look like when most are refused, or empty")
+    unrecorded_octets: int = Field(description="octets that could not be recorded")
+    counters: dict[str, int] = Field(description="by name; rejected_CAUSE counts refused units")
+    rejected: int = Field(description="refused units of all causes")
+    bad_frames: int = Field(description="frames refused by their own check")
+    progress: Progress | None = Field(description="of a file; null for connections")
+
+    model_config = example(LINK)
+
+
+class LinkRow(LinkState):
+    """A link and its mission instance."""
+
+    instance: str
+
+    model_config = example({"instance": "demo.simulation", **LINK})
+
+
+class ApidCounts(Answer):
+    """What was counted of one APID."""
+
+    packets: int
+    octets: int
+    seq_gaps: int = Field(description="steps of the sequence count other than +1")
+    missing: int = Field(description="packets missing by their count (modulo 16384)")
+    first_seq: int | None
+    last_seq: int | None
+
+
+class ChannelCounts(Answer):
+    """What was counted of one virtual channel, or of a stream of packets."""
+
+    frames: int
+    first_count: int | None
+    last_count: int | None
+    count_jumps: int
+    repeated_counts: int
+    frames_missing_mod: int = Field(description="frames missing by their count (modulo its range)")
+    packets: int
+    unreadable_times: int
+    apids: dict[int, ApidCounts]
+
+
+class Statistics(Answer):
+    """What a link's intake counted since the link was reset."""
+
+    frames: int
+    causes: dict[str, int] = Field(description="refused units by cause")
+    idle_octets: int
+    padding_octets: int
+    mc_count_jumps: int
+    vcs: dict[str, ChannelCounts] = Field(description="by spacecraft id/virtual channel, or `packets` without frames")
+
+
+class LinkDetail(LinkState):
+    """A link with the counts of its channels."""
+
+    statistics: Statistics
+
+    model_config = example({**LINK, "statistics": STATISTICS})
+
+
+class ContactState(Answer):
+    """A contact; times in UTC, null = not known."""
+
+    id: str
+    spacecraft: str
+    peer: str
+    state: Literal["planned", "active", "done", "missed"]
+    opened_by: str = Field(description="plan, operator or data")
+    closed_by: str = Field(description="plan, operator, silence, or empty")
+    planned_aos_utc: str | None
+    planned_los_utc: str | None
+    first_good_utc: str | None
+    last_good_utc: str | None
+
+    model_config = example(CONTACT)
+
+
+class ContactRow(ContactState):
+    """A contact and its mission instance."""
+
+    instance: str
+
+    model_config = example({"instance": "demo.simulation", **CONTACT})
+
+
+class SubscriptionState(Answer):
+    """A subscription: what is durable of it (complete), and what its session does (live, offline)."""
+
+    home: str
+    subscription: str
+    mode: Literal["complete", "offline"]
+    state: Literal["connecting", "live", "away"]
+    drops: int = Field(description="items it did not get: retention or damage")
+    version: int | None = Field(default=None, description="complete: rises with each change of the selection")
+    low_water: int | None = Field(default=None, description="complete: everything below is acknowledged")
+    acknowledged_ranges: list[list[int]] | None = Field(default=None, description="complete: [first, end) above that")
+    lag_items: int | None = Field(default=None, description="complete: positions between cursor and head")
+    selection: dict[str, Any] | None = Field(default=None, description="complete: docs/wire-format.md")
+    sent_items: int | None = Field(default=None, description="by this session")
+    sent_octets: int | None = Field(default=None, description="by this session")
+    window_octets: dict[str, int] | None = Field(default=None, description="not yet acknowledged, by lane")
+
+    model_config = example(SUBSCRIPTION)
+
+
+class Event(Answer):
+    """Something that happened; further keys depend on its type."""
+
+    position: int
+    type: str = Field(description="link, contact, gap, retention and others")
+    severity: Literal["critical", "error", "warning", "info"]
+    message: str
+
+    model_config = example(EVENT)
+
+
+class Events(Answer):
+    """Events in position order."""
+
+    events: list[Event]
+    next_position: int = Field(description="the position to ask for next")
+
+    model_config = example({"events": [EVENT], "next_position": 2469})
+
+
+class SpacecraftIds(Answer):
+    """A spacecraft and the ids in its frames."""
+
+    name: str
+    scids: list[int]
+
+
+class SpacecraftRow(SpacecraftIds):
+    """A spacecraft and its mission."""
+
+    mission: str
+
+    model_config = example({"mission": "demo", **SCIDS})
+
+
+class MissionRow(Answer):
+    """A mission with its spacecraft and instances."""
+
+    mission: str
+    description: str
+    lifecycle: Literal["planned", "rehearsal", "operational", "archived"]
+    spacecraft: list[SpacecraftIds]
+    instances: list[str]
+
+    model_config = example(
+        {
+            "mission": "demo", "description": "A small solar payload", "lifecycle": "operational",
+            "spacecraft": [SCIDS], "instances": ["demo.simulation"],
+        }
+    )  # fmt: skip
+
+
+class ReplayRun(Answer):
+    """Which file a replay run plays."""
+
+    run: str
+    file: str
+    size_octets: int
+    mission: str
+    support_mode: Literal["flight", "simulation", "test", "training"]
+    frames_per_s: float | None = Field(description="null = as fast as possible")
+    instance: str
+
+    model_config = example(RUN)
+
+
+class ReplayState(ReplayRun):
+    """A replay run and how far it is."""
+
+    finished: bool
+    state: Literal["disabled", "unavailable", "connected", "receiving", "finished"]
+    detail: str
+    progress: Progress | None
+    head: int = Field(description="the next position of its journal")
+
+    model_config = example(
+        {
+            **RUN, "finished": False, "state": "receiving", "detail": "", "head": 1260,
+            "progress": {"octets": 556_500, "of_octets": 1_113_000},
+        }
+    )  # fmt: skip
+
+
+class Health(Answer):
+    """Whether the gateway lives, or can do its work."""
+
+    status: Literal["live", "ready", "not ready"]
+    reasons: list[str] | None = Field(default=None, description="why it is not ready")
+
+    model_config = example({"status": "ready"})

@@ -1,0 +1,270 @@
+"""The OpenAPI document says what a running gateway really answers, also when it refuses; its pages need no internet."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import BaseModel, TypeAdapter
+
+from gateway.api import answers, models
+from gateway.api.app import build_app
+from gateway.service import Gateway
+from gateway_config import load
+
+MISSION = """name: m
+spacecraft:
+  - name: s
+    packets: {packet_versions: [0]}
+"""
+LINK = "name: l\nmission: m\nspacecraft: s\ntype: file\nunit: packets\npath: packets.bin\n"
+PACKET = bytes.fromhex("0064c000000300010203")
+REPLAY = {"file": "packets.bin", "mission": "m", "run": "first"}
+INSTANCE = "/api/v1/instances/m.simulation"
+MODELS = [m for module in (answers, models) for m in vars(module).values() if isinstance(m, type)]
+ANSWERS = list(dict.fromkeys(m for m in MODELS if issubclass(m, BaseModel) and m.__module__.startswith("gateway.api.")))
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Gateway]:
+    """A gateway that has taken a file of packets."""
+    for name, text in {"missions/m": MISSION, "links/l": LINK, "homes/h": "name: h\n"}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.yaml").write_text(text)
+    (tmp_path / "gateway.yaml").write_text("replay_folders: [.]\n")
+    (tmp_path / "packets.bin").write_bytes(PACKET * 3)
+    running = Gateway(load(tmp_path))
+    await running.start()
+    yield running
+    await running.drain()
+    await running.stop()
+
+
+@pytest.fixture
+async def client(service: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of its control plane, in memory; the working directory is its replay folder."""
+    monkeypatch.chdir(tmp_path)
+    transport = httpx.ASGITransport(build_app(service), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as found:
+        await found.get(f"{INSTANCE}/events", params={"position": 0, "wait_s": 5})
+        yield found
+
+
+@pytest.fixture
+def published(service: Gateway) -> dict[str, Any]:
+    """The published document of the gateway."""
+    return build_app(service).openapi()
+
+
+def operations(published: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Every operation below /api/v1."""
+    for path, methods in published["paths"].items():
+        for method, operation in methods.items():
+            if path.startswith("/api/v1"):
+                yield path, method, operation
+
+
+def unknown(value: Any, path: str = "") -> list[str]:
+    """Keys of an answer that its model does not name; events have keys of their own."""
+    if isinstance(value, answers.Event):
+        return []
+    if isinstance(value, BaseModel):
+        named = [row for key in type(value).model_fields for row in unknown(getattr(value, key), f"{path}.{key}")]
+        return [f"{path}.{key}" for key in value.model_extra or {}] + named
+    if isinstance(value, dict):
+        return [row for key, part in value.items() for row in unknown(part, f"{path}.{key}")]
+    return [row for part in value for row in unknown(part, path)] if isinstance(value, list) else []
+
+
+def checked(model: Any, answer: httpx.Response) -> Any:
+    """The answer as its model, nothing added, nothing left out."""
+    value = TypeAdapter(model).validate_json(answer.content, strict=True)
+    assert not unknown(value)
+    return value
+
+
+GETS = {
+    "/api/v1/status": models.GatewayState,
+    "/api/v1/instances": list[models.InstanceState],
+    INSTANCE: models.InstanceState,
+    "/api/v1/missions": list[answers.MissionRow],
+    "/api/v1/spacecraft": list[answers.SpacecraftRow],
+    "/api/v1/links": list[answers.LinkRow],
+    "/api/v1/contacts": list[answers.ContactRow],
+    "/api/v1/replays": list[answers.ReplayState],
+    "/api/v1/replays/first": answers.ReplayState,
+    f"{INSTANCE}/streams": list[models.StreamRow],
+    f"{INSTANCE}/subscriptions": list[answers.SubscriptionState],
+    f"{INSTANCE}/events?position=0": answers.Events,
+    f"{INSTANCE}/journal": models.JournalRange,
+    f"{INSTANCE}/links/l": answers.LinkDetail,
+    "/health/live": answers.Health,
+    "/health/ready": answers.Health,
+}
+
+
+async def test_answers_are_what_the_document_says(service: Gateway, client: httpx.AsyncClient) -> None:
+    """Every answer of a real service is its model, key for key: none is missing, none is dropped on the way."""
+    made = await client.post(f"{INSTANCE}/contacts", json={"spacecraft": "s"})
+    assert made.status_code == 201
+    contact = checked(answers.ContactState, made)
+    checked(answers.ContactState, await client.post(f"{INSTANCE}/contacts/{contact.id}/close"))
+    checked(answers.LinkDetail, await client.post(f"{INSTANCE}/links/l/reset"))
+    started = await client.post("/api/v1/replays", json=REPLAY)
+    assert started.status_code == 201, started.text
+    checked(answers.ReplayState, started)
+    for path, model in GETS.items():
+        answer = await client.get(path)
+        assert answer.status_code == 200, answer.text
+        checked(model, answer)
+        if path != f"{INSTANCE}/subscriptions":
+            assert answer.json(), path
+    rows = (await client.get(INSTANCE)).json()
+    assert set(rows) == set(service.instance("m.simulation").state())
+    packets = await client.get(f"{INSTANCE}/journal/packets", params={"apid": 100})
+    assert (packets.content, packets.headers["content-type"]) == (PACKET * 3, "application/octet-stream")
+
+
+async def test_subscriptions_are_what_the_document_says(service: Gateway, client: httpx.AsyncClient) -> None:
+    """Those that are away and those that are served."""
+    from gateway.homes.registry import Subscription
+    from gateway_routes.delivery import Cursor
+
+    registry = service.instance("m.simulation").registry
+    registry.subscriptions["h", "all"] = Subscription("h", "all", 1, {"apids": [1]}, Cursor(0), 0)
+    answer = await client.get(f"{INSTANCE}/subscriptions")
+    (row,) = checked(list[answers.SubscriptionState], answer)
+    assert (row.state, row.lag_items) == ("away", service.instance("m.simulation").journal.head)
+    assert set(answer.json()[0]) == set(registry.snapshot()[0])
+    assert (await client.delete(f"{INSTANCE}/subscriptions/h/all")).status_code == 204
+
+
+def test_every_operation_has_an_example(published: dict[str, Any]) -> None:
+    """What comes back has a schema with an example; what is sent has one too."""
+    for path, method, operation in operations(published):
+        (good,) = [answer for status, answer in operation["responses"].items() if status.startswith("2")]
+        for content in good.get("content", {}).values():
+            schema = content["schema"]
+            assert schema.get("format") == "binary" or "examples" in _resolved(published, schema), f"{method} {path}"
+        assert good.get("content") or "204" in operation["responses"]
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            assert "examples" in _resolved(published, content["schema"]), f"{method} {path}"
+
+
+def _resolved(published: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    schema = schema.get("items", schema)
+    return published["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
+
+
+@pytest.mark.parametrize("model", ANSWERS, ids=lambda m: m.__name__)
+def test_examples_are_right(model: type[BaseModel]) -> None:
+    """An example is an answer that could be."""
+    for example in model.model_json_schema().get("examples", []):
+        assert not unknown(model.model_validate_json(json.dumps(example), strict=True))
+
+
+def test_every_refusal_is_documented(published: dict[str, Any]) -> None:
+    """Errors are `Problem`, everywhere; whatever takes a name can be not found, whatever is stored can fail."""
+    for path, method, operation in operations(published):
+        refusals = {s: a for s, a in operation["responses"].items() if not s.startswith("2")}
+        for status, answer in refusals.items():
+            assert answer["content"]["application/json"]["schema"]["$ref"].endswith("/Problem"), f"{path} {status}"
+            assert answer["description"]
+        if "{" in path:
+            assert {"404", "422"} <= set(refusals), path
+        if "requestBody" in operation:
+            assert "400" in refusals, path
+        if method in {"post", "delete"}:
+            assert "503" in refusals, path
+    assert "HTTPValidationError" not in json.dumps(published)
+
+
+def test_every_parameter_is_described(published: dict[str, Any]) -> None:
+    """Query parameters have a meaning and bounds."""
+    for path, _, operation in operations(published):
+        for parameter in operation.get("parameters", []):
+            assert parameter.get("description"), f"{path} {parameter['name']}"
+    packets = published["paths"]["/api/v1/instances/{instance}/journal/packets"]["get"]
+    bounds = {p["name"]: json.dumps(p["schema"]) for p in packets["parameters"]}
+    assert '"maximum": 63, "minimum": -1' in bounds["vcid"]
+    assert '"maximum": 2047, "minimum": -1' in bounds["apid"]
+
+
+def test_the_websocket_is_told_of(published: dict[str, Any]) -> None:
+    """OpenAPI knows no WebSocket: the description has its address and where its format is."""
+    text = published["info"]["description"]
+    assert "/api/v1/instances/{instance}/subscribe" in text
+    assert "docs/wire-format.md" in text
+    assert "subscribe" in text
+
+
+REFUSALS: list[tuple[str, str, dict[str, Any], int]] = [
+    ("GET", "/api/v1/instances/nope", {}, 404),
+    ("GET", "/api/v1/nowhere", {}, 404),
+    ("GET", "/nowhere", {}, 404),
+    ("DELETE", "/api/v1/status", {}, 405),
+    ("GET", f"{INSTANCE}/events?limit=0", {}, 422),
+    ("GET", f"{INSTANCE}/events?wait_s=nan", {}, 422),
+    ("GET", f"{INSTANCE}/journal/packets?vcid=64", {}, 422),
+    ("GET", f"{INSTANCE}/journal/packets?apid=2048&apid=x", {}, 422),
+    ("POST", f"{INSTANCE}/links/l/explode", {}, 422),
+    ("POST", f"{INSTANCE}/contacts/99/close", {}, 404),
+    ("POST", f"{INSTANCE}/contacts", {"json": {}}, 422),
+    ("POST", f"{INSTANCE}/contacts", {"json": {"spacecraft": "x"}}, 404),
+    ("POST", f"{INSTANCE}/contacts", {"json": {"spacecraft": "s", "aos_utc": "2026-01-01T00:00:00Z"}}, 409),
+    ("POST", f"{INSTANCE}/contacts", {"content": b"{"}, 422),
+    ("POST", f"{INSTANCE}/contacts", {"content": b'{"spacecraft": "\xff"}'}, 400),
+    ("POST", "/api/v1/replays", {"content": json.dumps({**REPLAY, "frames_per_s": float("nan")})}, 422),
+    ("POST", "/api/v1/replays", {"content": json.dumps({**REPLAY, "frames_per_s": float("inf")})}, 422),
+    ("POST", "/api/v1/replays", {"content": json.dumps({**REPLAY, "run": float("nan")})}, 422),
+    ("POST", "/api/v1/replays", {"json": {**REPLAY, "frames_per_s": 1e-9}}, 422),
+    ("POST", "/api/v1/replays", {"json": {**REPLAY, "file": "/etc/passwd"}}, 403),
+    ("POST", "/api/v1/replays", {"json": {**REPLAY, "mission": "nope"}}, 404),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status"), REFUSALS)
+async def test_every_refusal_is_a_problem(
+    client: httpx.AsyncClient, method: str, path: str, body: dict[str, Any], status: int
+) -> None:
+    """Whatever is wrong, the answer is {"error", "hint"}; what was sent is not sent back."""
+    headers = {"content-type": "application/json"} if "content" in body else {}
+    answer = await client.request(method, path, headers=headers, **body)
+    assert answer.status_code == status, answer.text
+    problem = checked(models.Problem, answer)
+    assert problem.error
+    assert "NaN" not in answer.text
+
+
+async def test_a_refusal_names_the_field(client: httpx.AsyncClient) -> None:
+    """A 422 says which field, and what would be right."""
+    body = {**REPLAY, "run": "a b", "frames_per_s": 0, "colour": "red"}
+    answer = await client.post("/api/v1/replays", json=body)
+    error = answer.json()["error"]
+    assert "run: " in error
+    assert "frames_per_s: " in error
+    assert "colour: " in error
+    assert "/docs" in answer.json()["hint"]
+
+
+async def test_the_pages_need_no_internet(client: httpx.AsyncClient) -> None:
+    """The documentation's page loads from this gateway alone, and its policy lets the browser go nowhere else."""
+    page = await client.get("/docs")
+    assert page.status_code == 200
+    assert not re.search(r"""["'(]\s*(https?:)?//""", page.text), page.text
+    assert '"validatorUrl": null' in page.text, "Swagger UI would ask validator.swagger.io for a badge"
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    wanted = re.findall(r"""(?:src|href)=["']([^"']+)""", page.text)
+    assert len(wanted) >= 2
+    for address in wanted:
+        part = await client.get(address)
+        assert part.status_code == 200, address
+        if address.endswith(".css"):
+            assert not re.search(r"""(@import|url\()\s*["']?(https?:)?//""", part.text)
+    assert (await client.get("/api/v1/openapi.json")).json()["openapi"].startswith("3.")
+    assert (await client.get("/redoc")).status_code == 404
