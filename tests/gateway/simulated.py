@@ -288,3 +288,11 @@ class SimNetwork:
         port = port or 50000 + len(self.listening)
         self.listening[port] = on_stream
         return SimListener(self, port)
+
+
+async def end_all(*names: str) -> None:
+    """A process dies: every task with such a name ends, and those that a dying one starts while it cleans up."""
+    while tasks := [task for task in asyncio.all_tasks() if task.get_name().startswith(names)]:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -24,7 +24,7 @@ from gateway_routes.contact import ContactBook
 from gateway_routes.selection import Selection
 from gateway_simulators.spacecraft import Spacecraft
 from tests.conftest import SEEDS
-from tests.gateway.simulated import SimClock, SimNetwork, SimStorage, inline
+from tests.gateway.simulated import SimClock, SimNetwork, SimStorage, end_all, inline
 from tests.simulation.test_whole_gateway import SETTINGS, fmt
 
 PORT, FRAME_S, FRAMES = 5001, 0.25, 120
@@ -101,10 +101,7 @@ class TcpWorld:
         self.link.start()
 
     async def crash_gateway(self) -> None:
-        tasks = [t for t in asyncio.all_tasks() if t.get_name().startswith(("journal", "append", "link", "watch"))]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_all("journal", "append", "link", "watch")
         self.disk.crash()
         for stream in self.network.streams:
             stream.reset()

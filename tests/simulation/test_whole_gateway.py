@@ -28,7 +28,7 @@ from gateway_routes.delivery import Cursor, parse_cursor
 from gateway_simulators.space_link import SpaceLink, Weather
 from gateway_simulators.spacecraft import FRAME_OCTETS, SCID, Spacecraft
 from tests.conftest import SEEDS
-from tests.gateway.simulated import PowerLoss, SimClock, SimStorage, inline
+from tests.gateway.simulated import PowerLoss, SimClock, SimStorage, end_all, inline
 
 SETTINGS = JournalSettings(
     segment_octets=1 << 14, reserve_octets=0, memory_octets=1 << 16, snapshot_every=8, retry_s=0.01
@@ -228,14 +228,10 @@ class World:
     async def crash_gateway(self) -> None:
         """Power off: every task dies where it is, the disk keeps what was forced."""
         tasks, self.registry, self.journal = list(self.tasks), None, None
-        tasks += [
-            t
-            for t in asyncio.all_tasks()
-            if t.get_name().startswith(("journal", "append", "session", "cursor", "link"))
-        ]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await end_all("journal", "append", "session", "cursor", "link")
         self.tasks.clear()
         self.disk.crash()
         self.power_lost.clear()
