@@ -19,6 +19,7 @@ from gateway.journal import Journal, Recording, SmallStore, stored_id
 from gateway.links import Link, LinkContext
 from gateway.world import Clock, Network, Storage, Worker
 from gateway_codecs.batches import Kind
+from gateway_codecs.intake import ChannelKey
 from gateway_codecs.time_scales import format_utc, parse_utc
 from gateway_config import GatewaySettings, LinkConfig, Mission
 from gateway_routes.contact import ContactBook, ContactEvent
@@ -260,7 +261,7 @@ class MissionInstance:
         return rows
 
     async def add_contact(self, spacecraft: str, peer: str, aos_utc: str | None, los_utc: str | None) -> dict[str, Any]:
-        """Open a contact now, or plan one. Raises NotFound, Conflict."""
+        """Open a contact now, or plan one that is not over. Raises NotFound, Conflict."""
         if spacecraft not in [c.name for c in self.mission.spacecraft]:
             raise NotFound(f"{self.name} has no spacecraft {spacecraft!r}")
         try:
@@ -269,7 +270,10 @@ class MissionInstance:
             elif aos_utc is None or los_utc is None:
                 raise ValueError("give both aos_utc and los_utc, or neither")
             else:
-                contact = self._book.plan(spacecraft, peer, parse_utc(aos_utc), parse_utc(los_utc))
+                aos_ns, los_ns = parse_utc(aos_utc), parse_utc(los_utc)
+                if los_ns <= self._around.clock.tai_ns():
+                    raise ValueError(f"a contact until {los_utc} is over already")
+                contact = self._book.plan(spacecraft, peer, aos_ns, los_ns)
         except ValueError as error:
             raise Conflict(str(error)) from None
         await self._contact_events()
@@ -321,9 +325,8 @@ class MissionInstance:
         """Return counts by link, virtual channel and APID."""
         rows: list[dict[str, Any]] = []
         for name, link in self.links.items():
-            for key, vc in link.statistics()["vcs"].items():
-                vcid = None if key == "packets" else int(key.split("/")[1])
-                base = {"link": name, "spacecraft": link.settings.spacecraft, "vcid": vcid}
+            for channel, vc in link.statistics()["vcs"].items():
+                base = {"link": name, "spacecraft": link.settings.spacecraft, **_channel_of(channel)}
                 rows.append(base | _vc_row(vc))
                 rows += [base | _apid_row(apid, counts) for apid, counts in vc["apids"].items()]
         return rows
@@ -384,10 +387,14 @@ class MissionInstance:
     async def events(self, position: int | None, limit: int, wait_s: float) -> dict[str, Any]:
         """Return events from a position on (None = the newest `limit`), and the position to go on with.
 
-        The newest are searched backwards, at most NEWEST_EVENTS_IN positions deep: a journal may hold years.
+        Raises Conflict for a position that this journal has not given yet: it is of another journal. The newest are
+        searched backwards, at most NEWEST_EVENTS_IN positions deep: a journal may hold years.
         """
         if position is None:
             return await self._newest_events(limit)
+        if position > self.journal.head:
+            text = f"position {position} is beyond the head {self.journal.head} of journal {self.journal.journal_id}"
+            raise Conflict(text, "begin without a position: it seems to be of another journal")
         at = max(position, self.journal.tail)
         if at >= self.journal.head and wait_s > 0:
             await self._wait_for_items(at, wait_s)
@@ -473,27 +480,41 @@ def _condition(severity: str, subject: str, text: str) -> dict[str, Any]:
     return {"severity": severity, "subject": subject, "text": text}
 
 
+def _channel_of(name: str) -> dict[str, Any]:
+    """Return the columns that tell a channel from others of its spacecraft, from its name in the statistics."""
+    key = ChannelKey.parse(name)
+    if key is None:
+        return {"scid": None, "vcid": None, "replay": False}
+    return {"scid": key.scid, "vcid": key.vcid, "replay": key.replay}
+
+
 def _vc_row(vc: Mapping[str, Any]) -> dict[str, Any]:
+    counted = [apid["missing"] for apid in vc["apids"].values() if apid["counting"] == "apid"]
+    shared = {name: group["missing"] for name, group in vc["groups"].items()}
+    counted += shared.values()
     return {
         "apid": None,
         "frames": vc["frames"],
         "packets": vc["packets"],
         "octets": sum(a["octets"] for a in vc["apids"].values()),
-        "missing_frames": vc["frames_missing_mod"],
-        "missing_packets": sum(a["missing"] for a in vc["apids"].values()),
-        "count_jumps": vc["count_jumps"],
-        "seq_gaps": 0,
+        "missing_frames": None if vc["counting"] == "none" else vc["frames_missing_mod"],
+        "missing_packets": sum(counted) if counted else None,
+        "shared_missing": shared,
+        "count_jumps": None if vc["counting"] == "none" else vc["count_jumps"],
+        "seq_gaps": None,
     }
 
 
 def _apid_row(apid: int, counts: Mapping[str, Any]) -> dict[str, Any]:
+    counted = counts["counting"] == "apid"
     return {
         "apid": apid,
-        "frames": 0,
+        "frames": None,
         "packets": counts["packets"],
         "octets": counts["octets"],
-        "missing_frames": 0,
-        "missing_packets": counts["missing"],
-        "count_jumps": 0,
-        "seq_gaps": counts["seq_gaps"],
+        "missing_frames": None,
+        "missing_packets": counts["missing"] if counted else None,
+        "shared_missing": {},
+        "count_jumps": None,
+        "seq_gaps": counts["seq_gaps"] if counted else None,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -179,18 +179,25 @@ class FrameIntake:
         return self._take(frames, len(octets))
 
     def cut(self, now_ns: int, reason: str) -> IntakeBatch:
-        """The source was cut: keep what is incomplete as octets; the next octets begin a new unit, a new packet."""
-        batch = self._end(now_ns)
+        """The source was cut: keep what is incomplete as octets; the next octets begin a new unit.
+
+        A packet under way waits for the next frame of its channel, whose count tells whether any was lost between;
+        without counting nothing tells, and it is given up.
+        """
         for channel in self._channels.values():
             channel.expect_gap(reason)
-        return batch
+        return self._end(now_ns, [key for key, ch in self._channels.items() if ch.settings.counting == "none"])
+
+    def give_up(self, now_ns: int) -> IntakeBatch:
+        """What was cut did not come back in time: give up the packets under way."""
+        return self._end(now_ns, self._channels)
 
     def finish(self, now_ns: int) -> IntakeBatch:
         """The source ended: keep what is incomplete, packets under way included."""
-        return replace(self._end(now_ns), state=self.state())
+        return replace(self.give_up(now_ns), state=self.state())
 
-    def _end(self, now_ns: int) -> IntakeBatch:
-        given_up, trailing = self._give_up(), stray(self._rest, self._settings, now_ns, self._count)
+    def _end(self, now_ns: int, without_end: Iterable[ChannelKey]) -> IntakeBatch:
+        given_up, trailing = self._given_up(without_end), stray(self._rest, self._settings, now_ns, self._count)
         self._offset += len(self._rest)
         self._rest = b""
         counters = dict(trailing.counters)
@@ -198,9 +205,9 @@ class FrameIntake:
             counters["rejected_packet_truncated"] = len(given_up)
         return IntakeBatch(concatenate([given_up, trailing.items]), counters=counters)
 
-    def _give_up(self) -> ItemBatch:
+    def _given_up(self, keys: Iterable[ChannelKey]) -> ItemBatch:
         """Return the packets under way as octets that are kept, each as of the frame where it began, in that order."""
-        lost = [(key, channel.extractor.drop_open()) for key, channel in self._channels.items()]
+        lost = [(key, self._channels[key].extractor.drop_open()) for key in keys]
         begun = [(key, opened) for key, opened in lost if opened is not None]
         begun.sort(key=lambda lost: lost[1].source_offset)
         rows = no_frames(len(begun))
@@ -444,9 +451,13 @@ class FrameIntake:
 
 
 def channel_statistics(channel: Channel) -> dict[str, Any]:
-    """Return the counts of one channel and its APIDs, JSON-able."""
-    count = channel.count
+    """Return the counts of one channel, its APIDs and the groups of APIDs that share a count, JSON-able.
+
+    `counting` is the configured rule: where it is `none` the steps are counted all the same, and mean nothing.
+    """
+    count, rule = channel.count, channel.settings.counting_of
     return {
+        "counting": channel.settings.counting,
         "frames": channel.frames,
         "first_count": count.first,
         "last_count": count.last,
@@ -457,10 +468,13 @@ def channel_statistics(channel: Channel) -> dict[str, Any]:
         "unreadable_times": channel.unreadable_times,
         "apids": {
             apid: {
-                "packets": a.units, "octets": a.octets, "seq_gaps": a.jumps, "missing": a.missing,
-                "first_seq": a.first, "last_seq": a.last,
+                "counting": rule(apid), "packets": a.units, "octets": a.octets, "seq_gaps": a.jumps,
+                "missing": a.missing, "first_seq": a.first, "last_seq": a.last,
             }
             for apid, a in sorted(channel.apids.items())
+        },
+        "groups": {
+            name: {"seq_gaps": group.jumps, "missing": group.missing} for name, group in sorted(channel.groups.items())
         },
     }  # fmt: skip
 

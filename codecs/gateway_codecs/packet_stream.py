@@ -75,10 +75,14 @@ class PacketIntake:
 
     def cut(self, now_ns: int, reason: str) -> IntakeBatch:
         """The source was cut: keep the incomplete packet as octets; the next octets begin a new packet."""
-        batch = self._end(now_ns) if self._rest else IntakeBatch(empty_items())
+        batch = self.give_up(now_ns)
         self._searching = False
         self._channel.expect_gap(reason)
         return batch
+
+    def give_up(self, now_ns: int) -> IntakeBatch:
+        """Keep the incomplete packet as octets; after a cut there is none."""
+        return self._end(now_ns) if self._rest else IntakeBatch(empty_items())
 
     def finish(self, now_ns: int) -> IntakeBatch:
         """The source ended: keep what is incomplete."""

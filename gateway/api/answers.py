@@ -14,13 +14,15 @@ STATISTICS: Data = {
     "frames": 1200, "causes": {"FECF": 1}, "idle_octets": 88000, "padding_octets": 0, "mc_count_jumps": 1,
     "vcs": {
         "42/1": {
-            "frames": 1199, "first_count": 17, "last_count": 192, "count_jumps": 1, "repeated_counts": 0,
-            "frames_missing_mod": 1, "packets": 2467, "unreadable_times": 0,
+            "counting": "vc_count", "frames": 1199, "first_count": 17, "last_count": 192, "count_jumps": 1,
+            "repeated_counts": 0, "frames_missing_mod": 1, "packets": 2467, "unreadable_times": 0,
             "apids": {
                 "200": {
-                    "packets": 2467, "octets": 602112, "seq_gaps": 1, "missing": 2, "first_seq": 0, "last_seq": 2468,
+                    "counting": "apid", "packets": 2467, "octets": 602112, "seq_gaps": 1, "missing": 2,
+                    "first_seq": 0, "last_seq": 2468,
                 },
             },
+            "groups": {},
         },
     },
 }  # fmt: skip
@@ -102,6 +104,7 @@ class LinkRow(LinkState):
 class ApidCounts(Answer):
     """What was counted of one APID."""
 
+    counting: str = Field(description="the counting rule; `none`: gaps and missing mean nothing")
     packets: int
     octets: int
     seq_gaps: int = Field(description="steps of the sequence count other than +1")
@@ -110,9 +113,17 @@ class ApidCounts(Answer):
     last_seq: int | None
 
 
+class GroupCounts(Answer):
+    """What was counted of APIDs that share one sequence count."""
+
+    seq_gaps: int = Field(description="steps of the sequence count other than +1")
+    missing: int = Field(description="packets missing by their count (modulo 16384)")
+
+
 class ChannelCounts(Answer):
     """What was counted of one virtual channel, or of a stream of packets."""
 
+    counting: str = Field(description="the counting rule; `none`: jumps and missing mean nothing")
     frames: int
     first_count: int | None
     last_count: int | None
@@ -122,6 +133,7 @@ class ChannelCounts(Answer):
     packets: int
     unreadable_times: int
     apids: dict[int, ApidCounts]
+    groups: dict[str, GroupCounts] = Field(description="by the name of the shared count")
 
 
 class Statistics(Answer):

@@ -68,7 +68,7 @@ async def remove_subscription(
     await service.instance(instance).registry.remove(home, subscription)
 
 
-@router.get("/instances/{instance}/events", **described(Events, 404, 422, 503))
+@router.get("/instances/{instance}/events", **described(Events, 404, 409, 422, 503))
 async def events(
     instance: InstanceName,
     service: ServiceDep,

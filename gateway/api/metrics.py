@@ -67,18 +67,20 @@ def _links(instances: Iterable[State]) -> Iterator[Metric]:
 
 
 def _streams(instances: Iterable[State]) -> Iterator[Metric]:
-    labels = ["instance", "link", "spacecraft", "vcid", "apid"]
+    labels = ["instance", "link", "spacecraft", "scid", "vcid", "replay", "apid"]
     packets = CounterMetricFamily("gateway_stream_packets", "Packets by virtual channel and APID", labels=labels)
     missing = CounterMetricFamily("gateway_stream_missing", "Missing units by their count", labels=[*labels, "unit"])
     for instance in instances:
         for row in instance["streams"]:
-            texts = ["" if row[k] is None else str(row[k]) for k in ("link", "spacecraft", "vcid", "apid")]
-            key = [instance["instance"], *texts]
-            if row["apid"] is None:
-                missing.add_metric([*key, "frames"], row["missing_frames"])
-            else:
-                packets.add_metric(key, row["packets"])
-                missing.add_metric([*key, "packets"], row["missing_packets"])
+            *channel, apid = ("" if row[label] is None else str(row[label]).lower() for label in labels[1:])
+            key = [instance["instance"], *channel]
+            unit = "packets" if apid else "frames"
+            if apid:
+                packets.add_metric([*key, apid], row["packets"])
+            if row[f"missing_{unit}"] is not None:  # what does not count has no series
+                missing.add_metric([*key, apid, unit], row[f"missing_{unit}"])
+            for name, count in row["shared_missing"].items():
+                missing.add_metric([*key, f"shared:{name}", "packets"], count)
     yield from (packets, missing)
 
 

@@ -28,8 +28,9 @@ JOURNAL = {
     "blocked": None, "damaged": [],
 }  # fmt: skip
 STREAM = {
-    "link": "station", "spacecraft": "picard", "vcid": 1, "apid": 200, "frames": 0, "packets": 2467, "octets": 602112,
-    "missing_frames": 0, "missing_packets": 2, "count_jumps": 0, "seq_gaps": 1,
+    "link": "station", "spacecraft": "picard", "scid": 42, "vcid": 1, "replay": False, "apid": 200, "frames": None,
+    "packets": 2467, "octets": 602112, "missing_frames": None, "missing_packets": 2, "shared_missing": {},
+    "count_jumps": None, "seq_gaps": 1,
 }  # fmt: skip
 INSTANCE = {
     "instance": "demo.simulation", "mission": "demo", "support_mode": "simulation", "data_mode": "real time",
@@ -71,19 +72,25 @@ class JournalRange(JournalState):
 
 
 class StreamRow(Answer):
-    """One virtual channel (apid null) or one APID of it, as counted by one link."""
+    """One virtual channel (apid null) or one APID of it, as counted by one link; null = not counted there.
+
+    A sequence count that APIDs share counts for the channel, not for each APID.
+    """
 
     link: str
     spacecraft: str
+    scid: int | None = Field(description="spacecraft id; null on a link without frames")
     vcid: int | None
+    replay: bool = Field(description="replayed frames of an AOS channel, counted apart")
     apid: int | None
-    frames: int
+    frames: int | None
     packets: int
     octets: int
-    missing_frames: int
-    missing_packets: int
-    count_jumps: int
-    seq_gaps: int
+    missing_frames: int | None = Field(description="by the VC count; null where the channel does not count")
+    missing_packets: int | None = Field(description="by the sequence counts; null where they do not count")
+    shared_missing: dict[str, int] = Field(description="of a channel's missing packets, those by shared counts")
+    count_jumps: int | None
+    seq_gaps: int | None
 
     model_config = example(STREAM)
 

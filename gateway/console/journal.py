@@ -134,7 +134,7 @@ def list_journals(data_dir: Path, as_json: bool) -> None:
 
 
 def items_of(folder: Path, damage: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield every readable item in position order, with `octets`."""
+    """Yield every readable item in position order, with `octets`; a time that is not known is None."""
     for block in read_blocks(folder, damage):
         order = block.arrival.argsort(kind="stable")
         for row in order.tolist():
@@ -142,9 +142,13 @@ def items_of(folder: Path, damage: list[dict[str, Any]]) -> Iterator[dict[str, A
             start = int(item["offset"])
             yield {
                 "position": block.header.first_position + int(block.arrival[row]),
-                **{name: int(item[name]) for name in ITEM_DTYPE.names or () if name != "offset"},
+                **{name: _value(name, int(item[name])) for name in ITEM_DTYPE.names or () if name != "offset"},
                 "octets": block.octets[start : start + int(item["length"])].tobytes(),
             }
+
+
+def _value(name: str, value: int) -> int | None:
+    return None if value == ABSENT and name.endswith("_time_ns") else value
 
 
 def show_items(folder: Path, position: int | None, limit: int, with_octets: bool, as_json: bool) -> None:
@@ -168,7 +172,7 @@ def _as_json(item: dict[str, Any]) -> str:
 
 
 def _as_line(item: dict[str, Any], with_octets: bool) -> str:
-    time = format_utc(item["receive_time_ns"])
+    time = _utc(item["receive_time_ns"])
     if item["kind"] == Kind.EVENT:
         event = json.loads(item["octets"])
         return f"{item['position']:>8} {time} event {event.get('severity')}: {event.get('message')}"
@@ -283,8 +287,12 @@ def _readable(item: dict[str, Any]) -> dict[str, Any]:
     for key in ("kind", "unit", "quality"):
         row[key] = {"kind": Kind, "unit": Unit, "quality": Quality}[key](item[key]).name.lower()
     for key in ("receive_time_ns", "earth_receive_time_ns", "generation_time_ns"):
-        row[key.replace("_ns", "_utc")] = "" if item[key] == ABSENT else format_utc(item[key])
+        row[key.replace("_ns", "_utc")] = _utc(item[key])
     return row
+
+
+def _utc(time_ns: int | None) -> str:
+    return "" if time_ns is None else format_utc(time_ns)
 
 
 def _csv(items: Iterator[dict[str, Any]], target: Path) -> int:

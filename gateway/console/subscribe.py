@@ -56,6 +56,8 @@ def subscribe_home(options: SubscribeOptions) -> int:
     storage = LocalStorage(options.store, lock=True)
     worker = ThreadWorker("home-store")
     store = HomeStore(storage)
+    if hint := other_selection_hint(str(options.store), store, options.wish().selection):
+        typer.echo(hint, err=True)
     try:
         progress = daemon.run_blocking(_receive(options, store, worker))
     finally:
@@ -114,6 +116,21 @@ def _new_store_hint(progress: Progress) -> str:
         f"this store is new, but the subscription has received everything below position {began} before: to get that "
         "again use another --subscription name, or --from-position and --upto-position"
     )
+
+
+def other_selection_hint(name: str, store: HomeStore, now: dict[str, Any]) -> str:
+    """Say when a store was filled with another selection than this run asks for."""
+    before = store.meta.get("selection")
+    if before is None or before == now:
+        return ""
+    return (
+        f"{name} was filled with {_described(before)}, and from here on receives {_described(now)}: "
+        "for one of them alone use another --store"
+    )
+
+
+def _described(selection: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in selection.items()) or "everything"
 
 
 def print_summary(options: SubscribeOptions, store: HomeStore, progress: Progress) -> None:

@@ -85,20 +85,31 @@ def _time_of_day(utc: str | None) -> str:
 def streams(rows: Iterable[State], rates: Mapping[str, float]) -> Table:
     """Return the table of virtual channels and APIDs; `rates` is packets per second by stream key."""
     table = _table("stream", ">frames", ">missing", ">packets", ">per s", ">missing", ">octets")
+    rows = list(rows)
+    ids = {(row["spacecraft"], row["scid"]) for row in rows}
     for row in rows:
         is_vc = row["apid"] is None
-        name = f"{row['spacecraft']} VC{row['vcid']}" if is_vc else f"   APID {row['apid']}"
+        one_id = sum(spacecraft == row["spacecraft"] for spacecraft, _ in ids) == 1
+        name = _channel_name(row, one_id) if is_vc else f"   APID {row['apid']}"
         rate = rates.get(stream_key(row))
         table.add_row(
             Text(name, style="bold" if is_vc else ""),
-            number(row["frames"]) if is_vc else "",
-            number(row["missing_frames"]) if is_vc else "",
+            number(row["frames"]),
+            number(row["missing_frames"]),
             number(row["packets"]),
             f"{rate:.0f}" if rate is not None else "",
-            "" if is_vc else number(row["missing_packets"]),
+            number(row["missing_packets"]) if not is_vc or row["shared_missing"] else "",
             octets(row["octets"]),
         )
     return table
+
+
+def _channel_name(row: State, one_id: bool) -> str:
+    """Return how a channel is called: with the spacecraft id where a spacecraft has several."""
+    if row["vcid"] is None:
+        return f"{row['spacecraft']} packets"
+    scid = "" if one_id else f" SCID {row['scid']}"
+    return f"{row['spacecraft']}{scid} VC{row['vcid']}{' replay' if row['replay'] else ''}"
 
 
 def subscriptions(rows: Iterable[State]) -> Table:
@@ -135,7 +146,7 @@ def event_line(event: State) -> Text:
 
 def stream_key(row: State) -> str:
     """Return the key under which a stream's rate is kept."""
-    return f"{row['link']}/{row['spacecraft']}/{row['vcid']}/{row['apid']}"
+    return "/".join(str(row[column]) for column in ("link", "scid", "vcid", "replay", "apid"))
 
 
 def number(value: int | None) -> str:

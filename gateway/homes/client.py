@@ -141,7 +141,7 @@ class Subscriber:
         known = not self._store.meta and not self._wish.from_head and self._wish.mode == "complete"
         self.progress.began_at = welcome["low_water"] if known and welcome["low_water"] > welcome["tail"] else 0
         self._lanes = {Lane[name.upper()].value for name in welcome["lanes"]}
-        identity = (welcome["journal_id"], welcome["revision"], welcome["low_water"])
+        identity = (welcome["journal_id"], welcome["revision"], welcome["low_water"], self._wish.selection)
         await self._worker(lambda: self._store.begin(*identity))
 
     async def _receive(self, channel: Channel) -> None:

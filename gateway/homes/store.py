@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,16 +120,21 @@ class HomeStore:
 
     # ---- receiving ----
 
-    def begin(self, journal_id: str, revision: int, start: int) -> None:
-        """Bind a new store to a journal, or check that a known one is bound to it. Raises Conflict."""
+    def begin(self, journal_id: str, revision: int, start: int, selection: Mapping[str, Any]) -> None:
+        """Bind a new store to a journal, or check that a known one is bound to it. Raises Conflict.
+
+        `selection` is what is received from now on; it may differ from what the store was filled with before.
+        """
         if not self.meta:
             self.meta = {"journal_id": journal_id, "revision": revision, "start": start}
-            self._storage.write_whole(self._path(META), json.dumps(self.meta).encode())
         if (self.meta["journal_id"], self.meta["revision"]) != (journal_id, revision):
             raise Conflict(
                 f"this store holds journal {self.meta['journal_id']}, the gateway serves {journal_id}",
                 "use another --store folder for another journal",
             )
+        if self.meta.get("selection") != selection:
+            self.meta["selection"] = dict(selection)
+            self._storage.write_whole(self._path(META), json.dumps(self.meta).encode())
 
     def cursor(self) -> Cursor | None:
         """Return what is stored as a cursor; None for a new store."""

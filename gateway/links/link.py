@@ -24,6 +24,8 @@ IN_FLIGHT = 2
 WATCH_S = 0.25
 LOOK_EVERY_S = 30.0
 LISTEN_AGAIN_S = 0.1
+SEAMLESS_S = 60.0
+"""No packet spans a cut with a longer silence: a TM count has eight bits, and goes on by chance sooner or later."""
 
 
 class Contacts(Protocol):
@@ -149,6 +151,7 @@ class Link:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
+            self._give_up()
         if self._pending and self._context.journal.blocked is None:
             await asyncio.wait(self._pending)
         await self._source.shut()
@@ -168,9 +171,22 @@ class Link:
                 self._counters["failures"] += 1
                 log.exception("link failed", link=self.settings.name)
                 self._lost(f"internal error: {type(error).__name__}: {error}")
-                self._intake, self._restored = self._make_intake(), False
+                self._start_over()
             await self._source.close()
             await asyncio.sleep(self._retry_delay_s())
+
+    def _start_over(self) -> None:
+        """Go on with a fresh intake, from what is journalled; what the old one holds is kept if it can still say."""
+        try:
+            self._give_up()
+        except Exception:
+            log.exception("packets under way are lost", link=self.settings.name)
+        self._intake, self._restored = self._make_intake(), False
+
+    def _give_up(self) -> None:
+        """Keep what was under way as octets; what a resumable source was in the midst of is read again instead."""
+        if not self._source.resumable:
+            self._keep(self._intake.give_up(self._context.clock.tai_ns()))
 
     def _retry_delay_s(self) -> float:
         """How long to wait; who is listening goes on soon: a peer that flaps must not shut out the next for long."""
@@ -190,6 +206,8 @@ class Link:
         if not self._restored and resumable:
             self._intake = self._make_intake()
         self._peer = await self._source.open(int(state.get("source_offset", 0)) if resumable else 0)
+        if (self._machine.age_s(self._now()) or 0.0) > SEAMLESS_S:
+            self._give_up()
         self._suspicion = Suspicion(self._intake.settings)
         await self._record(b"")
         self._counters["connects"] += 1
@@ -207,7 +225,7 @@ class Link:
         finally:
             watch.cancel()
             if not resumable:
-                self._hand_over(self._intake.cut(self._context.clock.tai_ns(), "link cut"))
+                self._keep(self._intake.cut(self._context.clock.tai_ns(), "link cut"))
             else:
                 self._restored = False
 
@@ -328,6 +346,11 @@ class Link:
         if self._not_journalled is not None:
             failed, self._not_journalled = self._not_journalled, None
             raise failed
+
+    def _keep(self, batch: IntakeBatch) -> None:
+        """Count and hand over what a source that ends leaves behind."""
+        self._note(batch)
+        self._hand_over(batch)
 
     def _hand_over(self, batch: IntakeBatch) -> None:
         if len(batch.items) or len(batch.frames) or batch.gaps or batch.state:

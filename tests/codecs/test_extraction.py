@@ -103,11 +103,32 @@ def test_a_frame_refused_for_its_pointer_breaks_the_open_packet(refused: bytes, 
     assert [item.unit for item in found] == ["OCTETS", "FRAME", "OCTETS"]
 
 
-@pytest.mark.parametrize("counting", ["vc_count", "none"])
-def test_a_cut_link_breaks_the_open_packet(counting: str) -> None:
-    """R6: octets before and after a cut are never one packet, though the count goes on by chance."""
+@pytest.mark.parametrize("version", ["tm", "aos"])
+def test_a_packet_spans_a_cut_that_lost_nothing(version: str) -> None:
+    """R6: frames whose counts follow are consecutive, though the link was cut between them; the rest is kept."""
+    first, second = halves(packet(5, 0))
+    make, intake = (tm, tm_intake()) if version == "tm" else (aos, aos_intake())
+    batches = [intake.feed(make(0, 0, first) + b"rest", 1), intake.cut(2, "link cut")]
+    batches += [intake.feed(make(1, NO_START, second), 3), intake.finish(4)]
+    assert items(batches) == [("OCTETS", "LENGTH", b"rest"), ("PACKET", "GOOD", first + second)]
+    assert not [gap for batch in batches for gap in batch.gaps]
+
+
+@pytest.mark.parametrize("count", [2, 0, 255])
+def test_a_cut_that_lost_frames_breaks_the_open_packet(count: int) -> None:
+    """R6: after a cut a count that does not go on by one shows a loss; the first half is kept."""
     (first, _), (_, second) = halves(packet(5, 0)), halves(packet(5, 1))
-    intake = tm_intake(VcFormat(counting=counting))  # type: ignore[arg-type]
+    intake = tm_intake()
+    batches = [intake.feed(tm(0, 0, first), 1), intake.cut(2, "link cut")]
+    batches += [intake.feed(tm(count, NO_START, second), 3), intake.finish(4)]
+    assert items(batches) == [("OCTETS", "PACKET_TRUNCATED", first), ("OCTETS", "NO_PACKET_START", second)]
+    assert [gap.reason for batch in batches for gap in batch.gaps] == ["link cut"] * (count != 0)
+
+
+def test_a_cut_breaks_the_open_packet_of_a_channel_without_counting() -> None:
+    """R6: where no count tells whether anything was lost, octets before and after a cut are never one packet."""
+    (first, _), (_, second) = halves(packet(5, 0)), halves(packet(5, 1))
+    intake = tm_intake(VcFormat(counting="none"))
     batches = [intake.feed(tm(0, 0, first) + b"rest", 1), intake.cut(2, "link cut")]
     batches += [intake.feed(tm(1, NO_START, second), 3), intake.finish(4)]
     assert items(batches) == [
@@ -116,6 +137,16 @@ def test_a_cut_link_breaks_the_open_packet(counting: str) -> None:
         ("OCTETS", "NO_PACKET_START", second),
     ]
     assert batches[1].counters == {"rejected_packet_truncated": 1, "rejected_length": 1}
+
+
+def test_what_is_given_up_after_a_cut_is_kept() -> None:
+    """R6: a peer that stays away costs the packet under way, never its octets, and nothing is joined to it later."""
+    (first, _), (_, second) = halves(packet(5, 0)), halves(packet(5, 1))
+    intake = tm_intake()
+    batches = [intake.feed(tm(0, 0, first), 1), intake.cut(2, "link cut"), intake.give_up(3)]
+    batches += [intake.feed(tm(1, NO_START, second), 4), intake.finish(5)]
+    assert items(batches) == [("OCTETS", "PACKET_TRUNCATED", first), ("OCTETS", "NO_PACKET_START", second)]
+    assert batches[2].counters == {"rejected_packet_truncated": 1}
 
 
 def test_the_end_counts_what_it_gives_up() -> None:

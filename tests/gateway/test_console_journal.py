@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
 import typer
 
-from gateway.console.journal import export_journal, verify_journal
+from gateway.console.journal import export_journal, items_of, verify_journal
 from gateway.real import LocalStorage
 from gateway_codecs.batches import IntakeBatch
 from tests.gateway.simulated import SimClock, inline
@@ -83,3 +86,17 @@ async def test_a_carried_block_is_not_exported(folder: Path) -> None:
     with pytest.raises(typer.Exit):
         export_journal(folder, folder / "out", "packets", None, None, idle=True)
     assert (folder / "out").read_bytes().endswith(b"9" + b"x" * 100 + b"last")
+
+
+async def test_unknown_times_are_left_empty(folder: Path, tmp_path: Path) -> None:
+    """A time that is not known is nothing to another tool: empty in CSV, null in JSON and SQLite, never a number."""
+    export_journal(folder, tmp_path / "items.csv", "csv", None, None, False)
+    export_journal(folder, tmp_path / "items.db", "sqlite", None, None, False)
+    with (tmp_path / "items.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["generation_time_ns"], row["generation_time_utc"]) for row in rows} == {("", "")}
+    assert {(row["receive_time_ns"], row["receive_time_utc"][:4]) for row in rows} == {("0", "1958")}
+    with contextlib.closing(sqlite3.connect(tmp_path / "items.db")) as database:
+        assert database.execute("SELECT DISTINCT generation_time_ns FROM items").fetchall() == [(None,)]
+    shown = [item["generation_time_ns"] for item in items_of(folder, [])]
+    assert shown == [None] * 10

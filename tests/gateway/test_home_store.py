@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from gateway.console.subscribe import other_selection_hint
 from gateway.homes.store import HomeStore
 from gateway_codecs.delivery_block import decode, encode_data, encode_mark
 from tests.gateway.simulated import SimStorage
@@ -20,7 +21,7 @@ def block(first: int, count: int) -> bytes:
 
 def filled(storage: SimStorage, blocks: int = 20) -> HomeStore:
     store = HomeStore(storage)
-    store.begin("journal", 1, 0)
+    store.begin("journal", 1, 0, {})
     for k in range(blocks):
         data = block(k * 5, 5)
         store.append(decode(data), data)
@@ -69,3 +70,17 @@ def test_a_torn_end_is_cut(seed: int) -> None:
     have = stored(again)
     assert have == [b"packet %d" % k for k in range(len(have))] or again.cursor().ranges  # type: ignore[union-attr]
     assert again.cursor().low_water >= 50  # type: ignore[union-attr]
+
+
+def test_a_store_knows_what_it_was_filled_with() -> None:
+    """A store that goes on with another selection is told of before it receives anything, and goes on."""
+    storage = SimStorage(random.Random(1))
+    store = filled(storage)
+    assert other_selection_hint("s", store, {}) == ""
+    told = other_selection_hint("s", store, {"vcids": [2]})
+    assert "filled with everything" in told
+    assert "vcids [2]" in told
+    store.begin("journal", 1, 0, {"vcids": [2]})
+    again = HomeStore(storage)
+    assert other_selection_hint("s", again, {"vcids": [2]}) == ""
+    assert other_selection_hint("s", HomeStore(SimStorage(random.Random(2))), {"vcids": [2]}) == "", "a new store"

@@ -203,12 +203,14 @@ def test_the_websocket_is_told_of(published: dict[str, Any]) -> None:
     assert "subscribe" in text
 
 
+OVER = {"aos_utc": "2026-01-01T00:00:00Z", "los_utc": "2026-01-01T00:10:00Z"}
 REFUSALS: list[tuple[str, str, dict[str, Any], int]] = [
     ("GET", "/api/v1/instances/nope", {}, 404),
     ("GET", "/api/v1/nowhere", {}, 404),
     ("GET", "/nowhere", {}, 404),
     ("DELETE", "/api/v1/status", {}, 405),
     ("GET", f"{INSTANCE}/events?limit=0", {}, 422),
+    ("GET", f"{INSTANCE}/events?position=4000", {}, 409),
     ("GET", f"{INSTANCE}/events?wait_s=nan", {}, 422),
     ("GET", f"{INSTANCE}/journal/packets?vcid=64", {}, 422),
     ("GET", f"{INSTANCE}/journal/packets?apid=2048&apid=x", {}, 422),
@@ -217,6 +219,7 @@ REFUSALS: list[tuple[str, str, dict[str, Any], int]] = [
     ("POST", f"{INSTANCE}/contacts", {"json": {}}, 422),
     ("POST", f"{INSTANCE}/contacts", {"json": {"spacecraft": "x"}}, 404),
     ("POST", f"{INSTANCE}/contacts", {"json": {"spacecraft": "s", "aos_utc": "2026-01-01T00:00:00Z"}}, 409),
+    ("POST", f"{INSTANCE}/contacts", {"json": {"spacecraft": "s", **OVER}}, 409),
     ("POST", f"{INSTANCE}/contacts", {"content": b"{"}, 422),
     ("POST", f"{INSTANCE}/contacts", {"content": b'{"spacecraft": "\xff"}'}, 400),
     ("POST", "/api/v1/replays", {"content": json.dumps({**REPLAY, "frames_per_s": float("nan")})}, 422),

@@ -16,9 +16,10 @@ import pytest
 
 from gateway.journal import Journal, JournalSettings
 from gateway.links import Link, LinkContext, LinkSettings, Source, TcpClientSource, TcpServerSource
+from gateway.links.link import SEAMLESS_S
 from gateway.real import TcpNetwork
 from gateway.world import Network, Stream
-from gateway_codecs.batches import Unit
+from gateway_codecs.batches import Quality, Unit
 from gateway_codecs.frames import FrameFormat, VcFormat
 from gateway_codecs.intake import FrameIntake, LinkFormat
 from gateway_routes.link_state import LinkStatus
@@ -104,6 +105,53 @@ async def test_a_cut_link_comes_back_and_says_what_is_missing() -> None:
     assert any(len(everything.batch.octets_of(int(k))) == 100 for k in (units == Unit.OCTETS).nonzero()[0])
     texts = [everything.batch.octets_of(int(k)).decode() for k in (units == Unit.EVENT).nonzero()[0]]
     assert any("link cut" in text for text in texts)
+
+
+def inside_a_packet(data: bytes) -> int:
+    """Return after how many frames a packet is under way."""
+    intake = FrameIntake(LinkFormat(1, FORMAT, 1))
+    for at in range(0, len(data), FRAME_OCTETS):
+        state = intake.feed(data[at : at + FRAME_OCTETS], 1).state or {}
+        if any(vc["open"] for vc in state["vcs"].values()):
+            return at // FRAME_OCTETS + 1
+    raise AssertionError("no packet spans two frames")
+
+
+@pytest.mark.parametrize("away_s", [30.0, 90.0])
+@on_virtual_time
+async def test_a_packet_spans_a_cut_that_lost_nothing(away_s: float) -> None:
+    """R6: all frames arrive, so all packets do, across the cut too; after a long silence the halves are kept apart."""
+    data = frames(40)
+    cut = inside_a_packet(data) * FRAME_OCTETS
+    parts = iter([data[:cut], data[cut:]])
+
+    async def peer(stream: Stream) -> None:
+        part = next(parts)
+        await stream.write(part)
+        if len(part) == cut:
+            await stream.close()
+            network.listening.pop(PORT)
+            asyncio.get_running_loop().call_later(away_s, lambda: network.listening.setdefault(PORT, peer))
+
+    network = SimNetwork(random.Random(3))
+    await network.listen("127.0.0.1", PORT, peer)
+    log = await journal()
+    tested = link(log, "a", TcpClientSource(network, "127.0.0.1", PORT), [])
+    tested.start()
+    await until(lambda: tested.snapshot()["counters"]["frames"] == 40, 300)
+    await tested.stop()
+    items = (await log.read(0, Selection(kinds=None, bad_quality=True, idle=True), 10_000, 1 << 24)).batch
+    whole = FrameIntake(LinkFormat(1, FORMAT, 1)).feed(data, 1).items
+    wanted = [whole.octets_of(k) for k in range(len(whole)) if whole.items["unit"][k] == Unit.PACKET]
+    got = [items.octets_of(k) for k in range(len(items)) if items.items["unit"][k] == Unit.PACKET]
+    rejected = tested.snapshot()["counters"].get("rejected_packet_truncated", 0)
+    kept = items.items["quality"] == Quality.PACKET_TRUNCATED
+    assert rejected == int(kept.sum()), "the link counts what is given up at a cut and at its end"
+    if away_s < SEAMLESS_S:
+        assert got == wanted
+    else:
+        assert len(got) < len(wanted)
+        assert kept.any()
 
 
 @on_virtual_time
