@@ -73,6 +73,7 @@ class MissionInstance:
         self._recordings: list[Recording] = []
         self._house_problem = ""
         self._contacts_changed = False
+        self._stopping = asyncio.Event()
 
     # ---- life ----
 
@@ -156,12 +157,13 @@ class MissionInstance:
         return int(state.get("source_offset", 0))
 
     async def drain(self) -> None:
-        """Stop the links, commit what came in, then end the sessions."""
+        """Stop the links, commit what came in, then end the sessions and who waits for events."""
         for link in self.links.values():
             await link.stop()
         if self.journal.blocked is None:
             await self._pump.flushed()
             await self.journal.drain()
+        self._stopping.set()
         for session in [*self.registry.sessions.values(), *self.registry.offline]:
             session.stop("the gateway is stopping")
         if self._sessions:
@@ -325,7 +327,7 @@ class MissionInstance:
         """Return counts by link, virtual channel and APID."""
         rows: list[dict[str, Any]] = []
         for name, link in self.links.items():
-            for channel, vc in link.statistics()["vcs"].items():
+            for channel, vc in sorted(link.statistics()["vcs"].items(), key=_channel_order):
                 base = {"link": name, "spacecraft": link.settings.spacecraft, **_channel_of(channel)}
                 rows.append(base | _vc_row(vc))
                 rows += [base | _apid_row(apid, counts) for apid, counts in vc["apids"].items()]
@@ -405,14 +407,18 @@ class MissionInstance:
         return {"events": rows, "next_position": at}
 
     async def _wait_for_items(self, at: int, wait_s: float) -> None:
+        """Wait until the head is beyond `at`, at most so long, and not when the gateway stops."""
+        waiting = [asyncio.create_task(self._grown_beyond(at, wait_s)), asyncio.create_task(self._stopping.wait())]
         try:
-            async with asyncio.timeout(wait_s):
-                while self.journal.head <= at:
-                    await self.journal.wait_beyond(at)
-                    if self.journal.finished:
-                        await asyncio.sleep(wait_s)
-        except TimeoutError:
-            pass
+            await asyncio.wait(waiting, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    async def _grown_beyond(self, at: int, wait_s: float) -> None:
+        await self.journal.wait_beyond(at)
+        if self.journal.head <= at:  # finished: nothing will come, and who asks again at once gains nothing
+            await asyncio.sleep(wait_s)
 
     async def _newest_events(self, limit: int) -> dict[str, Any]:
         head = until = self.journal.head
@@ -486,6 +492,10 @@ def _channel_of(name: str) -> dict[str, Any]:
     if key is None:
         return {"scid": None, "vcid": None, "replay": False}
     return {"scid": key.scid, "vcid": key.vcid, "replay": key.replay}
+
+
+def _channel_order(named: tuple[str, Any]) -> tuple[int, ...]:
+    return ChannelKey.parse(named[0]) or ()
 
 
 def _vc_row(vc: Mapping[str, Any]) -> dict[str, Any]:

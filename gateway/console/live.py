@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from gateway.console import tables
-from gateway.console.remote import Remote
+from gateway.console.remote import Remote, Unreachable
 from gateway.errors import Conflict, NotFound
 
 FOLLOW_WAIT_S = 5.0
@@ -62,7 +63,7 @@ def _only(owners: list[str], link: str) -> str:
 
 
 def show_events(url: str, instance: str | None, follow: bool, count: int, as_json: bool) -> None:
-    """Print the newest events and, if wanted, follow."""
+    """Print the newest events and, if wanted, follow; a gateway that goes away is waited for."""
     remote = Remote(url, timeout_s=FOLLOW_WAIT_S + 10)
     names = [instance] if instance else [row["instance"] for row in remote.get("/instances")]
     console = Console()
@@ -71,9 +72,17 @@ def show_events(url: str, instance: str | None, follow: bool, count: int, as_jso
         answer = remote.get(f"/instances/{name}/events", limit=count)
         _print_events(console, answer["events"], as_json)
         positions[name] = answer["next_position"]
+    away = False
     while follow:
-        for event in _new_events(remote, positions):
-            _print_events(console, [event], as_json)
+        try:
+            for event in _new_events(remote, positions):
+                _print_events(console, [event], as_json)
+            away = False
+        except Unreachable as error:
+            if not away:
+                print(f"{error}; waiting for it, Ctrl-C ends", file=sys.stderr, flush=True)
+            away = True
+            time.sleep(RECONNECT_S)
 
 
 def _new_events(remote: Remote, positions: dict[str, int]) -> Iterator[dict[str, Any]]:

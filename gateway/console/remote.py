@@ -11,6 +11,10 @@ from gateway.errors import GatewayError
 DEFAULT_URL = "http://127.0.0.1:8440"
 
 
+class Unreachable(GatewayError):
+    """No gateway answers at the address."""
+
+
 class Remote:
     """A thin client of /api/v1. Every failure is a GatewayError that names the address and the way out."""
 
@@ -32,7 +36,7 @@ class Remote:
             response = self._client.request(method, path, **arguments)
         except httpx.HTTPError as error:
             hint = "start it with `gateway run`, or name it with --url"
-            raise GatewayError(f"no gateway answers at {self.url}: {error}", hint) from error
+            raise Unreachable(f"no gateway answers at {self.url}: {error}", hint) from error
         if response.is_success:
             return response.json()
         raise self._refusal(response)
