@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from gateway.console import tables
 from gateway.errors import Conflict, NotFound
@@ -119,18 +119,12 @@ def list_journals(data_dir: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    table = Table(box=None)
-    for column in ("instance", "segment", "blocks", "positions", "committed from", "to", "octets"):
-        table.add_column(column)
-    for row in rows:
-        cells = (
-            f"{row['first']}..{row['end']}",
-            row["from_utc"][:19],
-            row["to_utc"][:19],
-            tables.octets(row["octets"]),
-        )
-        table.add_row(row["instance"], row["segment"], str(row["blocks"]), *cells)
-    Console().print(table)
+    console = Console()
+    for folder in folders:
+        mine = [row for row in rows if row["instance"] == folder.name]
+        if mine:
+            console.print(f"[bold]{escape(str(folder))}[/bold]", soft_wrap=True)
+            console.print(tables.segments(mine))
 
 
 def items_of(folder: Path, damage: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -149,6 +149,16 @@ def stream_key(row: State) -> str:
     return "/".join(str(row[column]) for column in ("link", "scid", "vcid", "replay", "apid"))
 
 
+def segments(rows: Iterable[State]) -> Table:
+    """Return the table of a journal's segments, each of one UTC day."""
+    table = _table("segment", ">blocks", ">positions", "committed from", "to", ">octets")
+    for row in rows:
+        positions = f"{row['first']}..{row['end']}"
+        times = (row["from_utc"][:19], _time_of_day(row["to_utc"]))
+        table.add_row(row["segment"], number(row["blocks"]), positions, *times, octets(row["octets"]))
+    return table
+
+
 def number(value: int | None) -> str:
     """Return an integer with thin thousands; None, for what is not counted, is nothing."""
     if value is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from gateway.console.journal import export_journal, items_of, verify_journal
+from gateway.console.journal import export_journal, items_of, list_journals, verify_journal
 from gateway.real import LocalStorage
 from gateway_codecs.batches import IntakeBatch
 from tests.gateway.simulated import SimClock, inline
@@ -100,3 +100,12 @@ async def test_unknown_times_are_left_empty(folder: Path, tmp_path: Path) -> Non
         assert database.execute("SELECT DISTINCT generation_time_ns FROM items").fetchall() == [(None,)]
     shown = [item["generation_time_ns"] for item in items_of(folder, [])]
     assert shown == [None] * 10
+
+
+async def test_the_list_names_what_can_be_typed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`ls` shows each journal by the path that `show`, `verify` and `export` take, never shortened."""
+    list_journals(folder.parent, as_json=False)
+    out = capsys.readouterr().out
+    assert str(folder) in out.splitlines()
+    assert "00000001.seg" in out
+    assert "0..10" in out
