@@ -15,6 +15,9 @@ from typing import Any
 
 import pytest
 
+from gateway.console.journal import read_blocks
+from gateway.journal.state import merge
+
 from .running import SHARED, Daemon, ended, run_gateway, subscriber
 
 HERA = SHARED / "data/frames/hera_tm_1113_lowrate.bin"
@@ -58,6 +61,15 @@ def assert_exact(summary: dict[str, Any], exported: Path) -> None:
     assert hashlib.sha256(exported.read_bytes()).hexdigest() == expected["packets_sha256_concatenated"]
 
 
+def a_packet_is_open(journal: Path) -> bool:
+    """Whether the last commit of a gateway that was killed left a packet under way."""
+    state: dict[str, Any] = {}
+    for block in read_blocks(journal, []):
+        state = merge(state, block.state)
+    link = state.get("links", {}).get("recorded-pass", {})
+    return any(vc["open"] for vc in link.get("vcs", {}).values())
+
+
 def test_twenty_kills_of_the_daemon(tmp_path: Path) -> None:
     """R2-R4: kill -9 at 20 random instants of a paced replay; the subscriber ends with every packet once, in order."""
     seed = int(os.environ.get("GATEWAY_SEED", random.randrange(1 << 30)))
@@ -70,11 +82,14 @@ def test_twenty_kills_of_the_daemon(tmp_path: Path) -> None:
         daemon.url, "hera.simulation", "laboratory-a", tmp_path / "store",
         "--kind", "tm", "--vc", "1", "--count", "2302", "--export", str(exported),
     )  # fmt: skip
+    inside_a_packet = 0
     try:
         for _ in range(KILLS):
             time.sleep(rng.uniform(0.05, 0.6))
             daemon.kill()
+            inside_a_packet += a_packet_is_open(tmp_path / "var/hera.simulation")
             daemon.start()
+        assert inside_a_packet >= 3, "kills while a packet is open across frames are among them"
         assert daemon.get("/links")[0]["state"] != "finished", "the kills must fall inside the replay"
         assert_exact(ended(client, 60), exported)
         assert daemon.terminate() == 0
