@@ -304,7 +304,7 @@ def _csv(items: Iterator[dict[str, Any]], target: Path) -> int:
 
 def _sqlite(items: Iterator[dict[str, Any]], target: Path) -> int:
     names = ["position", *[n for n in ITEM_DTYPE.names or () if n != "offset"], "octets"]
-    with sqlite3.connect(target) as database:
+    with contextlib.closing(sqlite3.connect(target)) as database, database:
         database.execute(f"CREATE TABLE items ({', '.join(names)}, PRIMARY KEY (position))")
         marks = ", ".join("?" * len(names))
         rows = ([item[name] for name in names] for item in items)

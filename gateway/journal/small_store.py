@@ -28,12 +28,14 @@ class SmallStore:
         self._name = str(path or "small store")
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        with self._told():
+        with self._told(), contextlib.ExitStack() as on_failure:
             self._db = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
+            on_failure.callback(self._db.close)
             if path is not None:
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(SCHEMA)
+            on_failure.pop_all()
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:

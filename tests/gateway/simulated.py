@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 import functools
 import random
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import async_solipsism
+
+from gateway.journal import SmallStore
 
 T = TypeVar("T")
 
@@ -296,3 +299,10 @@ async def end_all(*names: str) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def small_store(kind: type[SmallStore] = SmallStore) -> SmallStore:
+    """A store in memory that is closed when nobody holds it any more."""
+    store = kind(None)
+    weakref.finalize(store, store._db.close)
+    return store

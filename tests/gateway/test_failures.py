@@ -16,7 +16,7 @@ from gateway.links import Link, LinkContext, LinkSettings, TcpClientSource
 from gateway_codecs.batches import IntakeBatch
 from gateway_codecs.intake import FrameIntake, LinkFormat
 from gateway_routes.delivery import Cursor
-from tests.gateway.simulated import SimClock, SimNetwork, SimStorage, inline, on_virtual_time
+from tests.gateway.simulated import SimClock, SimNetwork, SimStorage, inline, on_virtual_time, small_store
 from tests.gateway.test_journal import opened, packets, read_all
 from tests.gateway.test_tcp_links import FORMAT, PORT, Contacts, frames, journal, says, until
 
@@ -98,7 +98,7 @@ async def test_a_cursor_that_was_not_stored_stays_to_be_stored() -> None:
     """R2: a cursor that could not be forced is not taken for durable; the next try stores it."""
     storage = SimStorage(random.Random(1))
     async with opened(storage) as log:
-        store = FailingStore(None)
+        store = small_store(FailingStore)
         registry = SubscriptionRegistry(log, store, inline, frozenset({"a"}))
         subscription = Subscription("a", "all", 1, {}, Cursor(0))
         for _ in range(2):

@@ -6,10 +6,9 @@ import random
 from dataclasses import replace
 
 from gateway.homes.registry import Subscription, SubscriptionRegistry
-from gateway.journal import SmallStore
 from gateway_codecs.batches import IntakeBatch
 from gateway_routes.delivery import Cursor
-from tests.gateway.simulated import SimStorage, inline, on_virtual_time
+from tests.gateway.simulated import SimStorage, inline, on_virtual_time, small_store
 from tests.gateway.test_journal import packets
 from tests.gateway.test_sessions import World
 
@@ -64,6 +63,6 @@ async def test_cursors_are_there_after_a_restart() -> None:
     again = SubscriptionRegistry(world.journal, world.store, inline, frozenset({"a"}))
     await again.load()
     assert again.subscriptions["a", "all"].cursor == Cursor(7, ((8, 9),))
-    other = SubscriptionRegistry(world.journal, SmallStore(None), inline, frozenset({"a"}))
+    other = SubscriptionRegistry(world.journal, small_store(), inline, frozenset({"a"}))
     await other.load()
     assert not other.subscriptions

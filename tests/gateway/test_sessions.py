@@ -17,7 +17,7 @@ from gateway.journal import Journal, JournalSettings, SmallStore
 from gateway_codecs.batches import IntakeBatch
 from gateway_codecs.delivery_block import MARK, DeliveryBlock, decode
 from gateway_routes.delivery import RANGES_MAX
-from tests.gateway.simulated import SimClock, SimStorage, inline, on_virtual_time
+from tests.gateway.simulated import SimClock, SimStorage, inline, on_virtual_time, small_store
 from tests.gateway.test_journal import packets
 
 SETTINGS = JournalSettings(reserve_octets=0, segment_octets=1 << 16)
@@ -33,7 +33,7 @@ class World:
 
     @classmethod
     async def open(cls, store: SmallStore | None = None, disk: SimStorage | None = None) -> World:
-        disk, store = disk or SimStorage(random.Random(1)), store or SmallStore(None)
+        disk, store = disk or SimStorage(random.Random(1)), store or small_store()
         journal = await Journal.open(disk, SimClock(), inline, inline, SETTINGS, "m")
         registry = SubscriptionRegistry(journal, store, inline, frozenset({"a", "b"}))
         await registry.load()
@@ -143,7 +143,7 @@ async def test_a_hello_that_is_refused_changes_nothing() -> None:
 @on_virtual_time
 async def test_a_new_subscription_is_durable_before_it_is_told() -> None:
     """R2, R4: `from: head` and a changed selection survive a crash that comes before the first acknowledgement."""
-    store, disk = SmallStore(None), SimStorage(random.Random(1))
+    store, disk = small_store(), SimStorage(random.Random(1))
     world = await World.open(store, disk)
     await world.commit(10)
     assert (await world.peer().hello(**{"from": "head"}))["low_water"] == 10
@@ -159,7 +159,7 @@ async def test_a_new_subscription_is_durable_before_it_is_told() -> None:
 @on_virtual_time
 async def test_cursors_belong_to_their_journal() -> None:
     """R2: the same home and subscription of two instances have a durable cursor each."""
-    store = SmallStore(None)
+    store = small_store()
     disks = [SimStorage(random.Random(k)) for k in range(2)]
     for upto, disk in zip((9, 3), disks, strict=True):
         world = await World.open(store, disk)
@@ -226,7 +226,7 @@ async def test_a_changed_selection_is_exact_from_a_stated_position() -> None:
 async def test_ranges_are_bounded_and_a_bad_row_does_not_stop_the_gateway() -> None:
     """R7, R13: acknowledging beyond 1024 ranges forgets the highest (delivered again, never lost); a stored row that
     cannot be used is left out."""
-    store, disk = SmallStore(None), SimStorage(random.Random(1))
+    store, disk = small_store(), SimStorage(random.Random(1))
     world = await World.open(store, disk)
     await world.commit(RANGES_MAX * 2 + 2)
     head = world.journal.head
@@ -361,7 +361,7 @@ async def test_marks_confirm_what_came_before_a_hole() -> None:
     disk = SimStorage(random.Random(1))
     settings = replace(SETTINGS, segment_octets=4096, keep_octets=9000, memory_octets=1 << 20)
     journal = await Journal.open(disk, SimClock(), inline, inline, settings, "m")
-    world = World(journal, SmallStore(None), SubscriptionRegistry(journal, SmallStore(None), inline, frozenset("a")))
+    world = World(journal, small_store(), SubscriptionRegistry(journal, small_store(), inline, frozenset("a")))
     for k in range(10):
         await journal.append(IntakeBatch(packets([b"%d" % k * 700])))
     peer = world.peer()

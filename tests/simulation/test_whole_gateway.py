@@ -19,7 +19,7 @@ from gateway.homes.client import Subscriber, Wish
 from gateway.homes.registry import SubscriptionRegistry
 from gateway.homes.session import Session, SessionLimits
 from gateway.homes.store import HomeStore
-from gateway.journal import Journal, JournalSettings, SmallStore, stored_id
+from gateway.journal import Journal, JournalSettings, stored_id
 from gateway.links import Link, LinkContext, LinkSettings
 from gateway_codecs.batches import Unit
 from gateway_codecs.frames import FrameFormat, VcFormat
@@ -28,7 +28,7 @@ from gateway_routes.delivery import Cursor, parse_cursor
 from gateway_simulators.space_link import SpaceLink, Weather
 from gateway_simulators.spacecraft import FRAME_OCTETS, SCID, Spacecraft
 from tests.conftest import SEEDS
-from tests.gateway.simulated import PowerLoss, SimClock, SimStorage, end_all, inline
+from tests.gateway.simulated import PowerLoss, SimClock, SimStorage, end_all, inline, small_store
 
 SETTINGS = JournalSettings(
     segment_octets=1 << 14, reserve_octets=0, memory_octets=1 << 16, snapshot_every=8, retry_s=0.01
@@ -157,7 +157,7 @@ class World:
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
         self.data = recording(seed)
-        self.disk, self.small = SimStorage(self.rng), SmallStore(None)
+        self.disk, self.small = SimStorage(self.rng), small_store()
         self.home_disks = {home: SimStorage(self.rng) for home in HOMES}
         self.clock = SimClock()
         self.journal: Journal | None = None
