@@ -30,7 +30,7 @@ async def one_link(instance: InstanceName, link: LinkName, service: ServiceDep) 
 
 
 @router.post("/instances/{instance}/links/{link}/{action}", **described(LinkDetail, 404, 422, 503))
-async def act(instance: InstanceName, link: LinkName, action: Action, service: ServiceDep) -> dict[str, Any]:
+async def link_action(instance: InstanceName, link: LinkName, action: Action, service: ServiceDep) -> dict[str, Any]:
     """Enable, disable, or reset the counters of a link; returns its new state."""
     owner = service.instance(instance)
     await owner.link_action(link, action)
