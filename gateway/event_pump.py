@@ -51,23 +51,23 @@ class EventPump:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                events = self._take()
+                events, lost = list(self._waiting), self.dropped
+                self._waiting.clear()
                 try:
-                    await self._journal.append_events(events)
+                    await self._journal.append_events([*events, *_lost(lost)])
                 except Exception:  # a bug of ours: counted and told, and the next events are journalled
                     log.exception("events not journalled", events=len(events))
                     self.dropped += len(events)
+                else:
+                    self.dropped -= lost
             self._idle.set()
-
-    def _take(self) -> list[dict[str, Any]]:
-        events = list(self._waiting)
-        self._waiting.clear()
-        if self.dropped:
-            message = f"{self.dropped} events could not be journalled"
-            events.append({"type": "events lost", "severity": "warning", "message": message, "count": self.dropped})
-            self.dropped = 0
-        return events
 
     async def flushed(self) -> None:
         """Wait until everything emitted so far is committed."""
         await self._idle.wait()
+
+
+def _lost(count: int) -> list[dict[str, Any]]:
+    """Return what is told of so many events that could not be journalled: an event, or nothing."""
+    message = f"{count} events could not be journalled"
+    return [{"type": "events lost", "severity": "warning", "message": message, "count": count}] if count else []

@@ -29,6 +29,7 @@ from gateway_routes.selection import Selection
 DOWNLOAD_OCTETS = 1 << 18
 HOUSEKEEPING_S = 1.0
 RETENTION_S = 60.0
+EVENTS_TOGETHER_S = 0.05
 NEWEST_EVENTS_IN = 1 << 18
 
 
@@ -160,9 +161,10 @@ class MissionInstance:
         """Stop the links, commit what came in, then end the sessions and who waits for events."""
         for link in self.links.values():
             await link.stop()
-        if self.journal.blocked is None:
-            await self._pump.flushed()
-            await self.journal.drain()
+        flushed = asyncio.create_task(self._pump.flushed(), name=f"flush {self.name}")
+        await self.journal.or_blocked([flushed])
+        flushed.cancel()
+        await self.journal.drain()
         self._stopping.set()
         for session in [*self.registry.sessions.values(), *self.registry.offline]:
             session.stop("the gateway is stopping")
@@ -329,7 +331,7 @@ class MissionInstance:
         for name, link in self.links.items():
             for channel, vc in sorted(link.statistics()["vcs"].items(), key=_channel_order):
                 base = {"link": name, "spacecraft": link.settings.spacecraft, **_channel_of(channel)}
-                rows.append(base | _vc_row(vc))
+                rows.append(base | _vc_row(vc, of_frames=base["scid"] is not None))
                 rows += [base | _apid_row(apid, counts) for apid, counts in vc["apids"].items()]
         return rows
 
@@ -397,17 +399,22 @@ class MissionInstance:
         if position > self.journal.head:
             text = f"position {position} is beyond the head {self.journal.head} of journal {self.journal.journal_id}"
             raise Conflict(text, "begin without a position: it seems to be of another journal")
-        at = max(position, self.journal.tail)
-        if at >= self.journal.head and wait_s > 0:
-            await self._wait_for_items(at, wait_s)
-        rows: list[dict[str, Any]] = []
-        while at < self.journal.head and len(rows) < limit:
-            found, at = await self._events_from(at, limit - len(rows))
-            rows += found
-        return {"events": rows, "next_position": at}
+        at, rows = max(position, self.journal.tail), list[dict[str, Any]]()
+        until_s = self._now() + wait_s
+        while True:
+            while at < self.journal.head and len(rows) < limit:
+                found, at = await self._events_from(at, limit - len(rows))
+                rows += found
+            left_s = until_s - self._now()
+            if rows or left_s <= 0 or self._stopping.is_set():
+                return {"events": rows, "next_position": at}
+            await self._wait_for_items(at, left_s)
 
     async def _wait_for_items(self, at: int, wait_s: float) -> None:
-        """Wait until the head is beyond `at`, at most so long, and not when the gateway stops."""
+        """Wait until the head is beyond `at`, at most so long, and not when the gateway stops.
+
+        Commits may come by the hundred a second: they are looked at together.
+        """
         waiting = [asyncio.create_task(self._grown_beyond(at, wait_s)), asyncio.create_task(self._stopping.wait())]
         try:
             await asyncio.wait(waiting, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
@@ -417,8 +424,8 @@ class MissionInstance:
 
     async def _grown_beyond(self, at: int, wait_s: float) -> None:
         await self.journal.wait_beyond(at)
-        if self.journal.head <= at:  # finished: nothing will come, and who asks again at once gains nothing
-            await asyncio.sleep(wait_s)
+        finished = self.journal.head <= at  # nothing will come, and who asks again at once gains nothing
+        await asyncio.sleep(wait_s if finished else EVENTS_TOGETHER_S)
 
     async def _newest_events(self, limit: int) -> dict[str, Any]:
         head = until = self.journal.head
@@ -498,19 +505,20 @@ def _channel_order(named: tuple[str, Any]) -> tuple[int, ...]:
     return ChannelKey.parse(named[0]) or ()
 
 
-def _vc_row(vc: Mapping[str, Any]) -> dict[str, Any]:
+def _vc_row(vc: Mapping[str, Any], of_frames: bool) -> dict[str, Any]:
+    counting = of_frames and vc["counting"] != "none"
     counted = [apid["missing"] for apid in vc["apids"].values() if apid["counting"] == "apid"]
     shared = {name: group["missing"] for name, group in vc["groups"].items()}
     counted += shared.values()
     return {
         "apid": None,
-        "frames": vc["frames"],
+        "frames": vc["frames"] if of_frames else None,
         "packets": vc["packets"],
         "octets": sum(a["octets"] for a in vc["apids"].values()),
-        "missing_frames": None if vc["counting"] == "none" else vc["frames_missing_mod"],
+        "missing_frames": vc["frames_missing_mod"] if counting else None,
         "missing_packets": sum(counted) if counted else None,
         "shared_missing": shared,
-        "count_jumps": None if vc["counting"] == "none" else vc["count_jumps"],
+        "count_jumps": vc["count_jumps"] if counting else None,
         "seq_gaps": None,
     }
 

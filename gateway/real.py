@@ -203,10 +203,21 @@ def _keep_alive(sock: Any) -> None:
             sock.setsockopt(*option, value)
 
 
+class _PatientReader(asyncio.StreamReader):
+    """Hands out everything that arrived before it raises what broke the connection; asyncio's own throws it away."""
+
+    broken: Exception | None = None
+
+    def set_exception(self, exc: Exception) -> None:
+        """The connection broke: the end comes after what is here already."""
+        self.broken = exc
+        self.feed_eof()
+
+
 class TcpStream:
     """A TCP connection; see gateway.world.Stream."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: _PatientReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         _keep_alive(writer.get_extra_info("socket"))
         address = writer.get_extra_info("peername")
@@ -219,7 +230,10 @@ class TcpStream:
 
     async def read(self, max_octets: int) -> bytes:
         """Read some octets."""
-        return await self._reader.read(max_octets)
+        data = await self._reader.read(max_octets)
+        if not data and self._reader.broken is not None:
+            raise self._reader.broken
+        return data
 
     async def write(self, data: Buffer) -> None:
         """Write everything."""
@@ -255,13 +269,21 @@ class TcpNetwork:
 
     async def connect(self, host: str, port: int) -> Stream:
         """Connect."""
-        reader, writer = await asyncio.open_connection(host, port, limit=READ_OCTETS)
-        return TcpStream(reader, writer)
+        loop = asyncio.get_running_loop()
+        reader = _PatientReader(READ_OCTETS, loop)
+        transport, protocol = await loop.create_connection(lambda: asyncio.StreamReaderProtocol(reader), host, port)
+        return TcpStream(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
 
     async def listen(self, host: str, port: int, on_stream: Callable[[Stream], Awaitable[None]]) -> Listener:
         """Listen."""
+        loop = asyncio.get_running_loop()
 
-        async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await on_stream(TcpStream(reader, writer))
+        def connection() -> asyncio.StreamReaderProtocol:
+            reader = _PatientReader(READ_OCTETS, loop)
 
-        return TcpListener(await asyncio.start_server(accepted, host, port, limit=READ_OCTETS))
+            async def accepted(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                await on_stream(TcpStream(reader, writer))
+
+            return asyncio.StreamReaderProtocol(reader, accepted)
+
+        return TcpListener(await loop.create_server(connection, host, port))

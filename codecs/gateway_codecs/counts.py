@@ -51,6 +51,11 @@ class CountState:
     octets: int = 0
     reason: str = ""  # why the next jump would be, when it is known not to be the space link
 
+    def reset(self) -> None:
+        """Count from zero; `last` and `reason` stay, for the next unit."""
+        self.first = None
+        self.units = self.jumps = self.repeated = self.missing = self.octets = 0
+
     def take_reason(self) -> str:
         """Return why units are missing before the next one, and forget it: it explains one jump."""
         reason, self.reason = self.reason or "space link", ""

@@ -112,6 +112,12 @@ class Channel:
             if natural(last) is not None:
                 self.group(name).last = last
 
+    def reset_statistics(self) -> None:
+        """Count from zero."""
+        self.frames = self.unreadable_times = 0
+        for count in (self.count, *self.apids.values(), *self.groups.values()):
+            count.reset()
+
     def expect_gap(self, reason: str) -> None:
         """What is missing before the next frame, and before the next packet of each APID, has this reason."""
         for count in (self.count, *self.apids.values(), *self.groups.values()):
@@ -189,12 +195,13 @@ class FrameIntake:
         return self._end(now_ns, [key for key, ch in self._channels.items() if ch.settings.counting == "none"])
 
     def give_up(self, now_ns: int) -> IntakeBatch:
-        """What was cut did not come back in time: give up the packets under way."""
-        return self._end(now_ns, self._channels)
+        """What was cut did not come back in time: give up the packets under way. A frame under way stays."""
+        given_up = self._given_up(self._channels)
+        return IntakeBatch(given_up, counters={"rejected_packet_truncated": len(given_up)} if len(given_up) else {})
 
     def finish(self, now_ns: int) -> IntakeBatch:
         """The source ended: keep what is incomplete, packets under way included."""
-        return replace(self.give_up(now_ns), state=self.state())
+        return replace(self._end(now_ns, self._channels), state=self.state())
 
     def _end(self, now_ns: int, without_end: Iterable[ChannelKey]) -> IntakeBatch:
         given_up, trailing = self._given_up(without_end), stray(self._rest, self._settings, now_ns, self._count)
@@ -437,6 +444,14 @@ class FrameIntake:
             return zones
         begins = len(index) > 0 and index[0] == 0 and int(rows["vc_count"][0]) == opened.vc_count
         return zones if begins and opened.index < int(zones.length[0]) else None
+
+    def reset_statistics(self) -> None:
+        """Count from zero; what comes next is still compared with what came last."""
+        self._causes, self._frames, self._idle_octets, self._padding_octets = {}, 0, 0, 0
+        for count in self._mc.values():
+            count.reset()
+        for channel in self._channels.values():
+            channel.reset_statistics()
 
     def statistics(self) -> dict[str, Any]:
         """Return what was counted, JSON-able."""

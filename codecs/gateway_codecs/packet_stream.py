@@ -75,14 +75,19 @@ class PacketIntake:
 
     def cut(self, now_ns: int, reason: str) -> IntakeBatch:
         """The source was cut: keep the incomplete packet as octets; the next octets begin a new packet."""
-        batch = self.give_up(now_ns)
+        batch = self._end(now_ns) if self._rest else IntakeBatch(empty_items())
         self._searching = False
         self._channel.expect_gap(reason)
         return batch
 
     def give_up(self, now_ns: int) -> IntakeBatch:
-        """Keep the incomplete packet as octets; after a cut there is none."""
-        return self._end(now_ns) if self._rest else IntakeBatch(empty_items())
+        """Give up what waits for octets after a cut: nothing, for a cut ends every packet."""
+        return IntakeBatch(empty_items())
+
+    def reset_statistics(self) -> None:
+        """Count from zero; what comes next is still compared with what came last."""
+        self._causes, self._idle_octets = {}, 0
+        self._channel.reset_statistics()
 
     def finish(self, now_ns: int) -> IntakeBatch:
         """The source ended: keep what is incomplete."""

@@ -72,7 +72,8 @@ def _streams(instances: Iterable[State]) -> Iterator[Metric]:
     missing = CounterMetricFamily("gateway_stream_missing", "Missing units by their count", labels=[*labels, "unit"])
     for instance in instances:
         for row in instance["streams"]:
-            *channel, apid = ("" if row[label] is None else str(row[label]).lower() for label in labels[1:])
+            told = {**row, "replay": "true" if row["replay"] else "false"}
+            *channel, apid = ("" if told[label] is None else str(told[label]) for label in labels[1:])
             key = [instance["instance"], *channel]
             unit = "packets" if apid else "frames"
             if apid:

@@ -16,6 +16,7 @@ from gateway.errors import Conflict, NotFound
 
 FOLLOW_WAIT_S = 5.0
 RECONNECT_S = 1.0
+TOGETHER_S = 0.1
 
 
 def show_status(url: str, as_json: bool) -> int:
@@ -65,10 +66,9 @@ def _only(owners: list[str], link: str) -> str:
 def show_events(url: str, instance: str | None, follow: bool, count: int, as_json: bool) -> None:
     """Print the newest events and, if wanted, follow; a gateway that goes away is waited for."""
     remote = Remote(url, timeout_s=FOLLOW_WAIT_S + 10)
-    names = [instance] if instance else [row["instance"] for row in remote.get("/instances")]
     console = Console()
     positions: dict[str, int] = {}
-    for name in names:
+    for name in [instance] if instance else _instances(remote):
         answer = remote.get(f"/instances/{name}/events", limit=count)
         _print_events(console, answer["events"], as_json)
         positions[name] = answer["next_position"]
@@ -77,6 +77,8 @@ def show_events(url: str, instance: str | None, follow: bool, count: int, as_jso
         try:
             for event in _new_events(remote, positions):
                 _print_events(console, [event], as_json)
+            if instance is None:  # one opened since: all of its events are new
+                positions = {name: positions.get(name, 0) for name in _instances(remote)}
             away = False
         except Unreachable as error:
             if not away:
@@ -85,14 +87,17 @@ def show_events(url: str, instance: str | None, follow: bool, count: int, as_jso
             time.sleep(RECONNECT_S)
 
 
+def _instances(remote: Remote) -> list[str]:
+    return [row["instance"] for row in remote.get("/instances")]
+
+
 def _new_events(remote: Remote, positions: dict[str, int]) -> Iterator[dict[str, Any]]:
     wait_s = FOLLOW_WAIT_S if len(positions) == 1 else 0.0
     for name, position in list(positions.items()):
         answer = remote.get(f"/instances/{name}/events", position=position, limit=1000, wait_s=wait_s)
         positions[name] = answer["next_position"]
         yield from answer["events"]
-    if not wait_s:
-        time.sleep(RECONNECT_S)
+    time.sleep(TOGETHER_S if wait_s else RECONNECT_S)
 
 
 def _print_events(console: Console, events: list[dict[str, Any]], as_json: bool) -> None:

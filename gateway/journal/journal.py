@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -219,14 +219,20 @@ class Journal:
         items = event_items(events, self._clock.tai_ns())
         done = self._queue(IntakeBatch(items, state=dict(state or {})))
         done.add_done_callback(lambda future: future.cancelled() or future.exception())  # logged where it failed
-        blocked = asyncio.create_task(self._is_blocked.wait(), name=f"journal {self.name} blocked")
-        waited: set[asyncio.Future[Any]] = {done, blocked}
-        try:
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            blocked.cancel()
+        await self.or_blocked([done])
         if done.done():
             done.result()
+
+    async def or_blocked(self, work: Iterable[asyncio.Future[Any]]) -> None:
+        """Wait until all of `work` is done, or the journal is blocked: then it is not known how long that takes."""
+        left = {one for one in work if not one.done()}
+        blocked = asyncio.create_task(self._is_blocked.wait(), name=f"journal {self.name} blocked")
+        try:
+            while left and not blocked.done():
+                await asyncio.wait({*left, blocked}, return_when=asyncio.FIRST_COMPLETED)
+                left = {one for one in left if not one.done()}
+        finally:
+            blocked.cancel()
 
     async def _commit(self, batch: IntakeBatch) -> Commit:
         return await self._queue(batch)
@@ -469,15 +475,14 @@ class Journal:
         return freed
 
     async def drain(self) -> None:
-        """Wait until everything appended is committed."""
+        """Wait until everything appended is committed, or the journal is blocked."""
         if self._task is not None:
-            await asyncio.wait([self._task])
+            await self.or_blocked([self._task])
 
     async def close(self) -> None:
         """Commit what waits (unless blocked) and close the files."""
-        if self.blocked is None:
-            await self.drain()
-        elif self._task is not None:
+        await self.drain()
+        if self._task is not None:
             self._task.cancel()
         await self._writer(self._close_file)
 

@@ -95,6 +95,7 @@ class Link:
         self._peer = ""
         self._suspicion = Suspicion(self._intake.settings)
         self._hint = ""
+        self._was_cut = False  # and nothing good has come since
         self._next_look_s = 0.0
         self._unrecorded = 0  # octets that could not be recorded since the recording failed
         self._not_journalled: Exception | None = None
@@ -133,8 +134,9 @@ class Link:
         self._machine.take(LinkInput.FINISHED, self._now(), "played to its end before")
 
     def reset(self) -> None:
-        """Set the counters to zero."""
+        """Set the counters to zero, those of channels and APIDs too."""
         self._counters = dict.fromkeys(self._counters, 0)
+        self._intake.reset_statistics()
         self._source.refused = 0
         self._hint = ""
 
@@ -152,8 +154,7 @@ class Link:
                 await self._task
             self._task = None
             self._give_up()
-        if self._pending and self._context.journal.blocked is None:
-            await asyncio.wait(self._pending)
+        await self._context.journal.or_blocked(self._pending)
         await self._source.shut()
 
     # ---- the task ----
@@ -206,8 +207,6 @@ class Link:
         if not self._restored and resumable:
             self._intake = self._make_intake()
         self._peer = await self._source.open(int(state.get("source_offset", 0)) if resumable else 0)
-        if (self._machine.age_s(self._now()) or 0.0) > SEAMLESS_S:
-            self._give_up()
         self._suspicion = Suspicion(self._intake.settings)
         await self._record(b"")
         self._counters["connects"] += 1
@@ -218,13 +217,13 @@ class Link:
         try:
             await self._read()
         except asyncio.CancelledError:
-            if self._silent:
-                self._silent = False
-                raise OSError(f"silent for {self.settings.watchdog_s:g} s inside a contact") from None
-            raise
+            if not self._only_silent():
+                raise
+            raise OSError(f"silent for {self.settings.watchdog_s:g} s inside a contact") from None
         finally:
             watch.cancel()
             if not resumable:
+                self._was_cut = True
                 self._keep(self._intake.cut(self._context.clock.tai_ns(), "link cut"))
             else:
                 self._restored = False
@@ -238,6 +237,12 @@ class Link:
                 while True:
                     wanted = restoring.send(await self._source.reread(*wanted))
         self._restored = True
+
+    def _only_silent(self) -> bool:
+        """Whether it was the watchdog that ended the reading, and nobody else in the same turn."""
+        silent, self._silent = self._silent, False
+        task = asyncio.current_task()
+        return silent and task is not None and task.uncancel() == 0
 
     _silent = False
     _waiting = False  # for octets of the peer
@@ -274,11 +279,14 @@ class Link:
             await pause.fair()
 
     async def _feed(self, data: bytes) -> None:
-        now_ns = self._context.clock.tai_ns()
-        await self._record(data)
-        batch = self._intake.feed(data, now_ns)
-        self._note(batch)
-        await self._commit(batch)
+        if self._was_cut and (self._machine.age_s(self._now()) or 0.0) > SEAMLESS_S:
+            self._give_up()
+        try:  # nothing is waited for between reading and handing over: who ends the link then must lose nothing
+            batch = self._intake.feed(data, self._context.clock.tai_ns())
+            self._keep(batch)
+        finally:
+            await self._record(data)
+        await self._room()
         if self._suspicion.note(data, batch.counters) and self._now() >= self._next_look_s:
             await self._look_closer()
 
@@ -288,7 +296,7 @@ class Link:
         if recording is None:
             return
         try:
-            await self._context.recorder(lambda: recording.append(now_ns, data))
+            await asyncio.shield(self._context.recorder(lambda: recording.append(now_ns, data)))
         except OSError as error:
             if not self._unrecorded:
                 text = f"{self.settings.name}: raw octets are not recorded: {error.strerror or error}"
@@ -312,8 +320,8 @@ class Link:
         if not self._source.resumable:
             raise ConnectionError("closed by the peer")
         last = self._intake.finish(self._context.clock.tai_ns())
-        self._note(last)
-        await self._commit(last)
+        self._keep(last)
+        await self._room()
         self._suspicion.note(b"", last.counters)
         if self._suspicion.mostly_refused:
             await self._look_closer()
@@ -328,19 +336,15 @@ class Link:
         good = bool(len(batch.frames) and (batch.frames["quality"] == 0).any())
         good = good or bool((batch.items.items["unit"] == Unit.PACKET).any())
         if good:
+            self._was_cut = False
             self._step(LinkInput.GOOD)
             if self._hint and not self._suspicion.mostly_refused:
                 self._hint = ""
             if self.settings.real_time:
                 self._context.contacts.good_data(self.settings.spacecraft, self.settings.name)
 
-    async def _commit(self, batch: IntakeBatch) -> None:
-        """Hand a batch to the journal, then wait until at most one is under way: meanwhile the source is not read.
-
-        A batch is handed over before anything is waited for: the intake has counted it already, so that a watchdog or
-        an operator that ends the waiting must not make it vanish.
-        """
-        self._hand_over(batch)
+    async def _room(self) -> None:
+        """Wait until at most one batch is on its way into the journal: meanwhile the source is not read."""
         while len(self._pending) >= IN_FLIGHT:
             await asyncio.wait(self._pending, return_when=asyncio.FIRST_COMPLETED)
         if self._not_journalled is not None:
@@ -348,7 +352,7 @@ class Link:
             raise failed
 
     def _keep(self, batch: IntakeBatch) -> None:
-        """Count and hand over what a source that ends leaves behind."""
+        """Count a batch and hand it to the journal; nothing is waited for: what the intake counted must not vanish."""
         self._note(batch)
         self._hand_over(batch)
 
