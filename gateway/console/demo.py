@@ -52,6 +52,7 @@ class Demo:
     console: Console
     children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     cuts: int = 0
+    cut_s: float = 0.0
     state: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -139,7 +140,7 @@ async def _watch(demo: Demo, service: Gateway, port: int) -> None:
         said = 0.0
         while time.monotonic() < deadline and not _settled(demo, instance):
             now = time.monotonic() - began
-            _cut_and_resume(demo, now, port)
+            _cut_and_resume(demo, now, port, instance)
             state = service.state()
             if live is not None:
                 live.update(tables.overview(state, rates.of(state)))
@@ -149,15 +150,20 @@ async def _watch(demo: Demo, service: Gateway, port: int) -> None:
             await asyncio.sleep(TABLE_S)
 
 
-def _cut_and_resume(demo: Demo, now: float, port: int) -> None:
+def _cut_and_resume(demo: Demo, now: float, port: int, instance: MissionInstance) -> None:
+    """Kill a home base that has received something, and start it again a quarter of the pass later."""
     home = HOMES[1]
-    if demo.cuts == 0 and now > demo.duration_s * 0.35:
+    if demo.cuts == 0 and now > demo.duration_s * 0.35 and _has_received(instance, home):
         demo.children[home].kill()
         demo.children[home].wait()
-        demo.cuts = 1
-    elif demo.cuts == 1 and now > demo.duration_s * 0.6:
+        demo.cuts, demo.cut_s = 1, now
+    elif demo.cuts == 1 and now > demo.cut_s + demo.duration_s * 0.25:
         _start_home(demo, home, port)
         demo.cuts = 2
+
+
+def _has_received(instance: MissionInstance, home: str) -> bool:
+    return any(row["home"] == home and row["low_water"] > 0 for row in instance.subscriptions())
 
 
 def _settled(demo: Demo, instance: MissionInstance) -> bool:
