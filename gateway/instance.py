@@ -377,7 +377,8 @@ class MissionInstance:
         for name, link in self.links.items():
             if link.status == LinkStatus.UNAVAILABLE:
                 severity = "error" if self.in_contact(link.settings.spacecraft) else "warning"
-                found.append(_condition(severity, f"link {name}", f"unavailable: {link.snapshot()['detail']}"))
+                why = link.snapshot()["detail"] or "nobody has connected yet"
+                found.append(_condition(severity, f"link {name}", f"unavailable: {why}"))
             if octets := link.snapshot()["unrecorded_octets"]:
                 found.append(_condition("error", f"link {name}", f"raw octets are not recorded: {octets} so far"))
             if hint := link.snapshot()["hint"]:
@@ -514,7 +515,7 @@ def _vc_row(vc: Mapping[str, Any], of_frames: bool) -> dict[str, Any]:
         "apid": None,
         "frames": vc["frames"] if of_frames else None,
         "packets": vc["packets"],
-        "octets": sum(a["octets"] for a in vc["apids"].values()),
+        "octets": vc["octets"],
         "missing_frames": vc["frames_missing_mod"] if counting else None,
         "missing_packets": sum(counted) if counted else None,
         "shared_missing": shared,

@@ -81,6 +81,7 @@ class Channel:
     apids: dict[int, CountState] = field(default_factory=dict)
     groups: dict[str, CountState] = field(default_factory=dict)  # counts that several APIDs share
     frames: int = 0
+    opaque_octets: int = 0
     unreadable_times: int = 0
     moved_apids: set[int] = field(default_factory=set)
     moved_groups: set[str] = field(default_factory=set)
@@ -114,7 +115,7 @@ class Channel:
 
     def reset_statistics(self) -> None:
         """Count from zero."""
-        self.frames = self.unreadable_times = 0
+        self.frames = self.opaque_octets = self.unreadable_times = 0
         for count in (self.count, *self.apids.values(), *self.groups.values()):
             count.reset()
 
@@ -299,6 +300,8 @@ class FrameIntake:
         channel.frames += len(counted)
         if len(counted):
             breaks[good] = self._count_frames(channel, frames.rows[counted], frames.modulus[counted], gaps)
+        if channel.settings.service == "opaque":
+            channel.opaque_octets += len(counted) * frames.view.shape[1]
         if channel.settings.service != "packets":
             return None
         found = channel.extractor.feed(_zones(frames, index, breaks, channel.settings))
@@ -480,6 +483,7 @@ def channel_statistics(channel: Channel) -> dict[str, Any]:
         "repeated_counts": count.repeated,
         "frames_missing_mod": count.missing,
         "packets": sum(a.units for a in channel.apids.values()),
+        "octets": channel.opaque_octets + sum(a.octets for a in channel.apids.values()),
         "unreadable_times": channel.unreadable_times,
         "apids": {
             apid: {

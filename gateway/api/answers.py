@@ -15,7 +15,7 @@ STATISTICS: Data = {
     "vcs": {
         "42/1": {
             "counting": "vc_count", "frames": 1199, "first_count": 17, "last_count": 192, "count_jumps": 1,
-            "repeated_counts": 0, "frames_missing_mod": 1, "packets": 2467, "unreadable_times": 0,
+            "repeated_counts": 0, "frames_missing_mod": 1, "packets": 2467, "octets": 602112, "unreadable_times": 0,
             "apids": {
                 "200": {
                     "counting": "apid", "packets": 2467, "octets": 602112, "seq_gaps": 1, "missing": 2,
@@ -131,6 +131,7 @@ class ChannelCounts(Answer):
     repeated_counts: int
     frames_missing_mod: int = Field(description="frames missing by their count (modulo its range)")
     packets: int
+    octets: int = Field(description="of packets, or of opaque frames")
     unreadable_times: int
     apids: dict[int, ApidCounts]
     groups: dict[str, GroupCounts] = Field(description="by the name of the shared count")

@@ -30,6 +30,7 @@ class _Snapshot(Collector):
         yield GaugeMetricFamily("gateway_uptime_seconds", "Time since start", self._state["uptime_s"])
         yield from _journal(instances)
         yield from _links(instances)
+        yield from _contacts(instances)
         yield from _streams(instances)
         yield from _subscriptions(instances)
 
@@ -64,6 +65,17 @@ def _links(instances: Iterable[State]) -> Iterator[Metric]:
             for what, value in link.get("counters", {}).items():
                 counter.add_metric([*key, what], value)
     yield from (state, age, counter)
+
+
+def _contacts(instances: Iterable[State]) -> Iterator[Metric]:
+    active = GaugeMetricFamily(
+        "gateway_contact_active", "1 while a contact of the spacecraft is active", labels=["instance", "spacecraft"]
+    )
+    for instance in instances:
+        busy = {row["spacecraft"] for row in instance["contacts"] if row["state"] == "active"}
+        for spacecraft in instance["spacecraft"]:
+            active.add_metric([instance["instance"], spacecraft], spacecraft in busy)
+    yield active
 
 
 def _streams(instances: Iterable[State]) -> Iterator[Metric]:

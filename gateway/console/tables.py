@@ -86,11 +86,11 @@ def streams(rows: Iterable[State], rates: Mapping[str, float]) -> Table:
     """Return the table of virtual channels and APIDs; `rates` is packets per second by stream key."""
     table = _table("stream", ">frames", ">missing", ">packets", ">per s", ">missing", ">octets")
     rows = list(rows)
-    ids = {(row["spacecraft"], row["scid"]) for row in rows}
+    several_ids = _with_several("scid", rows)
+    several_links = _with_several("link", rows)
     for row in rows:
         is_vc = row["apid"] is None
-        one_id = sum(spacecraft == row["spacecraft"] for spacecraft, _ in ids) == 1
-        name = _channel_name(row, one_id) if is_vc else f"   APID {row['apid']}"
+        name = _channel_name(row, several_ids, several_links) if is_vc else f"   APID {row['apid']}"
         rate = rates.get(stream_key(row))
         table.add_row(
             Text(name, style="bold" if is_vc else ""),
@@ -104,12 +104,19 @@ def streams(rows: Iterable[State], rates: Mapping[str, float]) -> Table:
     return table
 
 
-def _channel_name(row: State, one_id: bool) -> str:
-    """Return how a channel is called: with the spacecraft id where a spacecraft has several."""
-    if row["vcid"] is None:
-        return f"{row['spacecraft']} packets"
-    scid = "" if one_id else f" SCID {row['scid']}"
-    return f"{row['spacecraft']}{scid} VC{row['vcid']}{' replay' if row['replay'] else ''}"
+def _with_several(column: str, rows: Iterable[State]) -> frozenset[str]:
+    """Return the spacecraft whose rows differ in a column."""
+    pairs = {(row["spacecraft"], row[column]) for row in rows}
+    return frozenset(name for name, _ in pairs if sum(other == name for other, _ in pairs) > 1)
+
+
+def _channel_name(row: State, several_ids: frozenset[str], several_links: frozenset[str]) -> str:
+    """Return how a channel is called, with what tells it from others of its spacecraft."""
+    spacecraft = row["spacecraft"]
+    scid = f" SCID {row['scid']}" if spacecraft in several_ids and row["scid"] is not None else ""
+    channel = "packets" if row["vcid"] is None else f"VC{row['vcid']}"
+    link = f" ({row['link']})" if spacecraft in several_links else ""
+    return f"{spacecraft}{scid} {channel}{' replay' if row['replay'] else ''}{link}"
 
 
 def subscriptions(rows: Iterable[State]) -> Table:

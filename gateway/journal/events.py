@@ -34,11 +34,12 @@ def gap_event(gap: Gap, link: int) -> dict[str, Any]:
     stream = f"VC{gap.vcid}" if gap.apid < 0 else f"APID {gap.apid}"
     if gap.group:
         stream = f"the APIDs that share the count {gap.group!r}"
+    what = gap.what.removesuffix("s") if gap.missing == 1 else gap.what
     more = " or a multiple of the modulus more" if gap.ambiguous else ""
     return {
         "type": "gap",
         "severity": "warning",
-        "message": f"{gap.missing} {gap.what} of {stream} missing{more} ({gap.reason})",
+        "message": f"{gap.missing} {what} of {stream} missing{more} ({gap.reason})",
         "what": gap.what,
         "spacecraft_id": gap.spacecraft,
         "link_id": link,

@@ -27,6 +27,7 @@ spacecraft:
       vcs:
         1: {default_counting: "shared:all"}
         2: {counting: none, apids: {6: {counting: none}}}
+        3: {service: opaque}
 """
 LINK = "name: l\nmission: m\nspacecraft: s\ntype: file\npath: frames.bin\n"
 
@@ -43,6 +44,7 @@ FRAMES = [
     *(frame(43, 1, count, 5) for count in (9, 10)),
     *(frame(42, 2, count, 6) for count in (0, 50, 20)),
     *(frame(42, 2, count, 7) for count in (21, 26)),
+    *(frame(42, 3, count, 1) for count in (7, 8, 9)),
 ]
 
 
@@ -109,6 +111,26 @@ async def test_what_is_not_counted_has_no_figure(shown: tuple[list[dict[str, Any
         ("42", "1", "false", "", "frames"): 1, ("42", "1", "false", "shared:all", "packets"): 1,
         ("42", "1", "true", "", "frames"): 2, ("42", "1", "true", "shared:all", "packets"): 2,
         ("43", "1", "false", "", "frames"): 0, ("43", "1", "false", "shared:all", "packets"): 0,
-        ("42", "2", "false", "7", "packets"): 4,
+        ("42", "2", "false", "7", "packets"): 4, ("42", "3", "false", "", "frames"): 0,
     }  # fmt: skip
     assert list(tables.streams(rows, {}).columns[2].cells)[:2] == ["1", ""]
+
+
+async def test_an_opaque_channel_shows_its_octets(shown: tuple[list[dict[str, Any]], str]) -> None:
+    """Opaque frames are kept whole, and so they are counted; the contact that they opened is a metric."""
+    rows, metrics = shown
+    assert [row["octets"] for row in rows if row["vcid"] == 3] == [150]
+    assert 'gateway_contact_active{instance="m.simulation",spacecraft="s"} 1.0' in metrics
+
+
+def test_channels_of_two_links_have_their_names() -> None:
+    """Where two links bring one spacecraft's channels, the table says which is which."""
+    row = {
+        "link": "a", "spacecraft": "s", "scid": None, "vcid": None, "replay": False, "apid": None, "frames": None,
+        "packets": 1, "octets": 7, "missing_frames": None, "missing_packets": None, "shared_missing": {},
+    }  # fmt: skip
+    console = Console(width=100)
+    with console.capture() as picture:
+        console.print(tables.streams([row, {**row, "link": "b"}], {}))
+    assert "s packets (a)" in picture.get()
+    assert "s packets (b)" in picture.get()
