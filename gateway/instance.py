@@ -161,10 +161,9 @@ class MissionInstance:
         """Stop the links, commit what came in, then end the sessions and who waits for events."""
         for link in self.links.values():
             await link.stop()
-        flushed = asyncio.create_task(self._pump.flushed(), name=f"flush {self.name}")
-        await self.journal.or_blocked([flushed])
-        flushed.cancel()
-        await self.journal.drain()
+        committing = asyncio.create_task(self._everything_committed(), name=f"drain {self.name}")
+        await self.journal.or_blocked([committing])
+        committing.cancel()
         self._stopping.set()
         for session in [*self.registry.sessions.values(), *self.registry.offline]:
             session.stop("the gateway is stopping")
@@ -214,9 +213,12 @@ class MissionInstance:
             self._tasks.append(asyncio.create_task(self._finish(), name=f"finish {self.name}"))
 
     async def _finish(self) -> None:
+        await self._everything_committed()
+        self.journal.finish()
+
+    async def _everything_committed(self) -> None:
         await self._pump.flushed()
         await self.journal.drain()
-        self.journal.finish()
 
     def in_contact(self, spacecraft: str) -> bool:
         """Whether a contact of the spacecraft is active."""

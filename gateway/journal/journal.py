@@ -475,14 +475,14 @@ class Journal:
         return freed
 
     async def drain(self) -> None:
-        """Wait until everything appended is committed, or the journal is blocked."""
+        """Wait until everything appended is committed."""
         if self._task is not None:
-            await self.or_blocked([self._task])
+            await asyncio.wait([self._task])
 
     async def close(self) -> None:
         """Commit what waits (unless blocked) and close the files."""
-        await self.drain()
         if self._task is not None:
+            await self.or_blocked([self._task])
             self._task.cancel()
         await self._writer(self._close_file)
 
