@@ -22,7 +22,7 @@ from gateway_codecs.batches import Kind
 from gateway_codecs.intake import ChannelKey
 from gateway_codecs.time_scales import format_utc, parse_utc
 from gateway_config import GatewaySettings, LinkConfig, Mission
-from gateway_routes.contact import ContactBook, ContactEvent
+from gateway_routes.contact import Contact, ContactBook, ContactEvent, ContactRefused
 from gateway_routes.link_state import LinkStatus
 from gateway_routes.selection import Selection
 
@@ -73,7 +73,7 @@ class MissionInstance:
         self._pump: EventPump
         self._recordings: list[Recording] = []
         self._house_problem = ""
-        self._contacts_changed = False
+        self._contacts_kept = 0  # the version of the book that is kept
         self._stopping = asyncio.Event()
 
     # ---- life ----
@@ -96,6 +96,7 @@ class MissionInstance:
         self._book.restore(
             await around.keeper(lambda: around.small_store.get(f"contacts {self.name}")) or [], self._now()
         )
+        self._book.tick(self._now(), around.clock.tai_ns())  # what ended while we were away takes no data
         self._plan_configured_contacts()
         self._tasks = [
             asyncio.create_task(self._pump.run(), name=f"events {self.name}"),
@@ -116,7 +117,15 @@ class MissionInstance:
             for contact in craft.contacts:
                 aos_ns, los_ns = parse_utc(contact.aos_utc), parse_utc(contact.los_utc)
                 if now_ns < los_ns and not self._book.has_plan(craft.name, contact.peer, aos_ns):
-                    self._book.plan(craft.name, contact.peer, aos_ns, los_ns)
+                    self._plan_configured(craft.name, contact.peer, aos_ns, los_ns)
+
+    def _plan_configured(self, spacecraft: str, peer: str, aos_ns: int, los_ns: int) -> None:
+        """Plan one; what is in its way was planned while the gateway ran, and stays."""
+        try:
+            self._book.plan(spacecraft, peer, aos_ns, los_ns)
+        except ContactRefused as error:
+            message = f"the configured contact of {spacecraft} with {peer} is not planned: {error}"
+            self._emit({"type": "contact", "severity": "warning", "message": message, "spacecraft": spacecraft})
 
     def _add_link(self, config: LinkConfig) -> None:
         around = self._around
@@ -230,10 +239,8 @@ class MissionInstance:
             self._emit_contacts()
 
     def _emit_contacts(self) -> None:
-        changes = self._book.take_events()
-        for change in changes:
+        for change in self._book.take_events():
             self._emit(self._contact_event(change))
-        self._contacts_changed |= bool(changes)
 
     def _contact_event(self, change: ContactEvent) -> dict[str, Any]:
         contact = change.contact
@@ -249,13 +256,13 @@ class MissionInstance:
 
     async def _contact_events(self) -> None:
         self._emit_contacts()
-        if self._contacts_changed:
+        if self._book.version != self._contacts_kept:
             await self._keep_contacts()
-            self._contacts_changed = False
 
     async def _keep_contacts(self) -> None:
-        rows = self._book.snapshot()
+        rows, version = self._book.snapshot(), self._book.version
         await self._around.keeper(lambda: self._around.small_store.put(f"contacts {self.name}", rows))
+        self._contacts_kept = version  # what changed meanwhile is kept at the next turn
 
     def contacts(self) -> list[dict[str, Any]]:
         """Return all contacts for the API."""
@@ -271,22 +278,26 @@ class MissionInstance:
         if spacecraft not in [c.name for c in self.mission.spacecraft]:
             raise NotFound(f"{self.name} has no spacecraft {spacecraft!r}")
         try:
-            if aos_utc is None and los_utc is None:
-                contact = self._book.open(spacecraft, peer, self._now())
-            elif aos_utc is None or los_utc is None:
-                raise ValueError("give both aos_utc and los_utc, or neither")
-            else:
-                aos_ns, los_ns = parse_utc(aos_utc), parse_utc(los_utc)
-                if los_ns <= self._around.clock.tai_ns():
-                    raise ValueError(f"a contact until {los_utc} is over already")
-                contact = self._book.plan(spacecraft, peer, aos_ns, los_ns)
+            contact = self._new_contact(spacecraft, peer, aos_utc, los_utc)
+        except ContactRefused as error:
+            raise Conflict(str(error), error.hint) from None
         except ValueError as error:
             raise Conflict(str(error)) from None
         await self._contact_events()
         return next(row for row in self.contacts() if row["id"] == contact.id)
 
+    def _new_contact(self, spacecraft: str, peer: str, aos_utc: str | None, los_utc: str | None) -> Contact:
+        if aos_utc is None and los_utc is None:
+            return self._book.open(spacecraft, peer, self._now())
+        if aos_utc is None or los_utc is None:
+            raise ValueError("give both aos_utc and los_utc, or neither")
+        aos_ns, los_ns = parse_utc(aos_utc), parse_utc(los_utc)
+        if los_ns <= self._around.clock.tai_ns():
+            raise ValueError(f"a contact until {los_utc} is over already")
+        return self._book.plan(spacecraft, peer, aos_ns, los_ns)
+
     async def close_contact(self, contact: str) -> dict[str, Any]:
-        """Close a contact by the operator's hand. Raises NotFound."""
+        """Close a contact, or withdraw a planned one, by the operator's hand. Raises NotFound."""
         try:
             self._book.close(contact)
         except KeyError:

@@ -24,6 +24,7 @@ NOTES = """
 - Several missions, support modes and spacecraft live in one gateway; each (mission, support mode) is a
   *mission instance* with a journal of its own.
 - Times are text in UTC, such as `2026-11-24T12:00:00Z`, quoted or not. Contacts of one spacecraft do not overlap.
+  What good data or the operator opened before a planned contact goes on as that one from its AOS on.
 - Files end in `.yaml`. Numbers are decimal (or `0x..`): `010` and `1:30`, which YAML reads as 8 and 90, are refused.
 - Two links never listen on the same address and port, nor where the control plane does; port 0 is any free one.
 - `gateway check` warns of a recording or a replay folder that is not there yet; that is no error.

@@ -162,7 +162,9 @@ class ContactState(Answer):
     id: str
     spacecraft: str
     peer: str
-    state: Literal["planned", "active", "done", "missed"]
+    state: Literal["planned", "active", "done", "missed", "withdrawn"] = Field(
+        description="missed: closed without good data; withdrawn: a plan taken back, or what went on as a planned contact"
+    )
     opened_by: str = Field(description="plan, operator or data")
     closed_by: str = Field(description="plan, operator, silence, or empty")
     planned_aos_utc: str | None

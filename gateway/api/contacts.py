@@ -25,7 +25,7 @@ async def contacts(service: ServiceDep) -> list[dict[str, Any]]:
 
 @router.post("/instances/{instance}/contacts", **described(ContactState, 400, 404, 409, 422, 503, status=201))
 async def add_contact(instance: InstanceName, request: ContactRequest, service: ServiceDep) -> dict[str, Any]:
-    """Plan a contact, or open one now when no planned times are given."""
+    """Plan a contact, or open one now when no planned times are given. Contacts of one spacecraft do not overlap."""
     return await service.instance(instance).add_contact(
         request.spacecraft, request.peer, request.aos_utc, request.los_utc
     )
@@ -33,5 +33,5 @@ async def add_contact(instance: InstanceName, request: ContactRequest, service: 
 
 @router.post("/instances/{instance}/contacts/{contact}/close", **described(ContactState, 404, 422, 503))
 async def close_contact(instance: InstanceName, contact: ContactId, service: ServiceDep) -> dict[str, Any]:
-    """Close an open contact by the operator's hand."""
+    """Close an active contact by the operator's hand; one that is still planned is withdrawn."""
     return await service.instance(instance).close_contact(contact)

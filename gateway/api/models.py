@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from gateway.api.answers import (
     CONTACT,
@@ -17,7 +17,15 @@ from gateway.api.answers import (
     SubscriptionState,
     example,
 )
+from gateway_codecs.time_scales import parse_utc
 
+
+def _utc(text: str) -> str:
+    parse_utc(text)
+    return text
+
+
+Utc = Annotated[str, Field(max_length=40), AfterValidator(_utc)]
 Range = Annotated[list[int], Field(min_length=2, max_length=2)]
 Severity = Literal["critical", "error", "warning", "info"]
 
@@ -138,10 +146,8 @@ class ContactRequest(BaseModel):
 
     spacecraft: str = Field(max_length=64)
     peer: str = Field(default="operator", pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._:-]{0,63}$", description="the other end")
-    aos_utc: str | None = Field(
-        default=None, max_length=40, description="planned acquisition of signal; none = open now"
-    )
-    los_utc: str | None = Field(default=None, max_length=40, description="planned loss of signal")
+    aos_utc: Utc | None = Field(default=None, description="planned acquisition of signal; none = open now")
+    los_utc: Utc | None = Field(default=None, description="planned loss of signal")
 
     model_config = ConfigDict(
         extra="forbid",

@@ -1,15 +1,27 @@
-"""Contacts (DESIGN 1) as a pure machine: planned, active, done, missed.
+"""Contacts (DESIGN 1) as a pure machine: planned, active, done, missed, withdrawn.
 
 A contact is opened by its plan, by the operator, or by the first good data; closed by its plan, the operator
 or silence. Plans are wall-clock times (TAI ns); silence is measured in monotonic seconds only, so that a step
 of the wall clock changes no timer. A plan is compared with the wall clock at every `tick`.
+
+At most one contact of a spacecraft is active, and no two plans overlap:
+
+| the active contact    | planned AOS comes      | planned LOS  | good data              | operator opens | silence | closed by hand |
+| ---                   | ---                    | ---          | ---                    | ---            | ---     | ---            |
+| none                  | the plan opens         | missed       | the due or a new opens | a new opens    | -       | withdrawn      |
+| of data, the operator | goes on as the planned | -            | noted                  | refused        | closes  | closes         |
+| of a plan             | waits                  | closes       | noted                  | refused        | -       | closes         |
+
+What closes is done when it had good data, else missed. Two plans can only be due at once in a book of before.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
+
+from gateway_codecs.time_scales import format_utc
 
 
 class ContactState(StrEnum):
@@ -19,6 +31,10 @@ class ContactState(StrEnum):
     ACTIVE = "active"
     DONE = "done"
     MISSED = "missed"
+    WITHDRAWN = "withdrawn"  # a plan that was taken back; what went on as a planned contact
+
+
+OPEN = frozenset({ContactState.PLANNED, ContactState.ACTIVE})
 
 
 @dataclass(slots=True)
@@ -37,41 +53,62 @@ class Contact:
     closed_by: str = ""
 
 
+FIELDS = tuple(field.name for field in fields(Contact))
+
+
 @dataclass(frozen=True, slots=True)
 class ContactEvent:
     """A contact changed its state."""
 
     contact: Contact
-    what: str  # "planned", "active", "done", "missed"
+    what: str  # the new state
     why: str
+
+
+class ContactRefused(ValueError):
+    """What was asked contradicts the book; `hint` says the way out."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 CLOSED_KEPT = 200
 PLANNED_MAX = 1000
+EARLY_NS = 60 * 1_000_000_000
 
 
 class ContactBook:
-    """All contacts of a mission instance."""
+    """All contacts of a mission instance. `version` rises with every change."""
 
     def __init__(self, silence_s: float) -> None:
         self._silence_s = silence_s
         self._contacts: dict[str, Contact] = {}
         self._heard_s: dict[str, float] = {}
-        self._number = 0
+        self._number = self.version = 0
         self._events: list[ContactEvent] = []
 
     def plan(self, spacecraft: str, peer: str, aos_ns: int, los_ns: int) -> Contact:
-        """Plan a contact. Raises ValueError when LOS is not after AOS, for a second identical plan, for too many."""
+        """Plan a contact. Raises ContactRefused: LOS is not after AOS, another plan overlaps, there are too many."""
         if los_ns <= aos_ns:
-            raise ValueError("the planned LOS must be after the planned AOS")
-        if self.has_plan(spacecraft, peer, aos_ns):
-            raise ValueError(f"a contact of {spacecraft} with {peer} at this AOS is planned already")
+            raise ContactRefused("the planned LOS must be after the planned AOS", "")
+        if (other := self._overlapping(spacecraft, aos_ns, los_ns)) is not None:
+            raise ContactRefused(f"it overlaps {_planned(other)}", f"close contact {other.id} first, or plan around it")
         if sum(c.state == ContactState.PLANNED for c in self._contacts.values()) >= PLANNED_MAX:
-            raise ValueError(f"{PLANNED_MAX} contacts are planned already: close some first")
+            raise ContactRefused(f"{PLANNED_MAX} contacts are planned already", "close some first")
         contact = self._new(spacecraft, peer, ContactState.PLANNED, "plan")
         contact.planned_aos_ns, contact.planned_los_ns = aos_ns, los_ns
         self._tell(contact, "planned")
         return contact
+
+    def _overlapping(self, spacecraft: str, aos_ns: int, los_ns: int) -> Contact | None:
+        """Return a contact of the spacecraft, not yet closed, whose plan shares time with [AOS, LOS)."""
+        for contact in self._contacts.values():
+            first, end = contact.planned_aos_ns, contact.planned_los_ns
+            planned = first is not None and end is not None and first < los_ns and aos_ns < end
+            if planned and contact.spacecraft == spacecraft and contact.state in OPEN:
+                return contact
+        return None
 
     def has_plan(self, spacecraft: str, peer: str, aos_ns: int) -> bool:
         """Whether a contact with this plan is in the book, whatever became of it."""
@@ -79,22 +116,22 @@ class ContactBook:
         return (spacecraft, peer, aos_ns) in plans
 
     def open(self, spacecraft: str, peer: str, now_s: float, by: str = "operator") -> Contact:
-        """Open a contact now, or return the active one."""
-        active = self.active(spacecraft)
-        if active is not None:
-            return active
+        """Open a contact now. Raises ContactRefused while one is active."""
+        if (active := self.active(spacecraft)) is not None:
+            text = f"contact {active.id} of {spacecraft} with {active.peer} is active"
+            raise ContactRefused(text, f"close contact {active.id} first")
         contact = self._new(spacecraft, peer, ContactState.ACTIVE, by)
         self._heard_s[contact.id] = now_s
         self._tell(contact, by)
         return contact
 
     def close(self, contact_id: str, by: str = "operator") -> Contact:
-        """Close an active or planned contact; closing a closed one changes nothing. Raises KeyError."""
+        """Close an active contact, or withdraw a planned one; closing a closed one changes nothing. Raises KeyError."""
         contact = self._contacts[contact_id]
         if contact.state == ContactState.ACTIVE:
             self._end(contact, ContactState.DONE if contact.first_good_ns is not None else ContactState.MISSED, by)
         elif contact.state == ContactState.PLANNED:
-            self._end(contact, ContactState.MISSED, by)
+            self._end(contact, ContactState.WITHDRAWN, by)
         return contact
 
     def good_data(self, spacecraft: str, peer: str, now_s: float, now_ns: int) -> bool:
@@ -108,21 +145,39 @@ class ContactBook:
             contact.first_good_ns = now_ns
         contact.last_good_ns = now_ns
         self._heard_s[contact.id] = now_s
+        self.version += 1
         return opened
 
     def tick(self, now_s: float, now_ns: int) -> None:
         """Let time pass: plans open and close, silence closes what data or the operator opened."""
         for contact in list(self._contacts.values()):
+            if contact.state == ContactState.ACTIVE:
+                self._tick_active(contact, now_s, now_ns)
+        for contact in list(self._contacts.values()):
             if contact.state == ContactState.PLANNED:
                 self._tick_planned(contact, now_s, now_ns)
-            elif contact.state == ContactState.ACTIVE:
-                self._tick_active(contact, now_s, now_ns)
 
     def _tick_planned(self, contact: Contact, now_s: float, now_ns: int) -> None:
         if contact.planned_los_ns is not None and now_ns >= contact.planned_los_ns:
             self._end(contact, ContactState.MISSED, "plan")
         elif contact.planned_aos_ns is not None and now_ns >= contact.planned_aos_ns:
-            self._activate(contact, now_s, "plan")
+            self._begin_planned(contact, now_s)
+
+    def _begin_planned(self, planned: Contact, now_s: float) -> None:
+        """A planned AOS has come."""
+        active = self.active(planned.spacecraft)
+        if active is None:
+            self._activate(planned, now_s, "plan")
+        elif active.planned_los_ns is None:
+            self._go_on_as(planned, active)
+            self._activate(planned, now_s, "plan")
+
+    def _go_on_as(self, planned: Contact, active: Contact) -> None:
+        """What data or the operator opened is the planned contact from now on, with all that was heard."""
+        planned.first_good_ns, planned.last_good_ns = active.first_good_ns, active.last_good_ns
+        active.first_good_ns = active.last_good_ns = None
+        active.state, active.closed_by = ContactState.WITHDRAWN, "plan"
+        self._tell(active, f"it goes on as contact {planned.id}")
 
     def _tick_active(self, contact: Contact, now_s: float, now_ns: int) -> None:
         if contact.planned_los_ns is not None:
@@ -143,7 +198,7 @@ class ContactBook:
 
     def snapshot(self) -> list[dict[str, Any]]:
         """Return all contacts, JSON-able."""
-        return [{**asdict(c), "state": c.state.value} for c in self._contacts.values()]
+        return [{name: getattr(c, name) for name in FIELDS} | {"state": c.state.value} for c in self._contacts.values()]
 
     def restore(self, rows: list[dict[str, Any]], now_s: float) -> None:
         """Take contacts over from a snapshot; the silence of active ones is counted from now."""
@@ -157,19 +212,22 @@ class ContactBook:
         self._number += 1
         contact = Contact(str(self._number), spacecraft, peer, state, by)
         self._contacts[contact.id] = contact
-        closed = [c.id for c in self._contacts.values() if c.state in {ContactState.DONE, ContactState.MISSED}]
+        closed = [c.id for c in self._contacts.values() if c.state not in OPEN]
         for old in closed[:-CLOSED_KEPT]:
             del self._contacts[old]
             self._heard_s.pop(old, None)
         return contact
 
     def _due_plan(self, spacecraft: str, now_ns: int) -> Contact | None:
-        """A planned contact that the data may belong to: its AOS is at most a minute ahead."""
-        for contact in self._contacts.values():
-            early = contact.planned_aos_ns is not None and now_ns >= contact.planned_aos_ns - 60 * 1_000_000_000
-            if contact.spacecraft == spacecraft and contact.state == ContactState.PLANNED and early:
-                return contact
-        return None
+        """The first planned contact that the data may belong to: its AOS is at most a minute ahead, it is not over."""
+        due = [
+            (contact.planned_aos_ns, int(contact.id), contact)
+            for contact in self._contacts.values()
+            if contact.spacecraft == spacecraft and contact.state == ContactState.PLANNED
+            and contact.planned_aos_ns is not None and contact.planned_los_ns is not None
+            and contact.planned_aos_ns - EARLY_NS <= now_ns < contact.planned_los_ns
+        ]  # fmt: skip
+        return min(due)[2] if due else None
 
     def _activate(self, contact: Contact, now_s: float, why: str) -> None:
         self._heard_s[contact.id] = now_s
@@ -182,4 +240,10 @@ class ContactBook:
         self._tell(contact, by)
 
     def _tell(self, contact: Contact, why: str) -> None:
+        self.version += 1
         self._events.append(ContactEvent(contact, contact.state.value, why))
+
+
+def _planned(contact: Contact) -> str:
+    aos_ns, los_ns = contact.planned_aos_ns or 0, contact.planned_los_ns or 0
+    return f"contact {contact.id} with {contact.peer} from {format_utc(aos_ns)} until {format_utc(los_ns)}"

@@ -110,7 +110,8 @@ GETS = {
 
 async def test_answers_are_what_the_document_says(service: Gateway, client: httpx.AsyncClient) -> None:
     """Every answer of a real service is its model, key for key: none is missing, none is dropped on the way."""
-    made = await client.post(f"{INSTANCE}/contacts", json={"spacecraft": "s"})
+    plan = {"spacecraft": "s", "aos_utc": "2100-01-01T00:00:00Z", "los_utc": "2100-01-01T00:10:00Z"}
+    made = await client.post(f"{INSTANCE}/contacts", json=plan)
     assert made.status_code == 201
     contact = checked(answers.ContactState, made)
     checked(answers.ContactState, await client.post(f"{INSTANCE}/contacts/{contact.id}/close"))
@@ -220,6 +221,7 @@ REFUSALS: list[tuple[str, str, dict[str, Any], int]] = [
     ("POST", f"{INSTANCE}/contacts", {"json": {"spacecraft": "x"}}, 404),
     ("POST", f"{INSTANCE}/contacts", {"json": {"spacecraft": "s", "aos_utc": "2026-01-01T00:00:00Z"}}, 409),
     ("POST", f"{INSTANCE}/contacts", {"json": {"spacecraft": "s", **OVER}}, 409),
+    ("POST", f"{INSTANCE}/contacts", {"json": {"spacecraft": "s", "aos_utc": "soon"}}, 422),
     ("POST", f"{INSTANCE}/contacts", {"content": b"{"}, 422),
     ("POST", f"{INSTANCE}/contacts", {"content": b'{"spacecraft": "\xff"}'}, 400),
     ("POST", "/api/v1/replays", {"content": json.dumps({**REPLAY, "frames_per_s": float("nan")})}, 422),
