@@ -202,11 +202,16 @@ class MissionInstance:
                     await self._around.writer(recording.force)
                 if loop.time() - retained >= RETENTION_S:
                     retained = loop.time()
-                    await self.journal.retain()
+                    await self._retain()
             except OSError as error:  # tried again at the next turn; meanwhile the operator sees it
                 self._house_problem = str(error)
             else:
                 self._house_problem = ""
+
+    async def _retain(self) -> None:
+        for recording in self._recordings:
+            await self._around.writer(recording.retain)
+        await self.journal.retain()
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

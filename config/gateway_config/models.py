@@ -110,7 +110,7 @@ class JournalKeys(Model):
 class RecordingKeys(Model):
     """The recording of raw link octets."""
 
-    keep_days: Days = Field(7, description="remove older files; 0 = keep all")
+    keep_days: Days = Field(7, description="remove older files (one holds a day at most); 0 = keep all")
 
 
 class GatewaySettings(Model):

@@ -163,7 +163,7 @@ class ContactState(Answer):
     spacecraft: str
     peer: str
     state: Literal["planned", "active", "done", "missed", "withdrawn"] = Field(
-        description="missed: closed without good data; withdrawn: a plan taken back, or what went on as a planned contact"
+        description="missed: no good data; withdrawn: a plan that was taken back, or what went on as a planned contact"
     )
     opened_by: str = Field(description="plan, operator or data")
     closed_by: str = Field(description="plan, operator, silence, or empty")

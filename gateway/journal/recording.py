@@ -4,6 +4,10 @@ A recording is a folder that can be copied, `<name>/recording/<link>`: `about.js
 sequences of records: receive time (int64 ns TAI), length (u32), CRC-32C of these and the octets (u32),
 all little-endian, then the octets. A record without octets is the beginning of a connection: the next octets begin
 a new unit.
+
+A file ends at 256 MiB, or when its first record is a day old (or `keep_days`, if that is less). Retention removes
+whole oldest files, never the newest; age counts up to the newest record, as in the journal: a link that is silent
+keeps what it has.
 """
 
 from __future__ import annotations
@@ -35,6 +39,8 @@ class Recording:
         self.folder, self._about = folder, about
         self._file: AppendFile | None = None
         self._dirty = self._torn = False
+        self._span_ns = int(min(keep_days or 1, 1) * DAY_NS)  # of one file
+        self._began_ns = self._newest_ns = 0
 
     def begin(self) -> None:
         """A connection begins: what comes next is not joined to what came before. Raises OSError."""
@@ -53,8 +59,8 @@ class Recording:
 
     def _write(self, receive_time_ns: int, octets: bytes) -> None:
         head = HEAD.pack(receive_time_ns, len(octets))
-        self._open().append([head, CHECK.pack(crc32c(head + octets)), octets])
-        self._dirty = True
+        self._open(receive_time_ns).append([head, CHECK.pack(crc32c(head + octets)), octets])
+        self._dirty, self._newest_ns = True, receive_time_ns
 
     def _give_up_file(self) -> None:
         """A torn record ends its file: what comes next goes into a new one."""
@@ -74,8 +80,8 @@ class Recording:
                 raise
             self._dirty = False
 
-    def _open(self) -> AppendFile:
-        if self._file is not None and self._file.size < FILE_OCTETS:
+    def _open(self, now_ns: int) -> AppendFile:
+        if self._file is not None and self._file.size < FILE_OCTETS and now_ns - self._began_ns < self._span_ns:
             return self._file
         names = record_files(self._storage, self.folder)
         if self._file is not None:
@@ -85,15 +91,17 @@ class Recording:
         if not names:
             self._storage.write_whole(f"{self.folder}/{ABOUT}", json.dumps(dict(self._about), indent=1).encode())
         self._file = self._storage.open_append(f"{self.folder}/{number:08}.rec")
-        self._retain(names)
+        self._began_ns = now_ns
         return self._file
 
-    def _retain(self, names: list[str]) -> None:
-        """Remove files that are older than the limit: a file is as old as the next one's first record."""
-        oldest = self._clock.tai_ns() - int(self._keep_days * DAY_NS)
-        for name, following in itertools.pairwise(names):
+    def retain(self) -> None:
+        """Remove files older than the limit: a file is as old as the next one's first record. Raises OSError."""
+        if not self._keep_days or not self._newest_ns:
+            return
+        oldest = self._newest_ns - int(self._keep_days * DAY_NS)
+        for name, following in itertools.pairwise(record_files(self._storage, self.folder)):
             first = next(read_records(self._storage, f"{self.folder}/{following}"), None)
-            if not self._keep_days or first is None or first[0] >= oldest:
+            if first is None or first[0] >= oldest:
                 return
             self._storage.remove(f"{self.folder}/{name}")
 

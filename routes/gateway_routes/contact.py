@@ -6,11 +6,14 @@ of the wall clock changes no timer. A plan is compared with the wall clock at ev
 
 At most one contact of a spacecraft is active, and no two plans overlap:
 
-| the active contact    | planned AOS comes      | planned LOS  | good data              | operator opens | silence | closed by hand |
-| ---                   | ---                    | ---          | ---                    | ---            | ---     | ---            |
-| none                  | the plan opens         | missed       | the due or a new opens | a new opens    | -       | withdrawn      |
-| of data, the operator | goes on as the planned | -            | noted                  | refused        | closes  | closes         |
-| of a plan             | waits                  | closes       | noted                  | refused        | -       | closes         |
+| the active contact is | none                      | of data or the operator    | of a plan |
+| ---                   | ---                       | ---                        | ---       |
+| a planned AOS comes   | the plan opens            | goes on as the planned one | waits     |
+| a planned LOS comes   | missed, if still planned  | missed, if still planned   | closes    |
+| good data             | opens the due one, or new | noted                      | noted     |
+| silence               | -                         | closes                     | -         |
+| the operator opens    | opens a new one           | refused                    | refused   |
+| the operator closes   | a planned one: withdrawn  | closes                     | closes    |
 
 What closes is done when it had good data, else missed. Two plans can only be due at once in a book of before.
 """

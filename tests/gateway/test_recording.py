@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+from pathlib import Path
 
 import pytest
 
 from gateway.journal.recording import DAY_NS, Recording, WholeUnits, read_about, read_records, record_files
 from tests.gateway.simulated import SimClock, SimStorage
+from tests.gateway.test_contacts_kept import configured
 
 ABOUT = {"mission": "m", "unit": "frames", "unit_octets": 10}
 
@@ -66,8 +69,42 @@ def test_old_files_go_the_newest_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(10):
         clock.now_ns += DAY_NS
         recording.append(clock.tai_ns(), bytes(100))
+        recording.retain()
     recording.close()
     assert record_files(storage, "m/recording/x") == ["00000008.rec", "00000009.rec", "00000010.rec"]
+
+
+@pytest.mark.parametrize(("keep_days", "kept"), [(2, 4), (0.25, 2), (0, 11)])
+def test_a_slow_link_does_not_keep_its_octets_for_ever(keep_days: float, kept: int) -> None:
+    """keep_days: a file ends when it is a day old, so a link that never fills one keeps a day more at most."""
+    storage, clock = SimStorage(random.Random(1)), SimClock()
+    recording, oldest = recorded(storage, clock, keep_days), 0
+    for _ in range(100):
+        clock.now_ns += DAY_NS // 10
+        recording.append(clock.tai_ns(), b"slow")
+        recording.retain()
+        first = record_files(storage, "m/recording/x")[0]
+        oldest = next(read_records(storage, f"m/recording/x/{first}"))[0]
+    files = record_files(storage, "m/recording/x")
+    if keep_days:
+        assert len(files) <= kept
+        assert clock.now_ns - oldest <= (keep_days + min(keep_days, 1) + 0.2) * DAY_NS
+    else:
+        assert files[0] == "00000001.rec"
+
+
+def test_a_silent_link_keeps_its_recording() -> None:
+    """R11: age counts up to the newest record: neither silence nor a clock that jumps removes anything."""
+    storage, clock = SimStorage(random.Random(1)), SimClock()
+    recording = recorded(storage, clock, keep_days=2)
+    for _ in range(3):
+        recording.append(clock.tai_ns(), b"x")
+        clock.now_ns += DAY_NS
+    clock.now_ns += 1000 * DAY_NS
+    recording.retain()
+    again = recorded(storage, clock, keep_days=2)
+    again.retain()
+    assert len(record_files(storage, "m/recording/x")) == 3
 
 
 def test_a_damaged_about_is_said() -> None:
@@ -92,3 +129,22 @@ def test_a_disk_that_refuses_costs_only_what_it_refused() -> None:
     units = WholeUnits(storage, "m/recording/x", 10)
     assert b"".join(units) == b"a" * 10 + b"c" * 10
     assert units.left_out_octets == 4
+
+
+async def test_the_housekeeping_retains_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """keep_days removes old files while the gateway runs, also when no new file is begun."""
+    monkeypatch.setattr("gateway.instance.HOUSEKEEPING_S", 0.01)
+    monkeypatch.setattr("gateway.instance.RETENTION_S", 0.0)
+    service = configured(tmp_path)
+    await service.start()
+    storage, clock = SimStorage(random.Random(1)), SimClock()
+    recording = recorded(storage, clock, keep_days=1)
+    for _ in range(4):
+        recording.append(clock.tai_ns(), b"x")
+        clock.now_ns += DAY_NS
+    service.instance("m.simulation")._recordings.append(recording)
+    async with asyncio.timeout(10):
+        while len(record_files(storage, "m/recording/x")) > 2:
+            await asyncio.sleep(0.01)
+    await service.drain()
+    await service.stop()

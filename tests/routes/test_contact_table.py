@@ -58,7 +58,8 @@ CELLS: list[tuple[str, list[Step], dict[str, str], list[str]]] = [
     ("a due plan opens by data", [none, plan, data(AOS - 60 * S)], {"1": A}, ["1 planned planned", "1 active data"]),
     ("data before it opens a new one", [none, plan, data(AOS - 61 * S)], {"1": P, "2": A},
      ["1 planned planned", "2 active data"]),
-    ("data after it opens a new one", [none, plan, data(LOS)], {"1": P, "2": A}, ["1 planned planned", "2 active data"]),
+    ("data after it opens a new one", [none, plan, data(LOS)], {"1": P, "2": A},
+     ["1 planned planned", "2 active data"]),
     ("the operator opens", [of_operator], {"1": A}, ["1 active operator"]),
     ("a plan is withdrawn", [none, plan, shut("1")], {"1": W}, ["1 planned planned", "1 withdrawn operator"]),
     # -- data or the operator opened it
@@ -141,7 +142,7 @@ def test_a_second_contact_is_not_opened(opened: Step) -> None:
     """DESIGN 1: the operator who opens a contact while one is active is told which."""
     book = ContactBook(silence_s=30)
     opened(book)
-    with pytest.raises(ContactRefused, match="contact 1 of a with .* is active") as no:
+    with pytest.raises(ContactRefused, match=r"contact 1 of a with .* is active") as no:
         book.open("a", "x", 1.0)
     assert no.value.hint == "close contact 1 first"
 

@@ -1,4 +1,4 @@
-"""The link machine: a test per cell; contacts as an operator lives them (their table: test_contact_table.py); watchdog and retry (DESIGN 1, R10, R11)."""
+"""The link machine: a test per cell, watchdog and retry; contacts as an operator lives them (DESIGN 1, R10, R11)."""
 
 from __future__ import annotations
 
