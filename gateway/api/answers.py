@@ -190,7 +190,7 @@ class SubscriptionState(Answer):
     subscription: str
     mode: Literal["complete", "offline"]
     state: Literal["connecting", "live", "away"]
-    drops: int = Field(description="items it did not get: retention or damage")
+    drops: int = Field(description="positions told as missing, by retention or damage; complete: since it was made")
     version: int | None = Field(default=None, description="complete: rises with each change of the selection")
     low_water: int | None = Field(default=None, description="complete: everything below is acknowledged")
     acknowledged_ranges: list[list[int]] | None = Field(default=None, description="complete: [first, end) above that")

@@ -101,7 +101,9 @@ def _subscriptions(instances: Iterable[State]) -> Iterator[Metric]:
     labels = ["instance", "home", "subscription"]
     lag = GaugeMetricFamily("gateway_subscription_lag_items", "Positions between cursor and head", labels=labels)
     sent = CounterMetricFamily("gateway_subscription_items", "Items sent", labels=labels)
-    drops = CounterMetricFamily("gateway_subscription_drops", "Items the subscription did not get", labels=labels)
+    drops = CounterMetricFamily(
+        "gateway_subscription_drops", "Positions the subscription was told as missing", labels=labels
+    )
     for instance in instances:
         for row in instance["subscriptions"]:
             if row["mode"] != "complete":

@@ -78,7 +78,12 @@ async def _receive(options: SubscribeOptions, store: HomeStore, worker: ThreadWo
     def enough(store: HomeStore, progress: Progress) -> bool:
         return (options.count is not None and store.packets >= options.count) or (wants_end and progress.final)
 
-    subscriber = Subscriber(WebSocketDial(options.url, options.instance), store, worker, wish, enough=enough)
+    def missing(first: int, end: int, reason: str) -> None:
+        line = f"{options.home}/{options.subscription}: positions {first}..{end} will never come: {reason}"
+        print(line, file=sys.stderr, flush=True)
+
+    dial = WebSocketDial(options.url, options.instance)
+    subscriber = Subscriber(dial, store, worker, wish, enough=enough, on_missing=missing)
     task = asyncio.create_task(subscriber.run(), name="subscriber")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -138,7 +143,7 @@ def print_summary(options: SubscribeOptions, store: HomeStore, progress: Progres
     summary: dict[str, Any] = {
         "home": options.home, "subscription": options.subscription, "items": store.items, "packets": store.packets,
         "connects": progress.connects, "marks_confirmed": progress.marks_confirmed, "duplicates": progress.duplicates,
-        "finished": progress.final, "store": str(options.store),
+        "finished": progress.final, "missing": store.missing, "store": str(options.store),
     }  # fmt: skip
     if options.export is not None:
         count, digest = store.export_packets(options.export)
@@ -150,5 +155,8 @@ def print_summary(options: SubscribeOptions, store: HomeStore, progress: Progres
         typer.echo(hint, err=True)
     typer.echo(f"{store.items} items stored in {options.store}, {store.packets} of them packets; "
                f"{progress.marks_confirmed} digests confirmed in this run")  # fmt: skip
+    if store.missing:
+        told = ", ".join(f"{first}..{end}" for first, end in store.missing)
+        typer.echo(f"gone for ever, as the gateway told: positions {told}")
     if options.export is not None:
         typer.echo(f"{summary['exported_packets']} packets in {options.export}, SHA-256 {summary['sha256']}")

@@ -77,9 +77,10 @@ class Subscriber:
         *,
         enough: Callable[[HomeStore, Progress], bool] = lambda store, progress: False,
         jitter: Callable[[], float] = random.random,
+        on_missing: Callable[[int, int, str], None] = lambda first, end, reason: None,
     ) -> None:
         self._dial, self._store, self._worker, self._wish = dial, store, worker, wish
-        self._enough, self._jitter = enough, jitter
+        self._enough, self._jitter, self._on_missing = enough, jitter, on_missing
         self.progress = Progress()
         self._tallies: dict[int, _Tally] = {}
         self._finals: set[int] = set()
@@ -134,7 +135,7 @@ class Subscriber:
             raise ConnectionError("the gateway began with a binary message")
         told = json.loads(message)
         if told["type"] == "error":
-            raise SubscriptionRefused(f"the gateway refused: {told['message']}", told.get("code", ""))
+            raise SubscriptionRefused(f"the gateway refused ({told['code']}): {told['message']}")
         return dict(told)
 
     async def _welcomed(self, welcome: dict[str, Any]) -> None:
@@ -211,6 +212,7 @@ class Subscriber:
         told = self._told(message)
         if told["type"] == "missing":
             await self._worker(lambda: self._store.note_missing(told["first"], told["end"]))
+            self._on_missing(told["first"], told["end"], told["reason"])
 
 
 async def _read_into(channel: Channel, waiting: asyncio.Queue[str | bytes | None]) -> None:

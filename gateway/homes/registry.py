@@ -33,6 +33,7 @@ class Subscription:
     selection: dict[str, Any]
     cursor: Cursor
     version_from: int = 0
+    drops: int = 0  # positions told as missing
 
     def stored(self, journal: Journal) -> dict[str, Any]:
         """Return the durable form."""
@@ -41,6 +42,7 @@ class Subscription:
             "revision": journal.revision,
             "version": self.version,
             "version_from": self.version_from,
+            "drops": self.drops,
             "selection": self.selection,
             "low_water": self.cursor.low_water,
             "ranges": [list(r) for r in self.cursor.ranges],
@@ -63,7 +65,7 @@ class SubscriptionRegistry:
     store: SmallStore
     worker: Worker
     homes: frozenset[str]
-    prime_links: frozenset[str] = frozenset()
+    prime_links: frozenset[str] | None = None  # whose items are delivered to who names no links; None = all of them
     subscriptions: dict[Key, Subscription] = field(default_factory=dict)
     sessions: dict[Key, Session] = field(default_factory=dict)
     offline: list[Session] = field(default_factory=list)
@@ -82,7 +84,8 @@ class SubscriptionRegistry:
         cursor = parse_cursor(kept)
         if cursor.highest > self.journal.head:
             raise DeliveryError("cursor beyond head", f"it reaches {cursor.highest}, the head is {self.journal.head}")
-        return Subscription(home, name, kept["version"], kept["selection"], cursor, kept["version_from"])
+        drops = kept.get("drops", 0)
+        return Subscription(home, name, kept["version"], kept["selection"], cursor, kept["version_from"], drops)
 
     @property
     def _journal_id(self) -> str:
@@ -91,7 +94,7 @@ class SubscriptionRegistry:
     def selection(self, wish: Mapping[str, Any]) -> Selection:
         """Return the selection of a client's wish; without links the prime links. Raises ValueError."""
         spacecraft, links = self._ids("spacecraft"), self._ids("links")
-        if wish.get("links") is None and self.prime_links:
+        if wish.get("links") is None and self.prime_links is not None:
             wish = {**wish, "links": sorted(self.prime_links)}
         return parse_selection(wish, spacecraft, links)
 
@@ -148,7 +151,7 @@ class SubscriptionRegistry:
                 "acknowledged_ranges": [list(r) for r in subscription.cursor.ranges],
                 "lag_items": self._lag(subscription.cursor),
                 "selection": subscription.selection,
-                "drops": 0,
+                "drops": subscription.drops,
             }
             rows.append(row | (session.snapshot() if session else {}))
         return rows + [session.snapshot() for session in self.offline]

@@ -86,7 +86,7 @@ class Session:
         self.state = "connecting"
         self.sent_items = 0
         self.sent_octets = 0
-        self.expired_items = 0
+        self.drops = 0
         self.home = self.name = ""
         self.mode = "complete"
         self._subscription: Subscription | None = None
@@ -208,7 +208,8 @@ class Session:
         elif known.selection != wish:
             # what was acknowledged under the old selection stays so: the new one is exact from there on
             version, begin = known.version + 1, cursor.highest
-            self._subscription = Subscription(self.home, self.name, version, dict(wish), cursor, begin)
+            changed = replace(known, version=version, selection=dict(wish), version_from=begin)
+            self._subscription = replace(changed, cursor=cursor)
         else:
             self._subscription = replace(known, cursor=cursor)
         if known is None or known.selection != wish:
@@ -222,13 +223,21 @@ class Session:
         if told is not None:
             if not isinstance(told, dict):
                 raise DeliveryError("bad cursor", "cursor must be an object or null")
-            journal = str(self._journal.journal_id)
-            if told.get("journal_id") != journal or told.get("revision") != self._journal.revision:
-                raise DeliveryError("other journal", f"the cursor is of another journal; this one is {journal}")
+            self._check_journal(told)
             return parse_cursor(told)
         if known is not None:
             return known.cursor
         return Cursor(self._journal.head if hello.get("from") == "head" else self._journal.tail)
+
+    def _check_journal(self, told: Mapping[str, Any]) -> None:
+        journal, revision = str(self._journal.journal_id), self._journal.revision
+        if told.get("journal_id") != journal:
+            raise DeliveryError("other journal", f"the cursor is of another journal; this one is {journal}")
+        if told.get("revision") != revision:
+            shown = str(told.get("revision"))[:64]
+            raise DeliveryError(
+                "other journal", f"the cursor is of revision {shown} of this journal, now at {revision}"
+            )
 
     def _begin_offline(self, hello: Mapping[str, Any]) -> None:
         first, upto = hello.get("from_position", self._journal.tail), hello.get("upto_position", self._journal.head)
@@ -297,10 +306,13 @@ class Session:
                 raise DeliveryError("bad message", f"a running session takes ack, not {message['type'][:64]!r}")
             moved = self._delivery.acknowledge(message.get("lane", -1), message.get("upto", -1))
             if moved and self._subscription is not None and not self._told_to_end.is_set():
-                self._subscription = replace(self._subscription, cursor=self._delivery.cursor)
-                self._registry.subscriptions[self.home, self.name] = self._subscription
+                self._change(replace(self._subscription, cursor=self._delivery.cursor))
                 self._store_wake.set()
             self._wake.set()
+
+    def _change(self, subscription: Subscription) -> None:
+        """Take the subscription's new state; it is stored with the next cursor."""
+        self._subscription = self._registry.subscriptions[self.home, self.name] = subscription
 
     async def _follow(self) -> None:
         while True:
@@ -350,7 +362,7 @@ class Session:
         if found.expired is not None:
             await self._tell_expired(lane, found.end_position)
             return
-        await self._tell_damaged(lane, found)
+        await self._tell_damaged(lane, found, at, end)
         found = _trimmed(found, end)
         if not len(found.positions) and found.end_position >= self._head and self._end is None:
             self._scanned[lane] = found.end_position
@@ -426,16 +438,24 @@ class Session:
         gone = self._delivery.skip_expired(lane, tail)
         self._scanned.pop(lane, None)
         if gone is not None:
-            self.expired_items += gone[1] - gone[0]
             await self._tell_missing(lane, *gone, "expired")
 
-    async def _tell_damaged(self, lane: Lane, found: Slice) -> None:
+    async def _tell_damaged(self, lane: Lane, found: Slice, at: int, end: int) -> None:
+        """Tell what is damaged within [at, end): the rest of such a block was acknowledged, or is told later."""
         for damage in found.damaged:
-            await self._tell_missing(lane, damage.first, damage.end, f"damaged: {damage.cause}")
+            first, upto = max(damage.first, at), min(damage.end, end)
+            if first < upto:
+                await self._tell_missing(lane, first, upto, f"damaged: {damage.cause}")
 
     async def _tell_missing(self, lane: Lane, first: int, end: int, reason: str) -> None:
+        self._count_drops(end - first)
         told = {"type": "missing", "lane": int(lane), "first": first, "end": end, "reason": reason}
         await self._channel.send(json.dumps(told))
+
+    def _count_drops(self, positions: int) -> None:
+        self.drops += positions
+        if self._subscription is not None and not self._told_to_end.is_set():
+            self._change(replace(self._subscription, drops=self._subscription.drops + positions))
 
     async def _refuse(self, code: str, message: str) -> None:
         self._ending = message
@@ -460,7 +480,7 @@ class Session:
             "state": self.state,
             "sent_items": self.sent_items,
             "sent_octets": self.sent_octets,
-            "drops": self.expired_items,
+            "drops": self._subscription.drops if self._subscription else self.drops,
             "window_octets": {
                 lane.name.lower(): state.window_octets for lane, state in self._delivery.lanes.items()
             } if self.state == "live" else {},

@@ -140,8 +140,13 @@ class HomeStore:
         """Return what is stored as a cursor; None for a new store."""
         if not self.meta:
             return None
-        missing = [tuple(r) for r in self.meta.get("missing", [])]
-        return normalised(self.meta["start"], [*((r.first, r.end) for r in self._ranges), *missing])
+        ranges = [(r.first, r.end) for r in self._ranges]
+        return normalised(self.meta["start"], [*ranges, *((first, end) for first, end in self.missing)])
+
+    @property
+    def missing(self) -> list[list[int]]:
+        """The ranges [first, end) that the gateway told us are gone for ever, in the order in which it told them."""
+        return list(self.meta.get("missing", []))
 
     def note_missing(self, first: int, end: int) -> None:
         """Remember a range that the gateway told us is gone for ever."""
