@@ -20,7 +20,8 @@ NOTES = """
 - Channels, packets and counts of real spacecraft differ in everything; the built-in missions
   (`gateway replay --missions`) show how nine of them are described. VC 63 of AOS frames is idle without being listed.
 - A link belongs to one mission in one support mode. One link per spacecraft and support mode is *prime*: its items
-  are delivered, those of the others are journalled only.
+  are delivered, those of the others are journalled only, unless a home base names the link. Without a prime link
+  events alone are delivered.
 - Several missions, support modes and spacecraft live in one gateway; each (mission, support mode) is a
   *mission instance* with a journal of its own.
 - Times are text in UTC, such as `2026-11-24T12:00:00Z`, quoted or not. Contacts of one spacecraft do not overlap.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 
 from fastapi import APIRouter, WebSocket
@@ -11,6 +13,7 @@ from gateway.errors import NotFound
 from gateway.homes.websocket import WebSocketChannel
 
 router = APIRouter(tags=["delivery"])
+HELLO_S = 10.0
 
 
 @router.websocket("/instances/{instance}/subscribe")
@@ -21,7 +24,16 @@ async def subscribe(socket: WebSocket, instance: str, service: ServiceDep) -> No
     try:
         owner = service.instance(instance)
     except NotFound as error:
-        await channel.send(json.dumps({"type": "error", "code": "unknown instance", "message": str(error)[:400]}))
-        await channel.close(str(error))
-        return
-    await owner.serve(channel)
+        await _refuse(channel, str(error)[:400])
+    else:
+        await owner.serve(channel)
+
+
+async def _refuse(channel: WebSocketChannel, message: str) -> None:
+    """Answer the first message with the error: a client that is still writing it would find only the close."""
+    with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HELLO_S):
+                await channel.receive()
+        await channel.send(json.dumps({"type": "error", "code": "unknown instance", "message": message}))
+    await channel.close(message)

@@ -12,7 +12,7 @@ from gateway_codecs.batches import BoolArray, DataMode, ItemFlag, Kind, Quality,
 
 Ids = frozenset[int] | None
 _ENUMS = {"kinds": Kind, "units": Unit, "data_modes": DataMode}
-_NUMBERS = ("vcids", "apids")
+_NUMBERS = {"vcids": 63, "apids": 2047}
 _FLAGS = ("idle", "bad_quality")
 
 
@@ -105,8 +105,9 @@ def _flag(key: str, value: Any) -> bool:
 
 
 def _number(key: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not -1 <= value <= 2047:
-        raise ValueError(f"selection {key!r} takes whole numbers from -1 (none) to 2047, not {value!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or not -1 <= value <= _NUMBERS[key]:
+        most = _NUMBERS[key]
+        raise ValueError(f"selection {key!r} takes whole numbers from -1 (none) to {most}, not {str(value)[:64]}")
     return value
 
 

@@ -409,3 +409,29 @@ async def test_offline_sessions_are_few() -> None:
     assert [answer["type"] for answer in answers] == ["welcome"] * OFFLINE_PER_HOME_MAX + ["error"]
     assert len(await peers[0].take(3)) == 3
     assert world.registry.snapshot()[0]["mode"] == "offline"
+
+
+@on_virtual_time
+async def test_a_cursor_of_another_revision_is_told_apart() -> None:
+    """R4: a cursor that does not fit says what differs: the journal, or its revision."""
+    world = await World.open()
+    own = str(world.journal.journal_id)
+    for cursor, words in (
+        ({"journal_id": "x", "revision": 1}, f"of another journal; this one is {own}"),
+        ({"journal_id": own, "revision": 2}, "of revision 2 of this journal, now at 1"),
+        ({"journal_id": own}, "of revision None of this journal, now at 1"),
+    ):
+        peer = world.peer()
+        told = await peer.hello(cursor=cursor | {"low_water": 0})
+        assert (told["code"], words in told["message"]) == ("other journal", True)
+
+
+@on_virtual_time
+@pytest.mark.parametrize(("key", "most"), [("vcids", 63), ("apids", 2047)])
+async def test_numbers_that_cannot_be_are_refused(key: str, most: int) -> None:
+    """Deny by default: a virtual channel or APID that no header can carry is a mistake, and is told."""
+    world = await World.open()
+    assert (await world.peer().hello(selection={key: [-1, most]}))["type"] == "welcome"
+    for wrong in (-2, most + 1, 10**50, True):
+        told = await world.peer().hello(selection={key: [wrong]})
+        assert (told["code"], f"from -1 (none) to {most}" in told["message"]) == ("bad selection", True)

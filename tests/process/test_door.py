@@ -76,6 +76,26 @@ def test_a_foreign_page_moves_nothing(daemon: Daemon) -> None:
     assert ask(daemon, "GET", "/health/live", headers=named).status_code == 200
 
 
+def test_an_unknown_instance_is_told_to_who_is_slow(daemon: Daemon) -> None:
+    """The error comes as an answer to the first message, however late that is: a close alone would say nothing."""
+    address = daemon.url.replace("http", "ws") + "/api/v1/instances/nope/subscribe"
+    with connect(address, proxy=None) as socket:
+        time.sleep(0.5)
+        socket.send('{"type": "subscribe"}')
+        told = json.loads(socket.recv(timeout=5))
+    assert (told["type"], told["code"]) == ("error", "unknown instance")
+    assert "nope" in told["message"]
+
+
+def test_a_subscriber_of_an_unknown_instance_ends(daemon: Daemon, tmp_path: Path) -> None:
+    """A refusal ends the command with exit 1 and the reason; it does not try for ever."""
+    arguments = ("subscribe", "nope", "--home", "laboratory-a", "--store", str(tmp_path / "s"), "--url", daemon.url)
+    done = run_gateway(*arguments, timeout_s=30)
+    assert done.returncode == 1
+    assert "the gateway refused (unknown instance): " in done.stderr
+    assert "hint" not in done.stderr
+
+
 def test_bodies_are_bounded(daemon: Daemon) -> None:
     """R13: more than 1 MiB is refused whether its length is stated or it comes in chunks."""
     path = f"/api/v1/instances/{INSTANCE}/contacts"
