@@ -208,8 +208,9 @@ class Session:
         elif known.selection != wish:
             # what was acknowledged under the old selection stays so: the new one is exact from there on
             version, begin = known.version + 1, cursor.highest
-            changed = replace(known, version=version, selection=dict(wish), version_from=begin)
-            self._subscription = replace(changed, cursor=cursor)
+            self._subscription = replace(
+                known, version=version, selection=dict(wish), cursor=cursor, version_from=begin
+            )
         else:
             self._subscription = replace(known, cursor=cursor)
         if known is None or known.selection != wish:

@@ -157,3 +157,20 @@ async def test_a_configured_contact_in_the_way_of_another_is_told(tmp_path: Path
     assert [row["peer"] for row in service.instance("m.simulation").contacts()] == ["plan"]
     await service.drain()
     await service.stop()
+
+
+async def test_a_plan_that_ended_while_the_gateway_was_away_takes_no_data(tmp_path: Path) -> None:
+    """R7: the first data after a restart open a new contact; what is over is missed, not opened again."""
+    service = configured(tmp_path)
+    await service.start()
+    instance = service.instance("m.simulation")
+    now_ns = instance._around.clock.tai_ns()
+    instance._book.plan("PICARD", "over", now_ns - 2, now_ns - 1)
+    await service.stop()
+    service = configured(tmp_path)
+    await service.start()
+    service.instance("m.simulation").good_data("PICARD", "station")
+    rows = service.instance("m.simulation").contacts()
+    assert [(row["peer"], row["state"]) for row in rows] == [("over", "missed"), ("station", "active")]
+    await service.drain()
+    await service.stop()
