@@ -313,6 +313,25 @@ def test_check_prints_warnings_and_errors(tmp_path: Path) -> None:
     assert "did you mean name?" in ill.output
 
 
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1:7"), ("::1", "[::1]:7")])
+def test_an_address_can_be_copied_into_a_browser(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, host: str, shown: str
+) -> None:
+    """`gateway run` and `gateway check` print an IPv6 address in brackets, as it stands in a URL."""
+    from gateway import daemon
+    from gateway.console import run
+
+    write(tmp_path, missions__m=MISSION, gateway=f"api: {{host: '{host}', port: 7}}\n")
+    monkeypatch.setattr(run, "set_up_logging", lambda as_json: None)
+    monkeypatch.setattr(run, "Gateway", lambda *configured: None)
+    monkeypatch.setattr(daemon, "run", lambda service, host, port, ready: ready(port))
+    monkeypatch.setattr(daemon, "run_blocking", lambda done: None)
+    run.run_gateway(tmp_path, tmp_path / "var", None, log_json=False)
+    assert f"ready: http://{shown} " in capsys.readouterr().out
+    run.check_configuration(tmp_path, schema=False)
+    assert f"API on {shown}," in capsys.readouterr().out
+
+
 def test_a_configuration_error_is_one(tmp_path: Path) -> None:
     """Every problem is a value with its place."""
     with pytest.raises(ConfigError) as caught:
