@@ -18,7 +18,7 @@ NOTES = """
 ## Notes
 
 - Channels, packets and counts of real spacecraft differ in everything; the built-in missions
-  (`gateway replay --missions`) show how nine of them are described. VC 63 of AOS frames is idle without being listed.
+  (`gateway replay --missions`) show how some of them are described. VC 63 of AOS frames is idle without being listed.
 - A link belongs to one mission in one support mode. One link per spacecraft and support mode is *prime*: its items
   are delivered, those of the others are journalled only.
 - Several missions, support modes and spacecraft live in one gateway; each (mission, support mode) is a
