@@ -223,6 +223,70 @@ def test_a_broken_gateway_file_breaks_no_link(tmp_path: Path) -> None:
     assert "control plane" not in problems(tmp_path)
 
 
+TWO_CONTACTS = "contacts:\n" + CONTACT.format("2026-11-24T12:00:00Z", "2026-11-24T12:10:00Z") * 2
+SPOILT = [
+    ({"gateway": "api: {host: 0.0.0.0}\njournal:\n  keep_days: -1\nbogus: 1\n"},
+     ["gateway.yaml:1: api.host = '0.0.0.0': not loopback", "gateway.yaml:3: journal.keep_days = -1: expected 0",
+      "gateway.yaml:4: bogus = 1: unknown key"]),
+    ({"gateway": "api: {host: 0.0.0.0, prot: 1}\ndata_dir: gateway.yaml\n"},
+     ["api.host = '0.0.0.0': not loopback", "unknown key: did you mean port?", "data_dir = 'gateway.yaml': a file is"]),
+    ({"gateway": "api: {host: nowhere}\ndata_dir: gateway.yaml\n"},
+     ["api.host = 'nowhere': give an IP address", "data_dir = 'gateway.yaml': a file is there"]),
+    ({"links__l": LINK.replace("mission: m", "mission: x").replace("tcp_client", "udp")},
+     ["links/l.yaml:2: mission = 'x': no such mission; known: m", "links/l.yaml:4: type = 'udp': expected"]),
+    ({"links__l": LINK.replace(": s", ": x") + "watchdog_s: -1\nsupport_mode: flight\nretry_min_s: 60\n"},
+     ["spacecraft = 'x': m has s", "watchdog_s = -1:", "support_mode = 'flight': m has", "retry_max_s = 30.0: must"]),
+    ({"links__l": LINK + "bogus: 1\n", "links__k": LINK},
+     ["bogus = 1: unknown key", "links/l.yaml:1: name = l: already used in links/k.yaml"]),
+    ({"links__a": LINK + "bogus: 1\n", "links__b": LINK.replace("name: l", "name: b")},
+     ["bogus = 1: unknown key", "links/b.yaml:1: prime = True: l is the prime link of s already"]),
+    ({"links__l": SERVER + "watchdog_s: -1\n", "gateway": "api: {port: 45131}\nbogus: 1\n"},
+     ["watchdog_s = -1", "bogus = 1", "links/l.yaml:5: port = 45131: the control plane listens there"]),
+    ({"missions__m": MISSION + "bogus: 1\n", "links__l": LINK.replace("spacecraft: s", "spacecraft: x")},
+     ["bogus = 1: unknown key", "links/l.yaml:3: spacecraft = 'x': m has s"]),
+    ({"missions__m": mission("insert_zone_octets: 5, vcs: {0: {servce: idle}, 9: {}}") + "  - {name: s, scids: [-1]}"},
+     ["vcs.0.servce = 'idle'", "vcs.9 = 9: virtual channels of tm", "insert_zone_octets = 5: TM frames", "scids.0 = -1",
+      "missions/m.yaml:7: spacecraft.1.name = s: stands twice"]),
+    ({"missions__m": MISSION + "    " + TWO_CONTACTS + "    bogus: 1\nsupport_modes: [test, test]\n"},
+     ["spacecraft.0.bogus = 1: unknown", "contacts.1.aos_utc = '2026-11-24T12:00:00Z': overlaps", "stands twice"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("files", "wanted"), SPOILT)
+def test_one_error_hides_no_other(tmp_path: Path, files: dict[str, str], wanted: list[str]) -> None:
+    """All errors in one round: what can be judged in a file that has other errors is judged, and told once."""
+    text = problems(write(tmp_path, **{"missions__m": MISSION, **files}))
+    assert [one for one in wanted if one not in text] == [], text
+    assert len(text.splitlines()) == len(wanted), text
+
+
+BLAMELESS = [
+    {"gateway": "api: {host: 0.0.0.0, expose: 1}\n"},
+    {"gateway": "api: {host: 0.0.0.0, expos: true}\n"},
+    {"gateway": "api: {port: 99999}\n", "links__l": SERVER.replace("45131", "8440")},
+    {"gateway": "api: {prot: 5}\n", "links__l": SERVER.replace("45131", "8440")},
+    {"gateway": "ap: {port: 5}\n", "links__l": SERVER.replace("45131", "8440")},
+    {"links__l": LINK.replace("port: 1", "port: '1'")},
+    {"links__l": FILE.replace("path: pass.bin", "pth: pass.bin")},
+    {"links__l": LINK + "retry_min_s: 60\nretry_mx_s: 90\n"},
+    {"missions__m": MISSION.replace("[simulation]", "[flight, mission]"), "links__l": LINK + "support_mode: test\n"},
+    {"missions__m": MISSION.replace("support_modes: [sim", "support_mode: [test, sim"),
+     "links__l": LINK + "support_mode: test\n"},
+    {"missions__m": MISSION.replace("name: s", "name: s s"), "links__l": LINK},
+    {"missions__m": MISSION.replace("  frames: {", "  frame: {"), "links__l": LINK},
+    {"missions__m": MISSION.replace("scids: [1]", "scids: [-1]"), "links__l": LINK},
+    {"missions__m": MISSION.replace("length_octets: 100", "length_octets: 1"), "links__l": LINK},
+    {"missions__m": MISSION + "    contacts:\n" + CONTACT.format("2026-02-30T12:00:00Z", "2026-03-01T00:00:00Z") * 1},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("files", BLAMELESS)
+def test_nothing_is_blamed_for_what_could_not_be_read(tmp_path: Path, files: dict[str, str]) -> None:
+    """One mistake is one problem: no value is measured against a default whose key was meant to say otherwise."""
+    text = problems(write(tmp_path, **{"missions__m": MISSION, **files}))
+    assert len(text.splitlines()) == 1, text
+
+
 def test_a_key_that_stands_twice_hides_nothing(tmp_path: Path) -> None:
     """Other errors of the same file, and all those of one part, are told as well."""
     text = problems(
