@@ -26,6 +26,7 @@ NOTES = """
 - Times are text in UTC, such as `2026-11-24T12:00:00Z`, quoted or not. Contacts of one spacecraft do not overlap.
 - Files end in `.yaml`. Numbers are decimal (or `0x..`): `010` and `1:30`, which YAML reads as 8 and 90, are refused.
 - Two links never listen on the same address and port, nor where the control plane does; port 0 is any free one.
+- A key that would do nothing where it stands is refused, such as `path` on a TCP link or `apids` of an opaque channel.
 - `gateway check` warns of a recording or a replay folder that is not there yet; that is no error.
 """
 FILES = {

@@ -37,6 +37,17 @@ CONTACT_YEARS = (1958, 2249)  # what int64 nanoseconds TAI hold, in whole years
 Wrong = tuple[tuple[str | int, ...], Any, str]
 """Keys down to what is wrong in a model, its value, what would be right."""
 Rule = Callable[[], Iterator[Wrong]]
+WIDTHS = {"cuc": ("coarse_octets", "fine_octets"), "cds": ("day_octets", "submillisecond")}
+USERS = {
+    "path": ("file",),
+    "frames_per_s": ("file",),
+    "rate_bps": ("file",),
+    "speed": ("file",),
+    "host": ("tcp_client", "tcp_server"),
+    "port": ("tcp_client", "tcp_server"),
+    "allowed_peers": ("tcp_server",),
+}
+"""Keys that only some types of links use."""
 
 
 def _host(text: str) -> str:
@@ -78,7 +89,7 @@ Pace = Annotated[float, Field(ge=0.001, le=10_000_000, allow_inf_nan=False)]
 
 
 def judged(rule: Iterable[T]) -> Iterator[T]:
-    """Yield what a rule finds, until it needs a value that could not be read."""
+    """Yield what a rule finds, until it needs a value that could not be read: that is not there (`_without`)."""
     with suppress(AttributeError):
         yield from rule
 
@@ -99,6 +110,7 @@ class Model(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _is_readable(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        """Refuse what is wrong; as far as readable, leave it out."""
         try:
             return handler(data)
         except ValidationError as error:
@@ -128,6 +140,13 @@ class Model(BaseModel):
     def rules(self) -> tuple[Rule, ...]:
         """Return what is judged, each rule for itself."""
         return ()
+
+    def _without_effect(self, keys: Iterable[str], remedy: str) -> Iterator[Wrong]:
+        """Yield the keys that were given and would do nothing."""
+        for key in keys:
+            if key in self.model_fields_set:
+                given = self.model_dump(include={key}, exclude_unset=True, warnings=False)
+                yield (key,), given[key], remedy
 
 
 @cache
@@ -187,10 +206,14 @@ class TimeSettings(Model):
 
     code: Literal["cuc", "cds"] = Field(description="CUC: seconds and binary fractions; CDS: days, ms, us or ps")
     p_field: Literal["present", "implied"] = Field("implied", description="whether the P-field stands before it")
-    coarse_octets: Annotated[int, Field(ge=1, le=7)] = Field(4, description="cuc: whole seconds")
-    fine_octets: Annotated[int, Field(ge=0, le=10)] = Field(2, description="cuc: fractions of a second")
-    day_octets: Annotated[int, Field(ge=2, le=3)] = Field(2, description="cds")
-    submillisecond: Literal["none", "us", "ps"] = Field("none", description="cds")
+    coarse_octets: Annotated[int, Field(ge=1, le=7)] = Field(4, description="cuc, p_field implied: whole seconds")
+    fine_octets: Annotated[int, Field(ge=0, le=10)] = Field(
+        2, description="cuc, p_field implied: fractions of a second"
+    )
+    day_octets: Annotated[int, Field(ge=2, le=3)] = Field(2, description="cds, p_field implied: days")
+    submillisecond: Literal["none", "us", "ps"] = Field(
+        "none", description="cds, p_field implied: unit of what follows the milliseconds"
+    )
     epoch: Annotated[str, Field(pattern=EPOCH)] = Field(
         "1958-01-01T00:00:00Z", description="where the count begins, in its scale"
     )
@@ -200,8 +223,8 @@ class TimeSettings(Model):
     offset_octets: Octets = Field(0, description="octets of the secondary header before the code")
 
     def rules(self) -> tuple[Rule, ...]:
-        """The epoch is a time."""
-        return (self._epoch,)
+        """The epoch is a time, and the widths are those of the code."""
+        return self._epoch, self._widths
 
     def _epoch(self) -> Iterator[Wrong]:
         try:
@@ -214,6 +237,13 @@ class TimeSettings(Model):
         if self.code == "cds" and epoch.time() != datetime.min.time():
             yield ("epoch",), self.epoch, "a CDS code counts days from midnight"
 
+    def _widths(self) -> Iterator[Wrong]:
+        other = "cds" if self.code == "cuc" else "cuc"
+        yield from self._without_effect(WIDTHS[other], f"a width of {other} codes, this is {self.code}: leave it out")
+        if self.p_field == "present":
+            remedy = "each P-field says it: leave it out, or use p_field: implied"
+            yield from self._without_effect(WIDTHS[self.code], remedy)
+
 
 class ApidSettings(Model):
     """One APID of a virtual channel."""
@@ -222,7 +252,7 @@ class ApidSettings(Model):
         "apid",
         description="apid: each step other than +1 is a gap; shared:GROUP: one count for several APIDs; none",
     )
-    name: str = Field("", description="for people")
+    name: str = Field("", description="for people, shown nowhere yet")
     time: TimeSettings | Literal["none", "default"] = Field(
         "default", description="its generation time; none: no time, or a free-running counter"
     )
@@ -256,6 +286,16 @@ class VcSettings(_PacketKeys):
         "none", description="ignore: one packet starts in a frame, what follows it is padding (counted, not kept)"
     )
 
+    def rules(self) -> tuple[Rule, ...]:
+        """Packets are described where they are looked at."""
+        return (self._packets,)
+
+    def _packets(self) -> Iterator[Wrong]:
+        if self.service != "packets":
+            looked_at = f"packets of a channel with service: {self.service} are not looked at"
+            keys = (*_PacketKeys.model_fields, "packet_start", "packet_zone_padding")
+            yield from self._without_effect(keys, f"{looked_at}: leave it out, or use service: packets")
+
 
 class FrameSettings(Model):
     """The transfer frames of a spacecraft, as a link delivers them."""
@@ -267,7 +307,7 @@ class FrameSettings(Model):
     insert_zone_octets: Octets = Field(0, description="AOS insert zone")
     secondary_header: Literal["absent", "by_flag"] | Octets = Field("by_flag", description="TM secondary header")
     unknown_vc: Literal["opaque", "bad"] = Field("opaque", description="frames of channels that are not listed")
-    mc_counting: bool = Field(True, description="the master channel frame count is checked")
+    mc_counting: bool = Field(True, description="the TM master channel frame count is checked")
     octet_interleave: Annotated[int, Field(ge=1, le=8)] = Field(1, description="stored octet-interleaved to this depth")
     prefix_octets: Octets = Field(0, description="octets before each stored frame")
     suffix_octets: Octets = Field(0, description="octets after each stored frame")
@@ -277,7 +317,7 @@ class FrameSettings(Model):
 
     def rules(self) -> tuple[Rule, ...]:
         """Everything is of the frame's version, and leaves room for data."""
-        return self._channels, self._insert_zone, self._secondary_header, self._ocf, self._interleave, self._room
+        return self._channels, self._insert_zone, self._headers, self._ocf, self._interleave, self._room
 
     def _channels(self) -> Iterator[Wrong]:
         highest = 7 if self.version == "tm" else 63
@@ -289,10 +329,12 @@ class FrameSettings(Model):
         if self.version == "tm" and self.insert_zone_octets:
             yield ("insert_zone_octets",), self.insert_zone_octets, "TM frames have no insert zone: leave it out"
 
-    def _secondary_header(self) -> Iterator[Wrong]:
-        if self.version == "aos" and not isinstance(self.secondary_header, str):
+    def _headers(self) -> Iterator[Wrong]:
+        if self.version == "aos":
             remedy = "AOS frames have no secondary header: leave it out, or use insert_zone_octets"
-            yield ("secondary_header",), self.secondary_header, remedy
+            yield from self._without_effect(["secondary_header"], remedy)
+            remedy = "AOS frames have no master channel frame count: leave it out"
+            yield from self._without_effect(["mc_counting"], remedy)
 
     def _ocf(self) -> Iterator[Wrong]:
         if self.version == "aos" and self.ocf == "by_flag":
@@ -426,7 +468,7 @@ class LinkConfig(Model):
         None, description="file: pace in bits/s"
     )
     speed: Annotated[float, Field(ge=0.001, le=10**6, allow_inf_nan=False)] = Field(
-        1.0, description="file: factor on the pace"
+        1.0, description="file: factor on frames_per_s or rate_bps"
     )
     host: Host = Field("127.0.0.1", description="name or IP address; tcp_client: of the peer; tcp_server: to listen on")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(0, description="tcp; tcp_server: 0 = any free port")
@@ -437,7 +479,7 @@ class LinkConfig(Model):
         "real_time", description="of its items, unless the frames say otherwise (AOS replay flag)"
     )
     prime: bool = Field(True, description="its items are delivered; others are journalled only")
-    record: bool = Field(True, description="frames: keep the raw octets too")
+    record: bool = Field(True, description="frames of tcp links: keep the raw octets too")
     enabled: bool = Field(True, description="started with the gateway; `gateway links` changes it while it runs")
     watchdog_s: Annotated[float, Field(ge=0.05, le=86_400, allow_inf_nan=False)] = Field(
         10.0, description="silence in a contact = down"
@@ -446,8 +488,14 @@ class LinkConfig(Model):
     retry_max_s: RetryS = Field(30.0, description="longest wait before connecting again")
 
     def rules(self) -> tuple[Rule, ...]:
-        """The link's type has what it needs."""
-        return self._path, self._port, self._pace, self._retries
+        """The link's type has what it needs, and nothing that it does not use."""
+        return self._users, self._path, self._port, self._pace, self._speed, self._record, self._retries
+
+    def _users(self) -> Iterator[Wrong]:
+        for key, types in USERS.items():
+            if self.type not in types:
+                remedy = f"a {self.type} link does not use it ({', '.join(types)} links do): leave it out"
+                yield from self._without_effect([key], remedy)
 
     def _path(self) -> Iterator[Wrong]:
         if self.type == "file" and not self.path:
@@ -463,6 +511,17 @@ class LinkConfig(Model):
         if self.frames_per_s and self.unit == "packets":
             yield ("frames_per_s",), self.frames_per_s, "needs unit: frames; use rate_bps for packets"
 
+    def _speed(self) -> Iterator[Wrong]:
+        if self.type == "file" and self.frames_per_s is None and self.rate_bps is None:
+            yield from self._without_effect(
+                ["speed"], "a factor on a pace: give frames_per_s or rate_bps, or leave it out"
+            )
+
+    def _record(self) -> Iterator[Wrong]:
+        if self.record and (self.type == "file" or self.unit == "packets"):
+            remedy = "only frames of tcp_client and tcp_server links are recorded: leave it out"
+            yield from self._without_effect(["record"], remedy)
+
     def _retries(self) -> Iterator[Wrong]:
         if self.retry_max_s < self.retry_min_s:
             yield ("retry_max_s",), self.retry_max_s, f"must not be below retry_min_s ({self.retry_min_s:g})"
@@ -472,5 +531,4 @@ class Home(Model):
     """homes/NAME.yaml"""
 
     name: Name
-    description: str = Field("", description="for people")
-    organisation: str = Field("", description="for people")
+    description: str = Field("", description="for people, shown nowhere yet")

@@ -81,6 +81,43 @@ REFUSED = [
     ({"missions__m": mission("ocf: by_flag").replace("version: tm", "version: aos")},
      "spacecraft.0.frames.ocf = 'by_flag': the AOS header has no OCF flag: present or absent"),
     ({"missions__m": mission().replace("version: tm", "version: aos").replace("[1]", "[256]")}, "0 to 255"),
+    # -- what would do nothing
+    ({"links__l": FILE + "speed: 2\n"}, "links/l.yaml:6: speed = 2.0: a factor on a pace: give frames_per_s or"),
+    ({"links__l": FILE + "host: 10.0.0.1\n"},
+     "links/l.yaml:6: host = '10.0.0.1': a file link does not use it (tcp_client, tcp_server links do): leave it out"),
+    ({"links__l": FILE + "port: 5\n"}, "links/l.yaml:6: port = 5: a file link does not use it"),
+    ({"links__l": FILE + "allowed_peers: [10.0.0.1]\n"}, "allowed_peers = ['10.0.0.1']: a file link does not use it"),
+    ({"links__l": LINK + "allowed_peers: [10.0.0.1]\n"},
+     "links/l.yaml:6: allowed_peers = ['10.0.0.1']: a tcp_client link does not use it (tcp_server links do)"),
+    ({"links__l": LINK + "path: pass.bin\n"}, "path = 'pass.bin': a tcp_client link does not use it (file links do)"),
+    ({"links__l": SERVER + "frames_per_s: 5\n"}, "frames_per_s = 5.0: a tcp_server link does not use it"),
+    ({"links__l": SERVER + "rate_bps: 5\n"}, "rate_bps = 5.0: a tcp_server link does not use it"),
+    ({"links__l": LINK + "speed: 5\n"}, "speed = 5.0: a tcp_client link does not use it"),
+    ({"links__l": FILE + "record: true\n"},
+     "links/l.yaml:6: record = True: only frames of tcp_client and tcp_server links are recorded: leave it out"),
+    ({"links__l": LINK + "unit: packets\nrecord: true\n"}, "links/l.yaml:7: record = True: only frames of tcp_client"),
+    ({"missions__m": mission("vcs: {0: {service: opaque, packet_start: 4}}")},
+     "vcs.0.packet_start = 4: packets of a channel with service: opaque are not looked at: leave it out, or use"),
+    ({"missions__m": mission("vcs: {0: {service: idle, packet_zone_padding: none}}")}, "zone_padding = 'none': "),
+    ({"missions__m": mission("vcs: {0: {service: opaque, max_packet_octets: 99}}")}, "vcs.0.max_packet_octets = 99: "),
+    ({"missions__m": mission("vcs: {0: {service: opaque, apids: {5: {name: x}}}}")}, "0.apids = {5: {'name': 'x'}}: "),
+    ({"missions__m": mission("vcs: {0: {service: opaque, default_counting: none}}")}, "0.default_counting = 'none': "),
+    ({"missions__m": mission("vcs: {0: {service: opaque, default_time: {code: cuc}}}")},
+     "vcs.0.default_time = {'code': 'cuc'}: packets of a channel with service: opaque"),
+    ({"missions__m": mission("vcs: {0: {service: idle, packet_versions: [0]}}")}, "vcs.0.packet_versions = [0]: "),
+    ({"missions__m": mission("vcs: {0: {default_time: {code: cds, coarse_octets: 4}}}")},
+     "vcs.0.default_time.coarse_octets = 4: a width of cuc codes, this is cds: leave it out"),
+    ({"missions__m": mission("vcs: {0: {default_time: {code: cds, fine_octets: 2}}}")}, "default_time.fine_octets = 2"),
+    ({"missions__m": mission("vcs: {0: {default_time: {code: cuc, day_octets: 2}}}")}, "default_time.day_octets = 2"),
+    ({"missions__m": mission("vcs: {0: {apids: {1: {time: {code: cuc, submillisecond: us}}}}}")},
+     "vcs.0.apids.1.time.submillisecond = 'us': a width of cds codes, this is cuc: leave it out"),
+    ({"missions__m": mission("vcs: {0: {default_time: {code: cuc, p_field: present, fine_octets: 3}}}")},
+     "vcs.0.default_time.fine_octets = 3: each P-field says it: leave it out, or use p_field: implied"),
+    ({"missions__m": mission("mc_counting: false").replace("version: tm", "version: aos")},
+     "spacecraft.0.frames.mc_counting = False: AOS frames have no master channel frame count: leave it out"),
+    ({"missions__m": mission("secondary_header: by_flag").replace("version: tm", "version: aos")},
+     "spacecraft.0.frames.secondary_header = 'by_flag': AOS frames have no secondary header: leave it out"),
+    ({"homes__h": "name: h\norganisation: x\n"}, "homes/h.yaml:2: organisation = 'x': unknown key"),
     # -- contacts
     ({"missions__m": contacts(("2026-11-24T12:00:00Z", "2026-11-24T12:10:00Z"),
                               ("2026-11-24T12:09:00Z", "2026-11-24T12:20:00Z"))},
@@ -153,6 +190,10 @@ ACCEPTED = [
                              ("2026-11-24T12:10:00Z", "2026-11-24T12:20:00Z"))},
     {"links__l": LINK + "watchdog_s: 5\nretry_min_s: 1_0\n"},
     {"gateway": "data_dir: not/there/yet\n", "notes": "what: ever\n"},
+    {"links__l": FILE + "rate_bps: 8\nspeed: 2\nrecord: false\n"},
+    {"links__l": FILE + "frames_per_s: 8\nspeed: 2\n"},
+    {"links__l": LINK + "unit: packets\nrecord: false\n"},
+    {"missions__m": mission("vcs: {0: {service: idle, counting: none}, 1: {service: opaque, counting: vc_count}}")},
 ]  # fmt: skip
 
 
@@ -399,6 +440,6 @@ def test_an_address_can_be_copied_into_a_browser(
 def test_a_configuration_error_is_one(tmp_path: Path) -> None:
     """Every problem is a value with its place."""
     with pytest.raises(ConfigError) as caught:
-        load(write(tmp_path, missions__m=MISSION, homes__h="name: h\n\norganisation: 5\n"))
+        load(write(tmp_path, missions__m=MISSION, homes__h="name: h\n\ndescription: 5\n"))
     (problem,) = caught.value.problems
-    assert (problem.file, problem.line, problem.key, problem.value) == ("homes/h.yaml", 3, "organisation", "5")
+    assert (problem.file, problem.line, problem.key, problem.value) == ("homes/h.yaml", 3, "description", "5")
