@@ -44,6 +44,13 @@ class SupportMode(StrEnum):
     TRAINING = "training"
 
 
+class ReplayUnit(StrEnum):
+    """What a recorded file holds."""
+
+    FRAMES = "frames"
+    PACKETS = "packets"
+
+
 class Sabotage(StrEnum):
     """Where the demo may lose a packet on purpose."""
 
@@ -170,9 +177,16 @@ def replay(
     support_mode: Annotated[SupportMode, typer.Option(help="Of the run's instance.")] = SupportMode.SIMULATION,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Configuration directory.")] = None,
     data_dir: Annotated[Path, typer.Option(help="Where the run's journal is kept.")] = Path("var"),
+    spacecraft: Annotated[str | None, typer.Option(help="Whose file it is; default: the mission's only one.")] = None,
+    unit: Annotated[
+        ReplayUnit | None, typer.Option(help="What the file holds; default: frames if the spacecraft has frames.")
+    ] = None,
     frames_per_s: Annotated[
         float | None,
         typer.Option(min=0.001, max=10_000_000, help="Pace in frames per second; default as fast as possible."),
+    ] = None,
+    rate_bps: Annotated[
+        float | None, typer.Option(min=1, max=10**12, help="Pace in bits per second, of frames or packets.")
     ] = None,
     subscribe_to: Annotated[
         Path | None, typer.Option("--subscribe", help="Also start a subscriber process that stores into this folder.")
@@ -192,8 +206,9 @@ def replay(
         if file is None:
             raise UsageError("which file?", "gateway replay FILE --mission NAME; --missions lists the built-in ones")
         options = ReplayOptions(
-            file, mission, run_id, support_mode.value, config, data_dir, frames_per_s, subscribe_to, vcid, url, as_json
-        )
+            file, mission, run_id, support_mode.value, config, data_dir, spacecraft, unit and unit.value, frames_per_s,
+            rate_bps, subscribe_to, vcid, url, as_json,
+        )  # fmt: skip
         raise typer.Exit(replay_file(options))
 
 

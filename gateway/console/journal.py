@@ -66,15 +66,6 @@ def read_blocks(folder: Path, damage: list[dict[str, Any]]) -> Iterator[Block]:
             yield block
 
 
-def journalled_packets(folder: Path) -> dict[int, int]:
-    """Return how many packets a journal holds, idle ones included, by virtual channel (-1 = none)."""
-    found: dict[int, int] = {}
-    for block in read_blocks(folder, []):
-        for group in block.directory[block.directory["unit"] == Unit.PACKET]:
-            found[int(group["vcid"])] = found.get(int(group["vcid"]), 0) + int(group["rows"])
-    return dict(sorted(found.items()))
-
-
 def _scanned(segments: Segments, segment: str) -> Iterator[Found]:
     with contextlib.suppress(FileNotFoundError):
         yield from segments.scan(segment)
