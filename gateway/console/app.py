@@ -32,6 +32,8 @@ app.add_typer(links_app, name="links")
 Url = Annotated[str, typer.Option("--url", envvar="GATEWAY_URL", help="Address of the running gateway.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ConfigDir = Annotated[Path, typer.Option("--config", "-c", help="Configuration directory.", show_default=True)]
+Links = Annotated[list[str] | None, typer.Option("--link", help="Only of these links.")]
+OfSpacecraft = Annotated[list[str] | None, typer.Option("--spacecraft", help="Only of these spacecraft.")]
 DEFAULT_URL = "http://127.0.0.1:8440"
 
 
@@ -297,14 +299,17 @@ def journal_show(
     folder: Annotated[Path, typer.Argument(help="An instance's folder.")],
     position: Annotated[int | None, typer.Option(min=0, help="First position.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many items at most.")] = 20,
+    link: Links = None,
+    spacecraft: OfSpacecraft = None,
     octets: Annotated[bool, typer.Option("--octets", help="Hex of each item.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show items: position, time, stream, count, length; events as text."""
     with readable_errors():
-        from gateway.console.journal import show_items
+        from gateway.console.journal import Choice, show_items
 
-        show_items(folder, position, limit, octets, as_json)
+        choice = Choice(links=link, spacecraft=spacecraft, idle=True)
+        show_items(folder, position, limit, choice, octets, as_json)
 
 
 @journal_app.command("verify")
@@ -330,11 +335,13 @@ def journal_export(
     sqlite: Annotated[bool, typer.Option("--sqlite", help="All items as an SQLite table `items`.")] = False,
     vcid: Annotated[list[int] | None, typer.Option("--vc", help="Only these virtual channels.")] = None,
     apid: Annotated[list[int] | None, typer.Option(help="Only these APIDs.")] = None,
+    link: Links = None,
+    spacecraft: OfSpacecraft = None,
     idle: Annotated[bool, typer.Option("--idle", help="Idle packets too.")] = False,
 ) -> None:
     """Export for other tools."""
     with readable_errors():
-        from gateway.console.journal import export_journal
+        from gateway.console.journal import Choice, export_journal
 
         chosen = [
             name
@@ -343,4 +350,5 @@ def journal_export(
         ]
         if len(chosen) > 1:
             fail(f"--{chosen[0]} and --{chosen[1]} exclude each other", "give one", 2)
-        export_journal(folder, target, chosen[0] if chosen else "packets", vcid, apid, idle)
+        form = chosen[0] if chosen else "packets"
+        export_journal(folder, target, form, Choice(vcid, apid, link, spacecraft, idle))
