@@ -39,6 +39,12 @@ def _small_store(path: Path) -> SmallStore:
         raise StartError(error.strerror or str(error), hint) from error
 
 
+async def _hint_told(instance: MissionInstance) -> str:
+    """Return the last hint of a run that was played in an earlier start, and of which no packet came."""
+    newest = await instance.events(None, 1000, 0.0)
+    return next((str(event["hint"]) for event in reversed(newest["events"]) if event["type"] == "hint"), "")
+
+
 class Gateway:
     """One gateway over one data directory. Raises StartError when another has it."""
 
@@ -215,7 +221,8 @@ class Gateway:
         link = instance.links[replays.LINK].snapshot()
         folder = f"{instance.name}/journal"
         packets = await self._thinker(lambda: journalled_packets(self._storage, folder))
-        counted = {"streams": instance.streams(), "counters": link["counters"], "hint": link["hint"]}
+        hint = link["hint"] if packets or link["counters"]["octets"] else await _hint_told(instance)
+        counted = {"streams": instance.streams(), "counters": link["counters"], "hint": hint}
         return {**state, **counted, "journalled_packets": {str(vcid): count for vcid, count in packets.items()}}
 
     async def start_replay(self, request: dict[str, Any], trusted: bool = False) -> dict[str, Any]:

@@ -191,10 +191,15 @@ def replay(
         float | None, typer.Option(min=1, max=10**12, help="Pace in bits per second, of frames or packets.")
     ] = None,
     subscribe_to: Annotated[
-        Path | None, typer.Option("--subscribe", help="Also start a subscriber process that stores into this folder.")
+        Path | None,
+        typer.Option(
+            "--subscribe", help="Also start a subscriber process that stores into this folder; without --url."
+        ),
     ] = None,
     vcid: Annotated[list[int] | None, typer.Option("--vc", help="Virtual channels of that subscriber.")] = None,
-    url: Annotated[str | None, typer.Option(help="Let this running gateway do it (file below its folders).")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Let this running gateway do it (a file of its replay folders).")
+    ] = None,
     missions: Annotated[bool, typer.Option("--missions", help="List the built-in missions and exit.")] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -264,7 +264,9 @@ def _print(options: ReplayOptions, report: dict[str, Any]) -> None:
         console.print(tables.streams(report["streams"], {}))
     rejected = {k[9:]: v for k, v in report["counters"].items() if k.startswith("rejected_") and v}
     journalled = ", ".join(f"VC{vcid} {count}" for vcid, count in report["journalled_packets"].items())
-    console.print(f"run {report['run']} finished; packets in its journal: {journalled.replace('VC-1', 'no VC')}")
+    console.print(
+        f"run {report['run']} finished; packets in its journal: {journalled.replace('VC-1', 'no VC') or 'none'}"
+    )
     console.print(f"kept as rejected in this start: {rejected or 'nothing'}")
     if report["hint"]:
         console.print(f"most units were refused: {report['hint']}", style="yellow")

@@ -160,18 +160,35 @@ async def test_an_empty_file_is_told(api: httpx.AsyncClient, tmp_path: Path) -> 
     assert not list((tmp_path / "var").glob("replays/*"))
 
 
+async def finished(gateway: Gateway, wish: dict[str, Any]) -> dict[str, Any]:
+    """Play a run to its end; its report."""
+    await gateway.start_replay(wish)
+    async with asyncio.timeout(10):
+        while not gateway.replay(wish["run"])["finished"]:
+            await asyncio.sleep(0.02)
+    return await gateway.replay_report(wish["run"])
+
+
 async def test_a_finished_run_is_finished_after_a_restart(folder: Path) -> None:
     """Operation: a run that was played to its end stands at 100 % also when the gateway was started again."""
     async with running(folder) as before:
-        await before.start_replay(WISH)
-        async with asyncio.timeout(10):
-            while not before.replay("r")["finished"]:
-                await asyncio.sleep(0.02)
+        await finished(before, WISH)
     async with running(folder) as after:
         state = after.replay("r")
         assert state["finished"]
         assert state["progress"] == {"octets": len(PACKETS), "of_octets": len(PACKETS)}
-        assert (await after.replay_report("r"))["journalled_packets"] == {"-1": 200}
+        report = await after.replay_report("r")
+        assert (report["journalled_packets"], report["hint"]) == ({"-1": 200}, "")
+
+
+async def test_a_wrong_file_is_wrong_after_a_restart(folder: Path) -> None:
+    """The verdict on a run does not get better by starting the gateway again."""
+    wrong = {**TWO, "spacecraft": "a"}
+    async with running(folder) as before:
+        hint = (await finished(before, wrong))["hint"]
+    async with running(folder) as after:
+        assert (await finished(after, wrong))["hint"] == hint
+    assert hint.startswith("packets follow each other")
 
 
 @pytest.fixture
