@@ -5,7 +5,7 @@ GatewayError
 ├── Conflict    the request contradicts what is there
 ├── Refused     not allowed by the configuration
 ├── StartError  the daemon cannot start (data directory in use, port taken)
-└── UsageError  a command was asked for something that cannot be: exit code 2
+└── UsageError  something was asked for that cannot be: exit code 2, status 422
 """
 
 from __future__ import annotations
@@ -36,4 +36,4 @@ class StartError(GatewayError):
 
 
 class UsageError(GatewayError):
-    """A command was asked for something that cannot be."""
+    """Something was asked for that cannot be."""

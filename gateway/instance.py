@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import wiring
-from gateway.errors import Conflict, GatewayError, NotFound
+from gateway.errors import Conflict, NotFound, UsageError
 from gateway.event_pump import EventPump
 from gateway.homes.registry import SubscriptionRegistry, acknowledged_end
 from gateway.homes.session import Channel, Session, SessionLimits
@@ -475,30 +475,52 @@ class MissionInstance:
         segments = await self._around.reader(lambda: self._around.storage.names(f"{self.name}/journal"))
         return {**self.state()["journal"], "segments": [s for s in segments if s.endswith(".seg")]}
 
-    def packets(
+    async def packets(
         self, position: int | None, upto: int | None, wish: Mapping[str, Any], partial: bool
     ) -> AsyncIterator[bytes]:
         """Return the packets of a range, concatenated in position order, in pieces.
 
-        Raises GatewayError for a selection that is none, Conflict when some of the range is gone, unless `partial`.
+        Raises UsageError for a selection or a range that is none, Conflict when some of it is not there: positions
+        not given yet, and, unless `partial`, what retention or damage took of the packets selected.
         """
         try:
             selection = self.registry.selection({**wish, "units": ["packet"]})
         except ValueError as error:
-            raise GatewayError(str(error)) from None
-        journal, first = self.journal, self.journal.tail if position is None else position
-        end = journal.head if upto is None else min(upto, journal.head)
-        gone = [(first, min(end, journal.tail))] if first < min(end, journal.tail) else []
-        gone += [(max(first, d.first), min(end, d.end)) for d in journal.damaged if d.first < end and d.end > first]
-        if gone and not partial:
+            raise UsageError(str(error)) from None
+        journal = self.journal
+        first, end = journal.tail if position is None else position, journal.head if upto is None else upto
+        if max(first, end) > journal.head:
+            text = f"position {max(first, end)} is beyond the head {journal.head} of journal {journal.journal_id}"
+            raise Conflict(text, "it has not been given yet, or is of another journal")
+        if position is not None and position > end:
+            raise UsageError(f"the range begins at {position} and ends before, at {end}")
+        gone = [] if partial else await self._gone(first, end, selection)
+        if gone:
             told = ", ".join(f"{a}..{b}" for a, b in gone)
             raise Conflict(f"gone from {first}..{end}: positions {told}", "partial=true gives what is there")
         return self._packets(max(first, journal.tail), end, selection, partial)
 
+    async def _gone(self, first: int, end: int, selection: Selection) -> list[tuple[int, int]]:
+        """Return the ranges that retention or damage took; damage that spares what is selected took nothing of it."""
+        journal = self.journal
+        expired = [(first, min(end, journal.tail))] if first < min(end, journal.tail) else []
+        damaged = [(max(first, d.first), min(end, d.end)) for d in journal.damaged if d.first < end and d.end > first]
+        return expired + [span for span in damaged if not await self._whole(*span, selection)]
+
+    async def _whole(self, at: int, end: int, selection: Selection) -> bool:
+        """Whether everything selected of a range can be read."""
+        while at < end:
+            found = await self.journal.read(at, selection, 4096, DOWNLOAD_OCTETS)
+            if found.expired or any(damage.first < end for damage in found.damaged):
+                return False
+            at = max(found.end_position, at + 1)
+        return True
+
     async def _packets(self, at: int, end: int, selection: Selection, partial: bool) -> AsyncIterator[bytes]:
         while at < end:
             found = await self.journal.read(at, selection, 4096, DOWNLOAD_OCTETS)
-            if (found.damaged or found.expired) and not partial:
+            gone = found.expired or any(damage.first < end for damage in found.damaged)
+            if gone and not partial:
                 raise Conflict(f"positions near {at} are gone")  # the answer is under way: it breaks off
             inside = found.positions < end
             octets = int(found.batch.items["length"][inside].astype("int64").sum())

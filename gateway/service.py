@@ -9,10 +9,11 @@ from typing import Any
 
 import structlog
 
-from gateway import __version__
+from gateway import __version__, replays
 from gateway.errors import Conflict, GatewayError, NotFound, Refused, StartError
 from gateway.instance import MissionInstance, Surroundings
 from gateway.journal import SmallStore
+from gateway.journal.tally import journalled_packets
 from gateway.real import LocalStorage, SystemClock, TcpNetwork, ThreadWorker
 from gateway.warm_up import warm_up
 from gateway_codecs.time_scales import format_utc
@@ -21,7 +22,6 @@ from gateway_config import ConfigError, Configuration, LinkConfig, Mission, exam
 log = structlog.get_logger()
 SEVERITIES = ("critical", "error", "warning", "info")
 REPLAYS = "replays"
-REPLAY_KEYS = ("run", "file", "size_octets", "mission", "support_mode", "frames_per_s", "instance")
 
 
 def _is_file(path: Path) -> bool:
@@ -37,6 +37,12 @@ def _small_store(path: Path) -> SmallStore:
     except OSError as error:
         hint = f"move {path} away: home bases go on from the cursors in their own stores, open contacts are forgotten"
         raise StartError(error.strerror or str(error), hint) from error
+
+
+async def _hint_told(instance: MissionInstance) -> str:
+    """Return the last hint of a run that was played in an earlier start, and of which no packet came."""
+    newest = await instance.events(None, 1000, 0.0)
+    return next((str(event["hint"]) for event in reversed(newest["events"]) if event["type"] == "hint"), "")
 
 
 class Gateway:
@@ -87,14 +93,15 @@ class Gateway:
                 continue
             try:
                 kept = json.loads(self._storage.read(f"{REPLAYS}/{name}", 0, 1 << 20))
-                self._replays[kept["run"]] = {key: kept[key] for key in REPLAY_KEYS}
+                self._replays[kept["run"]] = replays.kept_run(kept)
             except (ValueError, KeyError, TypeError) as error:
                 self._leave_out(name, f"{type(error).__name__}: {error}")
 
     async def _reopen_kept(self, run: str) -> None:
         """Reopen a kept replay run; one that cannot be must not keep the missions from starting."""
         try:
-            await self._open_replay(self._replays[run])
+            kept = self._replays[run] = self._settled(self._replays[run])
+            await self._open_replay(kept)
         except (GatewayError, ConfigError, ValueError) as error:
             del self._replays[run]
             self._leave_out(f"{run}.json", str(error))
@@ -197,64 +204,81 @@ class Gateway:
         if kept["instance"] not in self.instances:
             raise NotFound(f"no replay run {run!r}", f"there are {', '.join(self._open_runs()) or 'none'}")
         instance = self.instances[kept["instance"]]
-        link = instance.links["replay"].snapshot()
+        link, finished = instance.links[replays.LINK].snapshot(), instance.journal.finished
         return {
             **kept,
-            "finished": instance.journal.finished,
+            "finished": finished,
             "state": link["state"],
             "detail": link["detail"],
-            "progress": link["progress"],
+            "progress": replays.progress(kept, finished, link["progress"]),
             "head": instance.journal.head,
         }
 
+    async def replay_report(self, run: str) -> dict[str, Any]:
+        """Return one run with everything that was counted of it. Raises NotFound, OSError."""
+        state = self.replay(run)
+        instance = self.instances[state["instance"]]
+        link = instance.links[replays.LINK].snapshot()
+        folder = f"{instance.name}/journal"
+        packets = await self._thinker(lambda: journalled_packets(self._storage, folder))
+        hint = link["hint"] if packets or link["counters"]["octets"] else await _hint_told(instance)
+        counted = {"streams": instance.streams(), "counters": link["counters"], "hint": hint}
+        return {**state, **counted, "journalled_packets": {str(vcid): count for vcid, count in packets.items()}}
+
     async def start_replay(self, request: dict[str, Any], trusted: bool = False) -> dict[str, Any]:
-        """Start or continue a run. Raises Refused, Conflict, NotFound, OSError."""
+        """Start or continue a run. Raises Refused, Conflict, NotFound, UsageError, OSError."""
         async with self._replay_lock:
             return await self._start_replay(request, trusted)
 
     async def _start_replay(self, request: dict[str, Any], trusted: bool) -> dict[str, Any]:
         path = await asyncio.to_thread(self._allowed_file, Path(request["file"]), trusted)
         size = (await asyncio.to_thread(path.stat)).st_size
-        run = request["run"]
-        instance = f"{request['mission']}.{request['support_mode']}.replay-{run}"
-        kept = {
-            "run": run, "file": str(path), "size_octets": size, "mission": request["mission"],
-            "support_mode": request["support_mode"], "frames_per_s": request.get("frames_per_s"), "instance": instance,
-        }  # fmt: skip
-        known = self._replays.get(run)
-        if known is not None:
-            same = all(known[key] == kept[key] for key in ("file", "size_octets", "mission", "support_mode"))
-            if not same:
-                raise Conflict(f"run {run!r} plays {known['file']} ({known['mission']})", "use a new run id")
-            kept = {**known, "frames_per_s": kept["frames_per_s"]}
+        if not size:
+            raise Conflict(f"{path} is empty", "there is nothing to replay")
+        instance = f"{request['mission']}.{request['support_mode']}.replay-{request['run']}"
+        wish = {**request, "file": str(path), "size_octets": size, "instance": instance}
+        kept = self._settled(replays.kept_run(wish))
+        self._check_known(kept)
         if instance not in self.instances:
             await self._open_replay(kept)
-            self._storage.write_whole(f"{REPLAYS}/{run}.json", json.dumps(kept).encode())
-            self._replays[run] = kept
-        return self.replay(run)
+            self._storage.write_whole(f"{REPLAYS}/{kept['run']}.json", json.dumps(kept).encode())
+            self._replays[kept["run"]] = kept
+        return self.replay(kept["run"])
+
+    def _check_known(self, kept: dict[str, Any]) -> None:
+        """A run plays the same for ever; its pace may change while it is not open. Raises Conflict."""
+        run = kept["run"]
+        if run not in self._replays:
+            return
+        known = self._replays[run]
+        if other := replays.differing(known, kept, replays.REPLAYED):
+            raise Conflict(f"run {run!r} plays {other}", "use a new run id")
+        if known["instance"] in self.instances and (other := replays.differing(known, kept, replays.PACE)):
+            raise Conflict(f"run {run!r} is open with {other}", "use a new run id, or the same pace")
 
     def _allowed_file(self, file: Path, trusted: bool) -> Path:
+        """Return the file; a relative path is of the first replay folder that has it. Raises NotFound, Refused."""
+        folders = [(self.configuration.directory / f).resolve() for f in self.configuration.gateway.replay_folders]
+        named = [file] if trusted or file.is_absolute() else [folder / file for folder in folders]
         try:
-            path = file.resolve()
+            found = [path.resolve() for path in named]
         except (OSError, ValueError) as error:
             raise NotFound(f"{str(file)[:200]!r} is no file: {error}") from None
-        folders = [(self.configuration.directory / f).resolve() for f in self.configuration.gateway.replay_folders]
-        if not trusted and not any(path.is_relative_to(folder) for folder in folders):
+        allowed = [path for path in found if trusted or any(path.is_relative_to(folder) for folder in folders)]
+        if not allowed:
             hint = "add its folder to replay_folders in gateway.yaml, or replay without --url"
-            raise Refused(f"{path} is in none of the replay folders", hint)
-        if not _is_file(path):
-            raise NotFound(f"{str(path)[:200]!r} is no file")
-        return path
+            raise Refused(f"{str(file)[:200]!r} is in none of the replay folders", hint)
+        for path in allowed:
+            if _is_file(path):
+                return path
+        raise NotFound(f"{str(file)[:200]!r} is no file")
+
+    def _settled(self, run: dict[str, Any]) -> dict[str, Any]:
+        return replays.settled(self._mission(run["mission"]), run)
 
     async def _open_replay(self, kept: dict[str, Any]) -> None:
         """Open a run's instance. Raises NotFound, ConfigError, ValueError, Conflict; then nothing is kept of it."""
-        mission = self._mission(kept["mission"])
-        craft = mission.spacecraft[0]
-        link = LinkConfig(
-            name="replay", mission=mission.name, support_mode=kept["support_mode"], spacecraft=craft.name, type="file",
-            unit="frames" if craft.frames else "packets", path=kept["file"], data_mode="playback",
-            frames_per_s=kept["frames_per_s"] if craft.frames else None,
-        )  # fmt: skip
+        mission, link = self._mission(kept["mission"]), replays.link_of(kept)
         await self._open(kept["instance"], mission, kept["support_mode"], [link], kept)
 
     def _mission(self, name: str) -> Mission:

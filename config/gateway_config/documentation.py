@@ -18,7 +18,7 @@ NOTES = """
 ## Notes
 
 - Channels, packets and counts of real spacecraft differ in everything; the built-in missions
-  (`gateway replay --missions`) show how nine of them are described. VC 63 of AOS frames is idle without being listed.
+  (`gateway replay --missions`) show how some of them are described. VC 63 of AOS frames is idle without being listed.
 - A link belongs to one mission in one support mode. One link per spacecraft and support mode is *prime*: its items
   are delivered, those of the others are journalled only, unless a home base names the link. Without a prime link
   events alone are delivered.
@@ -28,6 +28,7 @@ NOTES = """
   What good data or the operator opened before a planned contact goes on as that one from its AOS on.
 - Files end in `.yaml`. Numbers are decimal (or `0x..`): `010` and `1:30`, which YAML reads as 8 and 90, are refused.
 - Two links never listen on the same address and port, nor where the control plane does; port 0 is any free one.
+- A key that would do nothing where it stands is refused, such as `path` on a TCP link or `apids` of an opaque channel.
 - `gateway check` warns of a recording or a replay folder that is not there yet; that is no error.
 """
 FILES = {

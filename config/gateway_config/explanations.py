@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from gateway_config.documents import Document, Problem
-from gateway_config.models import COUNTING, EPOCH, NAME, WRONGS
+from gateway_config.models import COUNTING, EPOCH, NAME, WRONGS, Model
 
 DICTIONARY = "expected a dictionary of keys and values"
 REMEDIES = {
@@ -53,6 +53,23 @@ def explained(error: ValidationError, document: Document, model: type[BaseModel]
     told = {(problem.line, problem.key) for problem in document.problems}
     problems = [document.wrong(path, value, _either(remedies)) for (path, value), remedies in rows.items()]
     return [problem for problem in problems if (problem.line, problem.key) not in told]
+
+
+def inconsistent(part: Model, document: Document) -> Iterator[Problem]:
+    """Yield what does not fit together in what could be read of a file."""
+    for path, model in _models(part, ()):
+        for keys, value, remedy in model.wrongs():
+            yield document.wrong((*path, *keys), _shown(value), remedy)
+
+
+def _models(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Model]]:
+    """Yield every model in a value, with the keys that lead to it."""
+    children = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
+    if isinstance(value, Model):
+        yield path, value
+        children = vars(value).items()
+    for key, child in children:
+        yield from _models(child, (*path, key))
 
 
 def _found(error: Any, document: Document, model: type[BaseModel]) -> Iterator[Found]:

@@ -14,11 +14,13 @@ from pydantic import BaseModel, ValidationError
 from gateway_config import checks
 from gateway_config.checks import Group
 from gateway_config.documents import Document, Problem, in_plain_words, parse
-from gateway_config.explanations import explained
-from gateway_config.models import GatewaySettings, Home, LinkConfig, Mission
+from gateway_config.explanations import explained, inconsistent
+from gateway_config.models import AS_FAR_AS_READABLE, GatewaySettings, Home, LinkConfig, Mission, Model
 
 FILE_MAX_OCTETS = 1 << 20
-M = TypeVar("M", bound=BaseModel)
+NOT_READ = object()
+"""Stands for a value that no key accepts."""
+M = TypeVar("M", bound=Model)
 EXAMPLES = files("gateway_config") / "examples"
 FOLDERS = ("missions", "links", "homes")
 
@@ -53,22 +55,20 @@ def load(directory: Path) -> Configuration:
     """Return the configuration of a directory. Raises ConfigError with all problems."""
     if not directory.is_dir():
         raise ConfigError([Problem(str(directory), 1, "", "missing", "give a configuration directory")])
-    problems = _misnamed(directory)
-    gateway, about_gateway = _read_gateway(directory, problems)
-    missions = _read_all(directory, "missions", Mission, problems)
-    links = _read_all(directory, "links", LinkConfig, problems)
-    homes = _read_all(directory, "homes", Home, problems)
-    settings = gateway or GatewaySettings()
-    problems += checks.check_gateway(settings, about_gateway, directory) if gateway else ()
+    gateway, about_gateway = _read_gateway(directory)
+    missions, links = _read_all(directory, "missions", Mission), _read_all(directory, "links", LinkConfig)
+    homes = _read_all(directory, "homes", Home)
+    problems = [*_misnamed(directory), *about_gateway.problems, *missions.problems, *links.problems, *homes.problems]
+    problems += checks.check_gateway(gateway, about_gateway, directory) if gateway else ()
     problems += checks.check_links(missions, links)
-    problems += checks.check_ports(gateway.api if gateway else None, links)
+    problems += checks.check_ports(gateway, links)
     problems += checks.check_missions(missions)
     if not missions.read and not problems:
         problems.append(Problem(str(directory / "missions"), 1, "", "empty", "add at least one mission file"))
-    if problems:
+    if problems or gateway is None:
         raise ConfigError(problems)
-    warnings = tuple(checks.warnings(settings, about_gateway, links.read, directory))
-    return Configuration(directory, settings, missions.models(), links.models(), homes.models(), warnings)
+    warnings = tuple(checks.warnings(gateway, about_gateway, links, directory))
+    return Configuration(directory, gateway, missions.by_name(), links.by_name(), homes.by_name(), warnings)
 
 
 def _misnamed(directory: Path) -> list[Problem]:
@@ -82,47 +82,53 @@ def _misnamed(directory: Path) -> list[Problem]:
     ]
 
 
-def _read_gateway(directory: Path, problems: list[Problem]) -> tuple[GatewaySettings | None, Document]:
-    """Return the settings, None when they are wrong; without a file the defaults."""
+def _read_gateway(directory: Path) -> tuple[GatewaySettings | None, Document]:
+    """Return the settings; without a file the defaults."""
     path = directory / "gateway.yaml"
     if not path.exists():
         return GatewaySettings(), Document("gateway.yaml")
-    return _read(path, GatewaySettings, directory, problems)
+    return _read(path, GatewaySettings, directory)
 
 
-def _read_all(directory: Path, folder: str, model: type[M], problems: list[Problem]) -> Group[M]:
+def _read_all(directory: Path, folder: str, model: type[M]) -> Group[M]:
     group: Group[M] = Group()
     for path in sorted((directory / folder).glob("*.yaml")):
-        value, document = _read(path, model, directory, problems)
-        name = document.data.get("name") if isinstance(document.data, dict) else None
-        if value is None:
-            group.broken.add(name if isinstance(name, str) else path.stem)
-            group.nameless |= not isinstance(name, str)
-        elif str(name) in group.read:
-            other = group.read[str(name)][1].file
-            problems.append(document.wrong(("name",), str(name), f"already used in {other}"))
-        else:
-            group.read[str(name)] = (value, document)
+        group.add(*_read(path, model, directory))
     return group
 
 
-def _read(path: Path, model: type[M], directory: Path, problems: list[Problem]) -> tuple[M | None, Document]:
-    """Return what stands in a file, None when something is wrong, and the document as far as it could be read."""
+def _read(path: Path, model: type[M], directory: Path) -> tuple[M | None, Document]:
+    """Return what could be read of a file, None when it is nothing, and the document with all its problems."""
     document = Document(str(path.relative_to(directory)))
     try:
         document = parse(_text(path), document.file)
-        problems += document.problems
-        value = model.model_validate(document.data)
-        return (None if document.problems else value), document
-    except ValidationError as error:
-        problems += explained(error, document, model)
+        return _validated(model, document), document
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        problems.append(Problem(document.file, line, "", "no YAML", in_plain_words(error)))
+        document.problems.append(Problem(document.file, line, "", "no YAML", in_plain_words(error)))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         why = str(error).splitlines()[0] if str(error) else "bad file"
-        problems.append(Problem(document.file, 1, "", "cannot be read", why))
+        document.problems.append(Problem(document.file, 1, "", "cannot be read", why))
     return None, document
+
+
+def _validated(model: type[M], document: Document) -> M | None:
+    """Return what a document says; when there are problems, what of it is right, so that it can be judged too."""
+    doubtful = {problem.key.split(".")[0] for problem in document.problems}
+    try:
+        value = model.model_validate(document.data)
+    except ValidationError as error:
+        document.problems += explained(error, document, model)
+    return value if not document.problems else _readable(model, document, doubtful)
+
+
+def _readable(model: type[M], document: Document, doubtful: set[str]) -> M | None:
+    if not isinstance(document.data, dict):
+        return None
+    data = {**document.data, **dict.fromkeys(doubtful & document.data.keys(), NOT_READ)}
+    part = model.model_validate(data, context=AS_FAR_AS_READABLE)
+    document.problems += [problem for problem in inconsistent(part, document) if problem not in document.problems]
+    return part
 
 
 def _text(path: Path) -> str:

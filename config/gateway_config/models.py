@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
+from difflib import get_close_matches
+from functools import cache
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
@@ -17,9 +30,24 @@ EPOCH = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(\.[0-
 COUNTING = r"^(apid|none|shared:[A-Za-z0-9_-]{1,32})$"
 LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 WRONGS = "wrongs"
+AS_FAR_AS_READABLE = "as far as readable"
+"""Context of a validation that leaves out what is wrong: asking a model for such a value is an AttributeError."""
+T = TypeVar("T")
 CONTACT_YEARS = (1958, 2249)  # what int64 nanoseconds TAI hold, in whole years
 Wrong = tuple[tuple[str | int, ...], Any, str]
 """Keys down to what is wrong in a model, its value, what would be right."""
+Rule = Callable[[], Iterator[Wrong]]
+WIDTHS = {"cuc": ("coarse_octets", "fine_octets"), "cds": ("day_octets", "submillisecond")}
+USERS = {
+    "path": ("file",),
+    "frames_per_s": ("file",),
+    "rate_bps": ("file",),
+    "speed": ("file",),
+    "host": ("tcp_client", "tcp_server"),
+    "port": ("tcp_client", "tcp_server"),
+    "allowed_peers": ("tcp_server",),
+}
+"""Keys that only some types of links use."""
 
 
 def _host(text: str) -> str:
@@ -60,6 +88,12 @@ RetryS = Annotated[float, Field(ge=0.01, le=86_400, allow_inf_nan=False)]
 Pace = Annotated[float, Field(ge=0.001, le=10_000_000, allow_inf_nan=False)]
 
 
+def judged(rule: Iterable[T]) -> Iterator[T]:
+    """Yield what a rule finds, until it needs a value that could not be read: that is not there (`_without`)."""
+    with suppress(AttributeError):
+        yield from rule
+
+
 class Model(BaseModel):
     """Strict: unknown keys are refused, nothing is coerced but whole numbers to floats."""
 
@@ -73,9 +107,53 @@ class Model(BaseModel):
             raise PydanticCustomError(WRONGS, "{text}", {"text": text, "wrongs": wrongs})
         return self
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _is_readable(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        """Refuse what is wrong; as far as readable, leave it out."""
+        try:
+            return handler(data)
+        except ValidationError as error:
+            if info.context != AS_FAR_AS_READABLE or not isinstance(data, dict):
+                raise
+            return cls._without({str(row["loc"][0]) for row in error.errors() if row["loc"]}, data)
+
+    @classmethod
+    def _without(cls, wrong: set[str], data: dict[str, Any]) -> Self:
+        """Return a model without what is wrong, and without the defaults of keys that unknown ones are meant to be."""
+        right = {key: field for key, field in _fields(cls).items() if key in data and key not in wrong}
+        values = {
+            key: field.validate_python(data[key], strict=True, context=AS_FAR_AS_READABLE)
+            for key, field in right.items()
+        }
+        meant = {near for key in wrong - _fields(cls).keys() for near in get_close_matches(key, _fields(cls), 1)}
+        part = super().model_construct(set(values), **values)
+        for key in (wrong | meant) - values.keys():
+            vars(part).pop(key, None)
+        return part
+
     def wrongs(self) -> Iterator[Wrong]:
         """Yield everything that does not fit together, though each key alone is right."""
-        yield from ()
+        for rule in self.rules():
+            yield from judged(rule())
+
+    def rules(self) -> tuple[Rule, ...]:
+        """Return what is judged, each rule for itself."""
+        return ()
+
+    def _without_effect(self, keys: Iterable[str], remedy: str) -> Iterator[Wrong]:
+        """Yield the keys that were given and would do nothing."""
+        for key in keys:
+            if key in self.model_fields_set:
+                given = self.model_dump(include={key}, exclude_unset=True, warnings=False)
+                yield (key,), given[key], remedy
+
+
+@cache
+def _fields(model: type[Model]) -> dict[str, TypeAdapter[Any]]:
+    """Return what validates each key of a model for itself."""
+    kinds: dict[str, Any] = {key: Annotated[field.annotation, field] for key, field in model.model_fields.items()}
+    return {key: TypeAdapter(kind) for key, kind in kinds.items()}
 
 
 class ApiSettings(Model):
@@ -128,10 +206,14 @@ class TimeSettings(Model):
 
     code: Literal["cuc", "cds"] = Field(description="CUC: seconds and binary fractions; CDS: days, ms, us or ps")
     p_field: Literal["present", "implied"] = Field("implied", description="whether the P-field stands before it")
-    coarse_octets: Annotated[int, Field(ge=1, le=7)] = Field(4, description="cuc: whole seconds")
-    fine_octets: Annotated[int, Field(ge=0, le=10)] = Field(2, description="cuc: fractions of a second")
-    day_octets: Annotated[int, Field(ge=2, le=3)] = Field(2, description="cds")
-    submillisecond: Literal["none", "us", "ps"] = Field("none", description="cds")
+    coarse_octets: Annotated[int, Field(ge=1, le=7)] = Field(4, description="cuc, p_field implied: whole seconds")
+    fine_octets: Annotated[int, Field(ge=0, le=10)] = Field(
+        2, description="cuc, p_field implied: fractions of a second"
+    )
+    day_octets: Annotated[int, Field(ge=2, le=3)] = Field(2, description="cds, p_field implied: days")
+    submillisecond: Literal["none", "us", "ps"] = Field(
+        "none", description="cds, p_field implied: unit of what follows the milliseconds"
+    )
     epoch: Annotated[str, Field(pattern=EPOCH)] = Field(
         "1958-01-01T00:00:00Z", description="where the count begins, in its scale"
     )
@@ -140,8 +222,11 @@ class TimeSettings(Model):
     )
     offset_octets: Octets = Field(0, description="octets of the secondary header before the code")
 
-    def wrongs(self) -> Iterator[Wrong]:
-        """The epoch is a time."""
+    def rules(self) -> tuple[Rule, ...]:
+        """The epoch is a time, and the widths are those of the code."""
+        return self._epoch, self._widths
+
+    def _epoch(self) -> Iterator[Wrong]:
         try:
             epoch = datetime.fromisoformat(self.epoch.removesuffix("Z"))
         except ValueError:
@@ -152,6 +237,13 @@ class TimeSettings(Model):
         if self.code == "cds" and epoch.time() != datetime.min.time():
             yield ("epoch",), self.epoch, "a CDS code counts days from midnight"
 
+    def _widths(self) -> Iterator[Wrong]:
+        other = "cds" if self.code == "cuc" else "cuc"
+        yield from self._without_effect(WIDTHS[other], f"a width of {other} codes, this is {self.code}: leave it out")
+        if self.p_field == "present":
+            remedy = "each P-field says it: leave it out, or use p_field: implied"
+            yield from self._without_effect(WIDTHS[self.code], remedy)
+
 
 class ApidSettings(Model):
     """One APID of a virtual channel."""
@@ -160,7 +252,7 @@ class ApidSettings(Model):
         "apid",
         description="apid: each step other than +1 is a gap; shared:GROUP: one count for several APIDs; none",
     )
-    name: str = Field("", description="for people")
+    name: str = Field("", description="for people, shown nowhere yet")
     time: TimeSettings | Literal["none", "default"] = Field(
         "default", description="its generation time; none: no time, or a free-running counter"
     )
@@ -194,6 +286,16 @@ class VcSettings(_PacketKeys):
         "none", description="ignore: one packet starts in a frame, what follows it is padding (counted, not kept)"
     )
 
+    def rules(self) -> tuple[Rule, ...]:
+        """Packets are described where they are looked at."""
+        return (self._packets,)
+
+    def _packets(self) -> Iterator[Wrong]:
+        if self.service != "packets":
+            looked_at = f"packets of a channel with service: {self.service} are not looked at"
+            keys = (*_PacketKeys.model_fields, "packet_start", "packet_zone_padding")
+            yield from self._without_effect(keys, f"{looked_at}: leave it out, or use service: packets")
+
 
 class FrameSettings(Model):
     """The transfer frames of a spacecraft, as a link delivers them."""
@@ -205,7 +307,7 @@ class FrameSettings(Model):
     insert_zone_octets: Octets = Field(0, description="AOS insert zone")
     secondary_header: Literal["absent", "by_flag"] | Octets = Field("by_flag", description="TM secondary header")
     unknown_vc: Literal["opaque", "bad"] = Field("opaque", description="frames of channels that are not listed")
-    mc_counting: bool = Field(True, description="the master channel frame count is checked")
+    mc_counting: bool = Field(True, description="the TM master channel frame count is checked")
     octet_interleave: Annotated[int, Field(ge=1, le=8)] = Field(1, description="stored octet-interleaved to this depth")
     prefix_octets: Octets = Field(0, description="octets before each stored frame")
     suffix_octets: Octets = Field(0, description="octets after each stored frame")
@@ -213,16 +315,39 @@ class FrameSettings(Model):
         default_factory=dict, description="virtual channels by id"
     )
 
-    def wrongs(self) -> Iterator[Wrong]:
+    def rules(self) -> tuple[Rule, ...]:
         """Everything is of the frame's version, and leaves room for data."""
-        yield from self._of_another_version()
+        return self._channels, self._insert_zone, self._headers, self._ocf, self._interleave, self._room
+
+    def _channels(self) -> Iterator[Wrong]:
+        highest = 7 if self.version == "tm" else 63
+        for vcid in self.vcs:
+            if vcid > highest:
+                yield ("vcs", vcid), vcid, f"virtual channels of {self.version} frames go from 0 to {highest}"
+
+    def _insert_zone(self) -> Iterator[Wrong]:
+        if self.version == "tm" and self.insert_zone_octets:
+            yield ("insert_zone_octets",), self.insert_zone_octets, "TM frames have no insert zone: leave it out"
+
+    def _headers(self) -> Iterator[Wrong]:
+        if self.version == "aos":
+            remedy = "AOS frames have no secondary header: leave it out, or use insert_zone_octets"
+            yield from self._without_effect(["secondary_header"], remedy)
+            remedy = "AOS frames have no master channel frame count: leave it out"
+            yield from self._without_effect(["mc_counting"], remedy)
+
+    def _ocf(self) -> Iterator[Wrong]:
+        if self.version == "aos" and self.ocf == "by_flag":
+            yield ("ocf",), self.ocf, "the AOS header has no OCF flag: present or absent"
+
+    def _interleave(self) -> Iterator[Wrong]:
         length = self.frame_length_octets
         if length % self.octet_interleave:
-            yield (
-                ("octet_interleave",),
-                self.octet_interleave,
-                f"frame_length_octets ({length}) must be a multiple of octet_interleave",
-            )
+            remedy = f"frame_length_octets ({length}) must be a multiple of octet_interleave"
+            yield ("octet_interleave",), self.octet_interleave, remedy
+
+    def _room(self) -> Iterator[Wrong]:
+        length = self.frame_length_octets
         room = self._data_octets()
         pointers = any(vc.service == "packets" and vc.packet_start == "pointer" for vc in self.vcs.values())
         least = 3 if self.version == "aos" and pointers else 1  # AOS: the M_PDU header stands in the data field
@@ -240,19 +365,6 @@ class FrameSettings(Model):
         beside = 6 + self.insert_zone_octets + secondary + 4 * (self.ocf != "absent") + 2 * self.fecf
         return self.frame_length_octets - beside
 
-    def _of_another_version(self) -> Iterator[Wrong]:
-        highest = 7 if self.version == "tm" else 63
-        for vcid in self.vcs:
-            if vcid > highest:
-                yield ("vcs", vcid), vcid, f"virtual channels of {self.version} frames go from 0 to {highest}"
-        if self.version == "tm" and self.insert_zone_octets:
-            yield ("insert_zone_octets",), self.insert_zone_octets, "TM frames have no insert zone: leave it out"
-        if self.version == "aos" and not isinstance(self.secondary_header, str):
-            remedy = "AOS frames have no secondary header: leave it out, or use insert_zone_octets"
-            yield ("secondary_header",), self.secondary_header, remedy
-        if self.version == "aos" and self.ocf == "by_flag":
-            yield ("ocf",), self.ocf, "the AOS header has no OCF flag: present or absent"
-
 
 class PlannedContact(Model):
     """A contact planned in advance; more can be planned while the gateway runs."""
@@ -263,8 +375,11 @@ class PlannedContact(Model):
     )
     los_utc: Annotated[str, Field(pattern=EPOCH)] = Field(description="loss of signal")
 
-    def wrongs(self) -> Iterator[Wrong]:
+    def rules(self) -> tuple[Rule, ...]:
         """Both are times that the gateway can hold, LOS after AOS."""
+        return (self._times,)
+
+    def _times(self) -> Iterator[Wrong]:
         first, last = CONTACT_YEARS
         times = {"aos_utc": self.aos_utc, "los_utc": self.los_utc}
         right = 0
@@ -297,13 +412,18 @@ class Spacecraft(Model):
     packets: PacketSettings = Field(default_factory=PacketSettings, description="its packets on links without frames")
     contacts: list[PlannedContact] = Field(default_factory=list, description="contacts planned in advance")
 
-    def wrongs(self) -> Iterator[Wrong]:
+    def rules(self) -> tuple[Rule, ...]:
         """Ids fit the header, and one contact ends before the next begins."""
+        return self._ids, self._one_contact_at_a_time
+
+    def _ids(self) -> Iterator[Wrong]:
         for k, scid in enumerate(self.scids):
             if self.frames is not None and self.frames.version == "aos" and scid > 255:
                 yield ("scids", k), scid, "AOS frames: 0 to 255"
-        rows = sorted(enumerate(self.contacts), key=lambda row: row[1].span)
-        for (_, before), (k, contact) in pairwise(rows):
+
+    def _one_contact_at_a_time(self) -> Iterator[Wrong]:
+        right = [(k, contact) for k, contact in enumerate(self.contacts) if not any(contact.wrongs())]
+        for (_, before), (k, contact) in pairwise(sorted(right, key=lambda row: row[1].span)):
             if contact.span[0] < before.span[1]:
                 remedy = f"overlaps the contact with {before.peer} until {before.los_utc}: one contact at a time"
                 yield ("contacts", k, "aos_utc"), contact.aos_utc, remedy
@@ -323,8 +443,11 @@ class Mission(Model):
     )
     spacecraft: list[Spacecraft] = Field(min_length=1, description="one or more")
 
-    def wrongs(self) -> Iterator[Wrong]:
+    def rules(self) -> tuple[Rule, ...]:
         """Each support mode makes one instance."""
+        return (self._modes,)
+
+    def _modes(self) -> Iterator[Wrong]:
         for k, mode in enumerate(self.support_modes):
             if mode in self.support_modes[:k]:
                 yield ("support_modes",), self.support_modes, f"{mode} stands twice"
@@ -345,7 +468,7 @@ class LinkConfig(Model):
         None, description="file: pace in bits/s"
     )
     speed: Annotated[float, Field(ge=0.001, le=10**6, allow_inf_nan=False)] = Field(
-        1.0, description="file: factor on the pace"
+        1.0, description="file: factor on frames_per_s or rate_bps"
     )
     host: Host = Field("127.0.0.1", description="name or IP address; tcp_client: of the peer; tcp_server: to listen on")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(0, description="tcp; tcp_server: 0 = any free port")
@@ -356,7 +479,7 @@ class LinkConfig(Model):
         "real_time", description="of its items, unless the frames say otherwise (AOS replay flag)"
     )
     prime: bool = Field(True, description="its items are delivered; others are journalled only")
-    record: bool = Field(True, description="frames: keep the raw octets too")
+    record: bool = Field(True, description="frames of tcp links: keep the raw octets too")
     enabled: bool = Field(True, description="started with the gateway; `gateway links` changes it while it runs")
     watchdog_s: Annotated[float, Field(ge=0.05, le=86_400, allow_inf_nan=False)] = Field(
         10.0, description="silence in a contact = down"
@@ -364,16 +487,42 @@ class LinkConfig(Model):
     retry_min_s: RetryS = Field(0.5, description="first wait before connecting again")
     retry_max_s: RetryS = Field(30.0, description="longest wait before connecting again")
 
-    def wrongs(self) -> Iterator[Wrong]:
-        """The link's type has what it needs."""
+    def rules(self) -> tuple[Rule, ...]:
+        """The link's type has what it needs, and nothing that it does not use."""
+        return self._users, self._path, self._port, self._pace, self._speed, self._record, self._retries
+
+    def _users(self) -> Iterator[Wrong]:
+        for key, types in USERS.items():
+            if self.type not in types:
+                remedy = f"a {self.type} link does not use it ({', '.join(types)} links do): leave it out"
+                yield from self._without_effect([key], remedy)
+
+    def _path(self) -> Iterator[Wrong]:
         if self.type == "file" and not self.path:
             yield ("path",), self.path, "a file link needs a path"
+
+    def _port(self) -> Iterator[Wrong]:
         if self.type == "tcp_client" and not self.port:
             yield ("port",), self.port, "a tcp_client link needs a port"
+
+    def _pace(self) -> Iterator[Wrong]:
         if self.frames_per_s and self.rate_bps:
             yield ("rate_bps",), self.rate_bps, "give frames_per_s or rate_bps, not both"
         if self.frames_per_s and self.unit == "packets":
             yield ("frames_per_s",), self.frames_per_s, "needs unit: frames; use rate_bps for packets"
+
+    def _speed(self) -> Iterator[Wrong]:
+        if self.type == "file" and self.frames_per_s is None and self.rate_bps is None:
+            yield from self._without_effect(
+                ["speed"], "a factor on a pace: give frames_per_s or rate_bps, or leave it out"
+            )
+
+    def _record(self) -> Iterator[Wrong]:
+        if self.record and (self.type == "file" or self.unit == "packets"):
+            remedy = "only frames of tcp_client and tcp_server links are recorded: leave it out"
+            yield from self._without_effect(["record"], remedy)
+
+    def _retries(self) -> Iterator[Wrong]:
         if self.retry_max_s < self.retry_min_s:
             yield ("retry_max_s",), self.retry_max_s, f"must not be below retry_min_s ({self.retry_min_s:g})"
 
@@ -382,5 +531,4 @@ class Home(Model):
     """homes/NAME.yaml"""
 
     name: Name
-    description: str = Field("", description="for people")
-    organisation: str = Field("", description="for people")
+    description: str = Field("", description="for people, shown nowhere yet")

@@ -48,7 +48,8 @@ EVENT: Data = {
 }  # fmt: skip
 RUN: Data = {
     "run": "first", "file": "/data/passes/pass-2024-10-07.bin", "size_octets": 1_113_000, "mission": "hera",
-    "support_mode": "simulation", "frames_per_s": 500.0, "instance": "hera.simulation.replay-first",
+    "support_mode": "simulation", "spacecraft": "hera", "unit": "frames", "frames_per_s": 500.0, "rate_bps": None,
+    "instance": "hera.simulation.replay-first",
 }  # fmt: skip
 SCIDS: Data = {"name": "picard", "scids": [42]}
 
@@ -263,7 +264,10 @@ class ReplayRun(Answer):
     size_octets: int
     mission: str
     support_mode: Literal["flight", "simulation", "test", "training"]
-    frames_per_s: float | None = Field(description="null = as fast as possible")
+    spacecraft: str
+    unit: Literal["frames", "packets"]
+    frames_per_s: float | None = Field(description="pace of frames; both paces null = as fast as possible")
+    rate_bps: float | None = Field(description="pace in bits per second")
     instance: str
 
     model_config = example(RUN)
@@ -275,7 +279,7 @@ class ReplayState(ReplayRun):
     finished: bool
     state: Literal["disabled", "unavailable", "connected", "receiving", "finished"]
     detail: str
-    progress: Progress | None
+    progress: Progress = Field(description="how far its file is played")
     head: int = Field(description="the next position of its journal")
 
     model_config = example(

@@ -39,17 +39,20 @@ async def packets(
     service: ServiceDep,
     position: Annotated[int | None, Query(ge=0, description="first position, default the oldest")] = None,
     upto: Annotated[int | None, Query(ge=0, description="position after the last, default the head")] = None,
+    link: Annotated[list[str] | None, Query(description="links by name, default the prime ones")] = None,
+    spacecraft: Annotated[list[str] | None, Query(description="spacecraft by name, default all")] = None,
     vcid: Annotated[list[Vcid] | None, Query(description="virtual channels, default all; -1 = none")] = None,
     apid: Annotated[list[Apid] | None, Query(description="APIDs, default all; -1 = none")] = None,
     idle: Annotated[bool, Query(description="idle packets too")] = False,
     partial: Annotated[bool, Query(description="give what is there although some of the range is gone")] = False,
 ) -> StreamingResponse:
-    """Stream the packets of a range, concatenated in position order.
+    """Stream the packets of a range, concatenated in position order; without `link` those of the prime links only.
 
-    A range of which something is gone (retention, damage) is a conflict that names it; damage that shows only while
-    streaming breaks the answer off, so that a short file is never taken for a whole one.
+    A range of which something selected is gone (retention, damage), or that reaches beyond the head, is a conflict that
+    says so; damage that shows only while streaming breaks the answer off, so that a short file is never taken for a
+    whole one.
     """
     owner = service.instance(instance)
-    selection = {"units": ["packet"], "vcids": vcid, "apids": apid, "idle": idle}
-    chunks: AsyncIterator[bytes] = owner.packets(position, upto, selection, partial)
+    selection = {"links": link, "spacecraft": spacecraft, "vcids": vcid, "apids": apid, "idle": idle}
+    chunks: AsyncIterator[bytes] = await owner.packets(position, upto, selection, partial)
     return StreamingResponse(chunks, media_type="application/octet-stream")

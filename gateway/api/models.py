@@ -9,11 +9,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from gateway.api.answers import (
     CONTACT,
     LINK,
+    RUN,
     SUBSCRIPTION,
     Answer,
     ContactState,
     LinkState,
     ReplayRun,
+    ReplayState,
     SubscriptionState,
     example,
 )
@@ -44,6 +46,11 @@ INSTANCE = {
     "instance": "demo.simulation", "mission": "demo", "support_mode": "simulation", "data_mode": "real time",
     "lifecycle": "operational", "replay": None, "spacecraft": ["picard"], "journal": JOURNAL, "links": [LINK],
     "contacts": [CONTACT], "streams": [STREAM], "subscriptions": [SUBSCRIPTION], "conditions": [CONDITION],
+}  # fmt: skip
+REPORT = {
+    **RUN, "finished": True, "state": "finished", "detail": "end of the file", "head": 2470,
+    "progress": {"octets": 1_113_000, "of_octets": 1_113_000}, "streams": [STREAM],
+    "counters": {"octets": 1_113_000, "frames": 1000, "packets": 2467}, "hint": "", "journalled_packets": {"1": 2467},
 }  # fmt: skip
 
 
@@ -123,6 +130,19 @@ class InstanceState(Answer):
     model_config = example(INSTANCE)
 
 
+class ReplayReport(ReplayState):
+    """A replay run and what was counted of it."""
+
+    streams: list[StreamRow] = Field(description="counted since the run was opened")
+    counters: dict[str, int] = Field(description="since the run was opened; rejected_CAUSE counts refused units")
+    hint: str = Field(description="what the file looks like when most of it is refused, or empty")
+    journalled_packets: dict[str, int] = Field(
+        description="packets in the run's journal, idle ones included, by virtual channel; -1 = none"
+    )
+
+    model_config = example(REPORT)
+
+
 class GatewayState(Answer):
     """The whole gateway, worst first."""
 
@@ -167,12 +187,22 @@ class ContactRequest(BaseModel):
 class ReplayRequest(BaseModel):
     """Replay a recorded file in a mission instance of its own."""
 
-    file: str = Field(max_length=4096, description="path below one of the configured replay folders")
+    file: str = Field(
+        max_length=4096,
+        description="relative to a replay folder of gateway.yaml, the first that has it; or an absolute path below one",
+    )
     mission: str = Field(max_length=64)
     run: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", description="the same id continues, a new id is new")
     support_mode: Literal["flight", "simulation", "test", "training"] = "simulation"
+    spacecraft: str | None = Field(default=None, max_length=64, description="whose file it is; default the only one")
+    unit: Literal["frames", "packets"] | None = Field(
+        default=None, description="what the file holds; default frames if the spacecraft has frames"
+    )
     frames_per_s: float | None = Field(
-        default=None, ge=0.001, le=1e6, allow_inf_nan=False, description="none = as fast as possible"
+        default=None, ge=0.001, le=1e7, allow_inf_nan=False, description="pace of frames; default as fast as possible"
+    )
+    rate_bps: float | None = Field(
+        default=None, ge=1, le=1e12, allow_inf_nan=False, description="pace in bits per second, of frames or packets"
     )
 
     model_config = ConfigDict(

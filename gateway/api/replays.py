@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from gateway.api.access import ServiceDep
 from gateway.api.answers import ReplayState
 from gateway.api.described import described
-from gateway.api.models import ReplayRequest
+from gateway.api.models import ReplayReport, ReplayRequest
 from gateway.api.parameters import RunName
 
 router = APIRouter(tags=["replays"])
@@ -23,7 +23,10 @@ async def replays(service: ServiceDep) -> list[dict[str, Any]]:
 
 @router.post("/replays", **described(ReplayState, 400, 403, 404, 409, 422, 503, status=201))
 async def start(request: ReplayRequest, service: ServiceDep) -> dict[str, Any]:
-    """Start or continue a run. The same id with another file is a conflict."""
+    """Start or continue a run.
+
+    The same id with another file, mission, spacecraft or unit is a conflict, and so is another pace while it is open.
+    """
     return await service.start_replay(request.model_dump())
 
 
@@ -31,3 +34,9 @@ async def start(request: ReplayRequest, service: ServiceDep) -> dict[str, Any]:
 async def one(run: RunName, service: ServiceDep) -> dict[str, Any]:
     """Return one run."""
     return service.replay(run)
+
+
+@router.get("/replays/{run}/report", **described(ReplayReport, 404, 422, 503))
+async def report(run: RunName, service: ServiceDep) -> dict[str, Any]:
+    """Return one run with what was counted of it: what `gateway replay` shows at the end."""
+    return await service.replay_report(run)

@@ -32,6 +32,8 @@ app.add_typer(links_app, name="links")
 Url = Annotated[str, typer.Option("--url", envvar="GATEWAY_URL", help="Address of the running gateway.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ConfigDir = Annotated[Path, typer.Option("--config", "-c", help="Configuration directory.", show_default=True)]
+Links = Annotated[list[str] | None, typer.Option("--link", help="Only of these links.")]
+OfSpacecraft = Annotated[list[str] | None, typer.Option("--spacecraft", help="Only of these spacecraft.")]
 DEFAULT_URL = "http://127.0.0.1:8440"
 
 
@@ -42,6 +44,13 @@ class SupportMode(StrEnum):
     SIMULATION = "simulation"
     TEST = "test"
     TRAINING = "training"
+
+
+class ReplayUnit(StrEnum):
+    """What a recorded file holds."""
+
+    FRAMES = "frames"
+    PACKETS = "packets"
 
 
 class Sabotage(StrEnum):
@@ -170,15 +179,27 @@ def replay(
     support_mode: Annotated[SupportMode, typer.Option(help="Of the run's instance.")] = SupportMode.SIMULATION,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Configuration directory.")] = None,
     data_dir: Annotated[Path, typer.Option(help="Where the run's journal is kept.")] = Path("var"),
+    spacecraft: Annotated[str | None, typer.Option(help="Whose file it is; default: the mission's only one.")] = None,
+    unit: Annotated[
+        ReplayUnit | None, typer.Option(help="What the file holds; default: frames if the spacecraft has frames.")
+    ] = None,
     frames_per_s: Annotated[
         float | None,
         typer.Option(min=0.001, max=10_000_000, help="Pace in frames per second; default as fast as possible."),
     ] = None,
+    rate_bps: Annotated[
+        float | None, typer.Option(min=1, max=10**12, help="Pace in bits per second, of frames or packets.")
+    ] = None,
     subscribe_to: Annotated[
-        Path | None, typer.Option("--subscribe", help="Also start a subscriber process that stores into this folder.")
+        Path | None,
+        typer.Option(
+            "--subscribe", help="Also start a subscriber process that stores into this folder; without --url."
+        ),
     ] = None,
     vcid: Annotated[list[int] | None, typer.Option("--vc", help="Virtual channels of that subscriber.")] = None,
-    url: Annotated[str | None, typer.Option(help="Let this running gateway do it (file below its folders).")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Let this running gateway do it (a file of its replay folders).")
+    ] = None,
     missions: Annotated[bool, typer.Option("--missions", help="List the built-in missions and exit.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -192,8 +213,9 @@ def replay(
         if file is None:
             raise UsageError("which file?", "gateway replay FILE --mission NAME; --missions lists the built-in ones")
         options = ReplayOptions(
-            file, mission, run_id, support_mode.value, config, data_dir, frames_per_s, subscribe_to, vcid, url, as_json
-        )
+            file, mission, run_id, support_mode.value, config, data_dir, spacecraft, unit and unit.value, frames_per_s,
+            rate_bps, subscribe_to, vcid, url, as_json,
+        )  # fmt: skip
         raise typer.Exit(replay_file(options))
 
 
@@ -282,14 +304,17 @@ def journal_show(
     folder: Annotated[Path, typer.Argument(help="An instance's folder.")],
     position: Annotated[int | None, typer.Option(min=0, help="First position.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many items at most.")] = 20,
+    link: Links = None,
+    spacecraft: OfSpacecraft = None,
     octets: Annotated[bool, typer.Option("--octets", help="Hex of each item.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show items: position, time, stream, count, length; events as text."""
     with readable_errors():
-        from gateway.console.journal import show_items
+        from gateway.console.journal import Choice, show_items
 
-        show_items(folder, position, limit, octets, as_json)
+        choice = Choice(links=link, spacecraft=spacecraft, idle=True)
+        show_items(folder, position, limit, choice, octets, as_json)
 
 
 @journal_app.command("verify")
@@ -315,11 +340,13 @@ def journal_export(
     sqlite: Annotated[bool, typer.Option("--sqlite", help="All items as an SQLite table `items`.")] = False,
     vcid: Annotated[list[int] | None, typer.Option("--vc", help="Only these virtual channels.")] = None,
     apid: Annotated[list[int] | None, typer.Option(help="Only these APIDs.")] = None,
+    link: Links = None,
+    spacecraft: OfSpacecraft = None,
     idle: Annotated[bool, typer.Option("--idle", help="Idle packets too.")] = False,
 ) -> None:
     """Export for other tools."""
     with readable_errors():
-        from gateway.console.journal import export_journal
+        from gateway.console.journal import Choice, export_journal
 
         chosen = [
             name
@@ -328,4 +355,5 @@ def journal_export(
         ]
         if len(chosen) > 1:
             fail(f"--{chosen[0]} and --{chosen[1]} exclude each other", "give one", 2)
-        export_journal(folder, target, chosen[0] if chosen else "packets", vcid, apid, idle)
+        form = chosen[0] if chosen else "packets"
+        export_journal(folder, target, form, Choice(vcid, apid, link, spacecraft, idle))

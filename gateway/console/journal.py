@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import itertools
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,46 @@ from rich.console import Console
 from rich.markup import escape
 
 from gateway.console import tables
-from gateway.errors import Conflict, NotFound
+from gateway.errors import Conflict, NotFound, UsageError
 from gateway.journal.block import TOO_SHORT, Block, BlockError
 from gateway.journal.recording import WholeUnits, read_about
 from gateway.journal.segments import INCOMPLETE, Found, Segments
+from gateway.journal.tally import journalled_names
 from gateway.real import LocalStorage
 from gateway_codecs.batches import ABSENT, ITEM_DTYPE, ItemFlag, Kind, Quality, Unit
 from gateway_codecs.time_scales import format_utc
+
+Names = Mapping[str, Mapping[int, str]]
+NO_CHOICE = "raw frames of a recording cannot be chosen: replay it, then export the packets of the run's journal"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which items are looked at; what is None or empty chooses all."""
+
+    vcids: list[int] | None = None
+    apids: list[int] | None = None
+    links: list[str] | None = None
+    spacecraft: list[str] | None = None
+    idle: bool = False
+
+    def takes(self, item: Mapping[str, Any]) -> bool:
+        """Whether an item is chosen."""
+        return (
+            (not self.vcids or item["vcid"] in self.vcids)
+            and (not self.apids or item["apid"] in self.apids)
+            and (not self.links or item["link_name"] in self.links)
+            and (not self.spacecraft or item["spacecraft_name"] in self.spacecraft)
+            and (self.idle or not item["flags"] & ItemFlag.IDLE)
+        )
+
+    def check(self, names: Names) -> None:
+        """Refuse names that the journal does not know: nothing would come out. Raises NotFound."""
+        for word, what, wanted in (("link", "links", self.links), ("spacecraft", "spacecraft", self.spacecraft)):
+            known = sorted(names.get(what, {}).values())
+            for name in wanted or []:
+                if name not in known:
+                    raise NotFound(f"the journal has no {word} {name!r}", f"it has {', '.join(known) or 'none'}")
 
 
 def _segments(folder: Path) -> Segments:
@@ -66,15 +101,6 @@ def read_blocks(folder: Path, damage: list[dict[str, Any]]) -> Iterator[Block]:
             yield block
 
 
-def journalled_packets(folder: Path) -> dict[int, int]:
-    """Return how many packets a journal holds, idle ones included, by virtual channel (-1 = none)."""
-    found: dict[int, int] = {}
-    for block in read_blocks(folder, []):
-        for group in block.directory[block.directory["unit"] == Unit.PACKET]:
-            found[int(group["vcid"])] = found.get(int(group["vcid"]), 0) + int(group["rows"])
-    return dict(sorted(found.items()))
-
-
 def _scanned(segments: Segments, segment: str) -> Iterator[Found]:
     with contextlib.suppress(FileNotFoundError):
         yield from segments.scan(segment)
@@ -98,7 +124,7 @@ def _span(row: Mapping[str, Any]) -> str:
 
 def list_journals(data_dir: Path, as_json: bool) -> None:
     """List instances and segments."""
-    folders = _folders(data_dir)
+    folders = [folder for folder in _folders(data_dir) if any((folder / "journal").glob("*.seg"))]
     if not folders:
         raise NotFound(f"{data_dir} holds no journals", "give the data_dir of a gateway")
     rows: list[dict[str, Any]] = []
@@ -127,8 +153,13 @@ def list_journals(data_dir: Path, as_json: bool) -> None:
             console.print(tables.segments(mine))
 
 
-def items_of(folder: Path, damage: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield every readable item in position order, with `octets`; a time that is not known is None."""
+def names_of(folder: Path) -> Names:
+    """Return the names of spacecraft and links by the journal's ids."""
+    return journalled_names(LocalStorage(folder), "journal")
+
+
+def items_of(folder: Path, damage: list[dict[str, Any]], names: Names) -> Iterator[dict[str, Any]]:
+    """Yield every readable item in position order, with names and `octets`; a time that is not known is None."""
     for block in read_blocks(folder, damage):
         order = block.arrival.argsort(kind="stable")
         for row in order.tolist():
@@ -137,6 +168,8 @@ def items_of(folder: Path, damage: list[dict[str, Any]]) -> Iterator[dict[str, A
             yield {
                 "position": block.header.first_position + int(block.arrival[row]),
                 **{name: _value(name, int(item[name])) for name in ITEM_DTYPE.names or () if name != "offset"},
+                "spacecraft_name": _name(names, "spacecraft", int(item["spacecraft"])),
+                "link_name": _name(names, "links", int(item["link"])),
                 "octets": block.octets[start : start + int(item["length"])].tobytes(),
             }
 
@@ -145,17 +178,21 @@ def _value(name: str, value: int) -> int | None:
     return None if value == ABSENT and name.endswith("_time_ns") else value
 
 
-def show_items(folder: Path, position: int | None, limit: int, with_octets: bool, as_json: bool) -> None:
-    """Show items from a position on."""
+def _name(names: Names, what: str, number: int) -> str:
+    return names.get(what, {}).get(number, f"#{number}") if number else ""
+
+
+def show_items(
+    folder: Path, position: int | None, limit: int, choice: Choice, with_octets: bool, as_json: bool
+) -> None:
+    """Show items from a position on; where there are several links or spacecraft, with their names. Raises NotFound."""
     damage: list[dict[str, Any]] = []
-    shown = 0
-    for item in items_of(folder, damage):
-        if position is not None and item["position"] < position:
-            continue
-        if shown == limit:
-            break
-        shown += 1
-        typer.echo(_as_json(item) if as_json else _as_line(item, with_octets))
+    names = names_of(folder)
+    choice.check(names)
+    several = any(len(known) > 1 for known in names.values())
+    wanted = (i for i in items_of(folder, damage, names) if i["position"] >= (position or 0) and choice.takes(i))
+    for item in itertools.islice(wanted, limit):
+        typer.echo(_as_json(item) if as_json else _as_line(item, several, with_octets))
     take_under_way(folder, damage)
     for row in damage:
         typer.secho(f"damaged: {_span(row)} of {row['segment']}: {row['cause']}", fg="red", err=True)
@@ -165,13 +202,15 @@ def _as_json(item: dict[str, Any]) -> str:
     return json.dumps({**item, "octets": item["octets"].hex()})
 
 
-def _as_line(item: dict[str, Any], with_octets: bool) -> str:
+def _as_line(item: dict[str, Any], with_names: bool, with_octets: bool) -> str:
     time = _utc(item["receive_time_ns"])
     if item["kind"] == Kind.EVENT:
         event = json.loads(item["octets"])
         return f"{item['position']:>8} {time} event {event.get('severity')}: {event.get('message')}"
     quality = "" if item["quality"] == Quality.GOOD else f" REJECTED {Quality(item['quality']).name.lower()}"
     stream = f"VC{item['vcid']}" + (f" APID {item['apid']} count {item['sequence_count']}" if item["apid"] >= 0 else "")
+    if with_names:
+        stream = f"{item['spacecraft_name']} by {item['link_name']} {stream}"
     line = f"{item['position']:>8} {time} {Unit(item['unit']).name.lower()} {stream} {item['length']} octets{quality}"
     return f"{line}\n         {item['octets'].hex()}" if with_octets else line
 
@@ -181,8 +220,11 @@ def verify_journal(folder: Path, as_json: bool) -> int:
     damage: list[dict[str, Any]] = []
     blocks = items = jumps = 0
     sequence = position = None
+    seen = 0
     for block in read_blocks(folder, damage):
         header = block.header
+        if len(damage) > seen:  # what is missing here is told as damage
+            seen, sequence, position = len(damage), None, None
         jumps += sequence is not None and header.sequence != sequence + 1
         jumps += position is not None and header.first_position != position
         sequence, position = header.sequence, header.end_position
@@ -203,33 +245,34 @@ def verify_journal(folder: Path, as_json: bool) -> int:
     return int(bool(damage or jumps))
 
 
-def export_journal(
-    folder: Path, target: Path, form: str, vcids: list[int] | None, apids: list[int] | None, idle: bool
-) -> None:
-    """Export to a new file. Raises Conflict, NotFound, typer.Exit(1) when damage was left out: it is told."""
-    writers = {"packets": _packets, "csv": _csv, "sqlite": _sqlite}
+def export_journal(folder: Path, target: Path, form: str, choice: Choice) -> None:
+    """Export to a new file. Raises Conflict, NotFound, UsageError.
+
+    Raises typer.Exit(1) when damage was left out: it is told.
+    """
     if target.exists():
         raise Conflict(f"{target} exists", "name a new file")
     damage: list[dict[str, Any]] = []
     if form == "frames":
+        if choice != Choice():
+            raise UsageError("--frames takes no --vc, --apid, --link, --spacecraft or --idle", NO_CHOICE)
         count = write_frames(recording_of(folder), target)
     else:
-        count = writers[form](_chosen(items_of(folder, damage), vcids, apids, idle), target)
-        take_under_way(folder, damage)
-        for row in damage:
-            typer.secho(f"left out: {_span(row)} of {row['segment']}: {row['cause']}", fg="red", err=True)
+        count = _write_items(folder, target, form, choice, damage)
     typer.echo(f"{count} {'frames' if form == 'frames' else 'items'} in {target}")
     if damage:
         raise typer.Exit(1)
 
 
-def _chosen(
-    items: Iterator[dict[str, Any]], vcids: list[int] | None, apids: list[int] | None, idle: bool
-) -> Iterator[dict[str, Any]]:
-    for item in items:
-        wanted = (not vcids or item["vcid"] in vcids) and (not apids or item["apid"] in apids)
-        if wanted and (idle or not item["flags"] & ItemFlag.IDLE):
-            yield item
+def _write_items(folder: Path, target: Path, form: str, choice: Choice, damage: list[dict[str, Any]]) -> int:
+    names = names_of(folder)
+    choice.check(names)
+    chosen = (item for item in items_of(folder, damage, names) if choice.takes(item))
+    count = {"packets": _packets, "csv": _csv, "sqlite": _sqlite}[form](chosen, target)
+    take_under_way(folder, damage)
+    for row in damage:
+        typer.secho(f"left out: {_span(row)} of {row['segment']}: {row['cause']}", fg="red", err=True)
+    return count
 
 
 def _packets(items: Iterator[dict[str, Any]], target: Path) -> int:
@@ -303,7 +346,8 @@ def _csv(items: Iterator[dict[str, Any]], target: Path) -> int:
 
 
 def _sqlite(items: Iterator[dict[str, Any]], target: Path) -> int:
-    names = ["position", *[n for n in ITEM_DTYPE.names or () if n != "offset"], "octets"]
+    columns = [n for n in ITEM_DTYPE.names or () if n != "offset"]
+    names = ["position", *columns, "spacecraft_name", "link_name", "octets"]
     with contextlib.closing(sqlite3.connect(target)) as database, database:
         database.execute(f"CREATE TABLE items ({', '.join(names)}, PRIMARY KEY (position))")
         marks = ", ".join("?" * len(names))

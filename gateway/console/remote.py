@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UsageError
 
 DEFAULT_URL = "http://127.0.0.1:8440"
+UNPROCESSABLE = 422  # what was asked cannot be
 
 
 class Unreachable(GatewayError):
@@ -21,6 +22,12 @@ class Remote:
     def __init__(self, url: str = DEFAULT_URL, timeout_s: float = 10.0) -> None:
         self.url = url.rstrip("/")
         self._client = httpx.Client(base_url=self.url + "/api/v1", timeout=timeout_s, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._client.close()
 
     def get(self, path: str, **parameters: Any) -> Any:
         """Return the JSON answer of a GET."""
@@ -47,4 +54,5 @@ class Remote:
         except ValueError:
             problem = {"error": response.text[:200]}
         text = problem.get("error") or problem.get("detail") or response.reason_phrase
-        return GatewayError(f"{self.url} answered {response.status_code}: {text}", str(problem.get("hint", "")))
+        kind = UsageError if response.status_code == UNPROCESSABLE else GatewayError
+        return kind(f"{self.url} answered {response.status_code}: {text}", str(problem.get("hint", "")))

@@ -19,18 +19,20 @@ from rich.live import Live
 
 from gateway import daemon
 from gateway.console import tables
-from gateway.console.journal import about_recording, journalled_packets, recording_of, write_frames
+from gateway.console.journal import about_recording, recording_of, write_frames
 from gateway.console.remote import Remote
 from gateway.console.run import set_up_logging
 from gateway.errors import GatewayError, UsageError
+from gateway.replays import settled
 from gateway.service import Gateway
-from gateway_config import Configuration, GatewaySettings, Home, example_names, load
+from gateway_config import Configuration, GatewaySettings, Home, example_mission, example_names, load
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 POLL_S = 0.2
 LINE_S = 5.0
 TABLE_S = 0.5
 SUBSCRIBER_END_S = 60.0
+ANSWER_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,10 @@ class ReplayOptions:
     support_mode: str
     config: Path | None
     data_dir: Path
+    spacecraft: str | None
+    unit: str | None
     frames_per_s: float | None
+    rate_bps: float | None
     subscribe_to: Path | None
     vcids: list[int] | None
     url: str | None
@@ -55,7 +60,8 @@ class ReplayOptions:
         run = self.run_id or f"{stem or 'run'}{time.strftime('-%Y%m%d-%H%M%S')}"
         return {
             "file": str(self.file.resolve()), "mission": self.mission, "run": run,
-            "support_mode": self.support_mode, "frames_per_s": self.frames_per_s,
+            "support_mode": self.support_mode, "spacecraft": self.spacecraft, "unit": self.unit,
+            "frames_per_s": self.frames_per_s, "rate_bps": self.rate_bps,
         }  # fmt: skip
 
 
@@ -70,29 +76,55 @@ def replay_file(options: ReplayOptions) -> int:
         raise UsageError(f"--run {options.run_id!r}: 1 to 64 letters, digits, '-' or '_', no sign first")
     if not options.file.exists():
         raise UsageError(f"{options.file} does not exist")
-    if options.file.is_dir():
-        options = _from_recording(options)
+    if options.vcids and options.subscribe_to is None:
+        raise UsageError("--vc chooses what the subscriber gets, and there is none", "--subscribe DIR starts one")
+    if options.url:
+        _refuse_what_only_we_can(options, options.url)
+    elif options.file.is_dir():
+        options = _of_recording(options)
     if not options.mission:
         raise UsageError("which mission is it?", f"--mission NAME; built in: {', '.join(example_names())}")
-    if options.url:
-        return _on_daemon(options, options.url)
+    return _on_daemon(options, options.url) if options.url else _here(options)
+
+
+def _refuse_what_only_we_can(options: ReplayOptions, url: str) -> None:
+    if options.subscribe_to is not None:
+        hint = f"gateway subscribe INSTANCE --home NAME --store {options.subscribe_to} --until-end --url {url}"
+        raise UsageError("--subscribe is for a replay without --url: the homes are those of that gateway", hint)
+    if options.config is not None:
+        raise UsageError("--config is for a replay without --url: that gateway has its own", "leave one of them out")
+    if options.file.is_dir():
+        hint = f"gateway journal export {options.file} FILE --frames, with FILE in a replay folder of that gateway"
+        raise UsageError("a gateway replays files, no recorded folders: write its frames into a file first", hint)
+
+
+def _here(options: ReplayOptions) -> int:
     set_up_logging(level=30)
     configuration = load(options.config) if options.config else _bare(options.data_dir)
     known = sorted({*configuration.missions, *example_names()})
     if options.mission not in known:
         raise UsageError(f"no mission {options.mission!r}", f"there are {', '.join(known)}")
+    settled(configuration.missions.get(options.mission) or example_mission(options.mission), options.request())
+    if options.file.is_dir():
+        options = _from_recording(options)
     return daemon.run_blocking(_embedded(options, configuration))
+
+
+def _of_recording(options: ReplayOptions) -> ReplayOptions:
+    """Take from a recorded pass what it says of itself, where the command does not."""
+    about = about_recording(recording_of(options.file))
+    mission = options.mission or str(about.get("mission", ""))
+    craft = about.get("spacecraft") if mission == about.get("mission") else None
+    return replace(options, run_id=options.request()["run"], mission=mission, spacecraft=options.spacecraft or craft)
 
 
 def _from_recording(options: ReplayOptions) -> ReplayOptions:
     """Write the whole frames of a recorded pass into the data directory, and replay that file."""
-    recording = recording_of(options.file)
-    run, mission = options.request()["run"], options.mission or str(about_recording(recording).get("mission", ""))
-    frames = options.data_dir / f"{run}.frames"
+    frames = options.data_dir / f"{options.run_id}.frames"
     if not frames.exists():
         options.data_dir.mkdir(parents=True, exist_ok=True)
-        write_frames(recording, frames)
-    return replace(options, file=frames, run_id=run, mission=mission)
+        write_frames(recording_of(options.file), frames)
+    return replace(options, file=frames)
 
 
 def _bare(data_dir: Path) -> Configuration:
@@ -101,20 +133,36 @@ def _bare(data_dir: Path) -> Configuration:
 
 
 def _on_daemon(options: ReplayOptions, url: str) -> int:
-    remote = Remote(url)
-    run = remote.post("/replays", options.request())
-    while not run["finished"]:
-        if not options.as_json:
-            typer.echo(_progress_line(run))
-        time.sleep(1.0)
-        run = remote.get(f"/replays/{run['run']}")
-    typer.echo(json.dumps(run) if options.as_json else _progress_line(run))
-    return 0
+    with Remote(url, ANSWER_S) as remote:
+        run = remote.post("/replays", options.request())
+        _say_if_played(run)
+        said = time.monotonic()
+        while not run["finished"]:
+            _raise_if_stuck(run)
+            said = _say_now_and_then(options, run, said)
+            time.sleep(POLL_S)
+            run = remote.get(f"/replays/{run['run']}")
+        report = remote.get(f"/replays/{run['run']}/report")
+    return _end(options, report)
+
+
+def _say_if_played(run: Mapping[str, Any]) -> None:
+    if run["finished"]:
+        typer.echo(f"run {run['run']} was played to its end before; a new --run id plays it again", err=True)
+
+
+def _say_now_and_then(options: ReplayOptions, run: Mapping[str, Any], said: float) -> float:
+    """Print how far the run is, if that was not said for a while; returns when it was said last."""
+    now = time.monotonic()
+    if now - said < LINE_S:
+        return said
+    typer.echo(_progress_line(run), err=options.as_json)
+    return now
 
 
 def _progress_line(run: Mapping[str, Any]) -> str:
     done = run["progress"]
-    share = done["octets"] / done["of_octets"] * 100 if done and done["of_octets"] else 0
+    share = done["octets"] / done["of_octets"] * 100
     return f"run {run['run']}: {run['state']}, {share:.0f} %, journal head {run['head']} ({run['instance']})"
 
 
@@ -124,8 +172,7 @@ async def _embedded(options: ReplayOptions, configuration: Configuration) -> int
         await service.start(missions=False)
         async with daemon.serving(service, daemon.bind("127.0.0.1", 0)) as port:
             run = await service.start_replay(options.request(), trusted=True)
-            if run["finished"]:
-                typer.echo(f"run {run['run']} was played to its end before; a new --run id plays it again", err=True)
+            _say_if_played(run)
             child = _subscriber(options, configuration, run, port)
             try:
                 await _follow(options, service, run["run"])
@@ -133,18 +180,11 @@ async def _embedded(options: ReplayOptions, configuration: Configuration) -> int
             finally:
                 if child is not None and child.poll() is None:
                     child.kill()
-            report = {**service.replay(run["run"]), "streams": service.instance(run["instance"]).streams()}
-            link = service.instance(run["instance"]).links["replay"].snapshot()
-            report |= {"counters": link["counters"], "hint": link["hint"]}
+            report = await service.replay_report(run["run"])
             await service.drain()
-            report["journalled_packets"] = journalled_packets(options.data_dir / run["instance"])
     finally:
         await service.stop()
-    if summary is not None:
-        report["subscriber"] = summary
-    _print(options, report)
-    complete = report["finished"] and (child is None or summary is not None)
-    return 0 if complete and not report["hint"] else 1
+    return _end(options, report if summary is None else {**report, "subscriber": summary})
 
 
 def _subscriber(
@@ -176,29 +216,42 @@ async def _child_summary(child: subprocess.Popen[str] | None) -> dict[str, Any] 
 
 
 async def _follow(options: ReplayOptions, service: Gateway, run: str) -> None:
-    instance = service.instance(service.replay(run)["instance"])
     console = Console(stderr=options.as_json)
     if options.as_json or not console.is_terminal:
         said = time.monotonic()
-        while not instance.journal.finished:
-            _raise_if_failed(service, run)
-            if time.monotonic() - said >= LINE_S:
-                said = time.monotonic()
-                typer.echo(_progress_line(service.replay(run)), err=options.as_json)
+        while not (state := service.replay(run))["finished"]:
+            _raise_if_stuck(state)
+            said = _say_now_and_then(options, state, said)
             await asyncio.sleep(POLL_S)
         return
     with Live(console=console, refresh_per_second=4) as live:
-        while not instance.journal.finished:
-            _raise_if_failed(service, run)
+        while not (state := service.replay(run))["finished"]:
+            _raise_if_stuck(state)
             live.update(tables.overview(service.state()))
             await asyncio.sleep(TABLE_S)
         live.update(tables.overview(service.state()))
 
 
-def _raise_if_failed(service: Gateway, run: str) -> None:
-    state = service.replay(run)
-    if state["state"] == "unavailable" and state["detail"]:
-        raise GatewayError(f"{state['file']}: {state['detail']}", "the same --run id continues when that is mended")
+def _raise_if_stuck(run: Mapping[str, Any]) -> None:
+    """A run that will not come to its end by itself is not waited for. Raises GatewayError."""
+    if run["state"] == "unavailable" and run["detail"]:
+        raise GatewayError(f"{run['file']}: {run['detail']}", "the same --run id continues when that is mended")
+    if run["state"] == "disabled":
+        hint = f"gateway links enable replay --instance {run['instance']}, then the same --run id again"
+        raise GatewayError(f"run {run['run']}: {run['detail']}", hint)
+
+
+def _end(options: ReplayOptions, report: dict[str, Any]) -> int:
+    """Print what came out; returns the exit code: 1 when the file is not what was said, or its copy is missing."""
+    report = {**report, "hint": _advised(report["hint"])}
+    _print(options, report)
+    complete = report["finished"] and (options.subscribe_to is None or "subscriber" in report)
+    return 0 if complete and not report["hint"] else 1
+
+
+def _advised(hint: str) -> str:
+    """Return a hint with the option that says otherwise."""
+    return f"{hint}: replay it with --unit packets and a new --run id" if hint.endswith("unit: frames") else hint
 
 
 def _print(options: ReplayOptions, report: dict[str, Any]) -> None:
@@ -211,7 +264,9 @@ def _print(options: ReplayOptions, report: dict[str, Any]) -> None:
         console.print(tables.streams(report["streams"], {}))
     rejected = {k[9:]: v for k, v in report["counters"].items() if k.startswith("rejected_") and v}
     journalled = ", ".join(f"VC{vcid} {count}" for vcid, count in report["journalled_packets"].items())
-    console.print(f"run {report['run']} finished; packets in its journal: {journalled.replace('VC-1', 'no VC')}")
+    console.print(
+        f"run {report['run']} finished; packets in its journal: {journalled.replace('VC-1', 'no VC') or 'none'}"
+    )
     console.print(f"kept as rejected in this start: {rejected or 'nothing'}")
     if report["hint"]:
         console.print(f"most units were refused: {report['hint']}", style="yellow")

@@ -41,7 +41,8 @@ def run_gateway(config: Path, data_dir: Path | None, port: int | None, log_json:
     bound = api.port if port is None else port
 
     def ready(real_port: int) -> None:
-        typer.echo(f"gateway ready: http://{api.host}:{real_port}  (API documentation at /docs, Ctrl-C to stop)")
+        url = f"http://{_address(api.host, real_port)}"
+        typer.echo(f"gateway ready: {url}  (API documentation at /docs, Ctrl-C to stop)")
         sys.stdout.flush()
 
     daemon.run_blocking(daemon.run(service, api.host, bound, ready))
@@ -57,5 +58,10 @@ def check_configuration(directory: Path, schema: bool) -> None:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
     typer.echo(
         f"{directory}: well. {len(found.missions)} missions, {len(found.links)} links, {len(found.homes)} home bases; "
-        f"API on {found.gateway.api.host}:{found.gateway.api.port}, data in {found.data_dir}"
+        f"API on {_address(found.gateway.api.host, found.gateway.api.port)}, data in {found.data_dir}"
     )
+
+
+def _address(host: str, port: int) -> str:
+    """A host and its port as they stand in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -81,6 +81,43 @@ REFUSED = [
     ({"missions__m": mission("ocf: by_flag").replace("version: tm", "version: aos")},
      "spacecraft.0.frames.ocf = 'by_flag': the AOS header has no OCF flag: present or absent"),
     ({"missions__m": mission().replace("version: tm", "version: aos").replace("[1]", "[256]")}, "0 to 255"),
+    # -- what would do nothing
+    ({"links__l": FILE + "speed: 2\n"}, "links/l.yaml:6: speed = 2.0: a factor on a pace: give frames_per_s or"),
+    ({"links__l": FILE + "host: 10.0.0.1\n"},
+     "links/l.yaml:6: host = '10.0.0.1': a file link does not use it (tcp_client, tcp_server links do): leave it out"),
+    ({"links__l": FILE + "port: 5\n"}, "links/l.yaml:6: port = 5: a file link does not use it"),
+    ({"links__l": FILE + "allowed_peers: [10.0.0.1]\n"}, "allowed_peers = ['10.0.0.1']: a file link does not use it"),
+    ({"links__l": LINK + "allowed_peers: [10.0.0.1]\n"},
+     "links/l.yaml:6: allowed_peers = ['10.0.0.1']: a tcp_client link does not use it (tcp_server links do)"),
+    ({"links__l": LINK + "path: pass.bin\n"}, "path = 'pass.bin': a tcp_client link does not use it (file links do)"),
+    ({"links__l": SERVER + "frames_per_s: 5\n"}, "frames_per_s = 5.0: a tcp_server link does not use it"),
+    ({"links__l": SERVER + "rate_bps: 5\n"}, "rate_bps = 5.0: a tcp_server link does not use it"),
+    ({"links__l": LINK + "speed: 5\n"}, "speed = 5.0: a tcp_client link does not use it"),
+    ({"links__l": FILE + "record: true\n"},
+     "links/l.yaml:6: record = True: only frames of tcp_client and tcp_server links are recorded: leave it out"),
+    ({"links__l": LINK + "unit: packets\nrecord: true\n"}, "links/l.yaml:7: record = True: only frames of tcp_client"),
+    ({"missions__m": mission("vcs: {0: {service: opaque, packet_start: 4}}")},
+     "vcs.0.packet_start = 4: packets of a channel with service: opaque are not looked at: leave it out, or use"),
+    ({"missions__m": mission("vcs: {0: {service: idle, packet_zone_padding: none}}")}, "zone_padding = 'none': "),
+    ({"missions__m": mission("vcs: {0: {service: opaque, max_packet_octets: 99}}")}, "vcs.0.max_packet_octets = 99: "),
+    ({"missions__m": mission("vcs: {0: {service: opaque, apids: {5: {name: x}}}}")}, "0.apids = {5: {'name': 'x'}}: "),
+    ({"missions__m": mission("vcs: {0: {service: opaque, default_counting: none}}")}, "0.default_counting = 'none': "),
+    ({"missions__m": mission("vcs: {0: {service: opaque, default_time: {code: cuc}}}")},
+     "vcs.0.default_time = {'code': 'cuc'}: packets of a channel with service: opaque"),
+    ({"missions__m": mission("vcs: {0: {service: idle, packet_versions: [0]}}")}, "vcs.0.packet_versions = [0]: "),
+    ({"missions__m": mission("vcs: {0: {default_time: {code: cds, coarse_octets: 4}}}")},
+     "vcs.0.default_time.coarse_octets = 4: a width of cuc codes, this is cds: leave it out"),
+    ({"missions__m": mission("vcs: {0: {default_time: {code: cds, fine_octets: 2}}}")}, "default_time.fine_octets = 2"),
+    ({"missions__m": mission("vcs: {0: {default_time: {code: cuc, day_octets: 2}}}")}, "default_time.day_octets = 2"),
+    ({"missions__m": mission("vcs: {0: {apids: {1: {time: {code: cuc, submillisecond: us}}}}}")},
+     "vcs.0.apids.1.time.submillisecond = 'us': a width of cds codes, this is cuc: leave it out"),
+    ({"missions__m": mission("vcs: {0: {default_time: {code: cuc, p_field: present, fine_octets: 3}}}")},
+     "vcs.0.default_time.fine_octets = 3: each P-field says it: leave it out, or use p_field: implied"),
+    ({"missions__m": mission("mc_counting: false").replace("version: tm", "version: aos")},
+     "spacecraft.0.frames.mc_counting = False: AOS frames have no master channel frame count: leave it out"),
+    ({"missions__m": mission("secondary_header: by_flag").replace("version: tm", "version: aos")},
+     "spacecraft.0.frames.secondary_header = 'by_flag': AOS frames have no secondary header: leave it out"),
+    ({"homes__h": "name: h\norganisation: x\n"}, "homes/h.yaml:2: organisation = 'x': unknown key"),
     # -- contacts
     ({"missions__m": contacts(("2026-11-24T12:00:00Z", "2026-11-24T12:10:00Z"),
                               ("2026-11-24T12:09:00Z", "2026-11-24T12:20:00Z"))},
@@ -153,6 +190,10 @@ ACCEPTED = [
                              ("2026-11-24T12:10:00Z", "2026-11-24T12:20:00Z"))},
     {"links__l": LINK + "watchdog_s: 5\nretry_min_s: 1_0\n"},
     {"gateway": "data_dir: not/there/yet\n", "notes": "what: ever\n"},
+    {"links__l": FILE + "rate_bps: 8\nspeed: 2\nrecord: false\n"},
+    {"links__l": FILE + "frames_per_s: 8\nspeed: 2\n"},
+    {"links__l": LINK + "unit: packets\nrecord: false\n"},
+    {"missions__m": mission("vcs: {0: {service: idle, counting: none}, 1: {service: opaque, counting: vc_count}}")},
 ]  # fmt: skip
 
 
@@ -221,6 +262,70 @@ def test_a_broken_gateway_file_breaks_no_link(tmp_path: Path) -> None:
     """A link is not blamed for a port that only the defaults of a broken gateway.yaml have."""
     write(tmp_path, gateway="api: {port: 1}\nfoo: 1\n", missions__m=MISSION, links__l=SERVER.replace("45131", "8440"))
     assert "control plane" not in problems(tmp_path)
+
+
+TWO_CONTACTS = "contacts:\n" + CONTACT.format("2026-11-24T12:00:00Z", "2026-11-24T12:10:00Z") * 2
+SPOILT = [
+    ({"gateway": "api: {host: 0.0.0.0}\njournal:\n  keep_days: -1\nbogus: 1\n"},
+     ["gateway.yaml:1: api.host = '0.0.0.0': not loopback", "gateway.yaml:3: journal.keep_days = -1: expected 0",
+      "gateway.yaml:4: bogus = 1: unknown key"]),
+    ({"gateway": "api: {host: 0.0.0.0, prot: 1}\ndata_dir: gateway.yaml\n"},
+     ["api.host = '0.0.0.0': not loopback", "unknown key: did you mean port?", "data_dir = 'gateway.yaml': a file is"]),
+    ({"gateway": "api: {host: nowhere}\ndata_dir: gateway.yaml\n"},
+     ["api.host = 'nowhere': give an IP address", "data_dir = 'gateway.yaml': a file is there"]),
+    ({"links__l": LINK.replace("mission: m", "mission: x").replace("tcp_client", "udp")},
+     ["links/l.yaml:2: mission = 'x': no such mission; known: m", "links/l.yaml:4: type = 'udp': expected"]),
+    ({"links__l": LINK.replace(": s", ": x") + "watchdog_s: -1\nsupport_mode: flight\nretry_min_s: 60\n"},
+     ["spacecraft = 'x': m has s", "watchdog_s = -1:", "support_mode = 'flight': m has", "retry_max_s = 30.0: must"]),
+    ({"links__l": LINK + "bogus: 1\n", "links__k": LINK},
+     ["bogus = 1: unknown key", "links/l.yaml:1: name = l: already used in links/k.yaml"]),
+    ({"links__a": LINK + "bogus: 1\n", "links__b": LINK.replace("name: l", "name: b")},
+     ["bogus = 1: unknown key", "links/b.yaml:1: prime = True: l is the prime link of s already"]),
+    ({"links__l": SERVER + "watchdog_s: -1\n", "gateway": "api: {port: 45131}\nbogus: 1\n"},
+     ["watchdog_s = -1", "bogus = 1", "links/l.yaml:5: port = 45131: the control plane listens there"]),
+    ({"missions__m": MISSION + "bogus: 1\n", "links__l": LINK.replace("spacecraft: s", "spacecraft: x")},
+     ["bogus = 1: unknown key", "links/l.yaml:3: spacecraft = 'x': m has s"]),
+    ({"missions__m": mission("insert_zone_octets: 5, vcs: {0: {servce: idle}, 9: {}}") + "  - {name: s, scids: [-1]}"},
+     ["vcs.0.servce = 'idle'", "vcs.9 = 9: virtual channels of tm", "insert_zone_octets = 5: TM frames", "scids.0 = -1",
+      "missions/m.yaml:7: spacecraft.1.name = s: stands twice"]),
+    ({"missions__m": MISSION + "    " + TWO_CONTACTS + "    bogus: 1\nsupport_modes: [test, test]\n"},
+     ["spacecraft.0.bogus = 1: unknown", "contacts.1.aos_utc = '2026-11-24T12:00:00Z': overlaps", "stands twice"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("files", "wanted"), SPOILT)
+def test_one_error_hides_no_other(tmp_path: Path, files: dict[str, str], wanted: list[str]) -> None:
+    """All errors in one round: what can be judged in a file that has other errors is judged, and told once."""
+    text = problems(write(tmp_path, **{"missions__m": MISSION, **files}))
+    assert [one for one in wanted if one not in text] == [], text
+    assert len(text.splitlines()) == len(wanted), text
+
+
+BLAMELESS = [
+    {"gateway": "api: {host: 0.0.0.0, expose: 1}\n"},
+    {"gateway": "api: {host: 0.0.0.0, expos: true}\n"},
+    {"gateway": "api: {port: 99999}\n", "links__l": SERVER.replace("45131", "8440")},
+    {"gateway": "api: {prot: 5}\n", "links__l": SERVER.replace("45131", "8440")},
+    {"gateway": "ap: {port: 5}\n", "links__l": SERVER.replace("45131", "8440")},
+    {"links__l": LINK.replace("port: 1", "port: '1'")},
+    {"links__l": FILE.replace("path: pass.bin", "pth: pass.bin")},
+    {"links__l": LINK + "retry_min_s: 60\nretry_mx_s: 90\n"},
+    {"missions__m": MISSION.replace("[simulation]", "[flight, mission]"), "links__l": LINK + "support_mode: test\n"},
+    {"missions__m": MISSION.replace("support_modes: [sim", "support_mode: [test, sim"),
+     "links__l": LINK + "support_mode: test\n"},
+    {"missions__m": MISSION.replace("name: s", "name: s s"), "links__l": LINK},
+    {"missions__m": MISSION.replace("  frames: {", "  frame: {"), "links__l": LINK},
+    {"missions__m": MISSION.replace("scids: [1]", "scids: [-1]"), "links__l": LINK},
+    {"missions__m": MISSION.replace("length_octets: 100", "length_octets: 1"), "links__l": LINK},
+    {"missions__m": MISSION + "    contacts:\n" + CONTACT.format("2026-02-30T12:00:00Z", "2026-03-01T00:00:00Z") * 1},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("files", BLAMELESS)
+def test_nothing_is_blamed_for_what_could_not_be_read(tmp_path: Path, files: dict[str, str]) -> None:
+    """One mistake is one problem: no value is measured against a default whose key was meant to say otherwise."""
+    text = problems(write(tmp_path, **{"missions__m": MISSION, **files}))
+    assert len(text.splitlines()) == 1, text
 
 
 def test_a_key_that_stands_twice_hides_nothing(tmp_path: Path) -> None:
@@ -313,9 +418,28 @@ def test_check_prints_warnings_and_errors(tmp_path: Path) -> None:
     assert "did you mean name?" in ill.output
 
 
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1:7"), ("::1", "[::1]:7")])
+def test_an_address_can_be_copied_into_a_browser(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, host: str, shown: str
+) -> None:
+    """`gateway run` and `gateway check` print an IPv6 address in brackets, as it stands in a URL."""
+    from gateway import daemon
+    from gateway.console import run
+
+    write(tmp_path, missions__m=MISSION, gateway=f"api: {{host: '{host}', port: 7}}\n")
+    monkeypatch.setattr(run, "set_up_logging", lambda as_json: None)
+    monkeypatch.setattr(run, "Gateway", lambda *configured: None)
+    monkeypatch.setattr(daemon, "run", lambda service, host, port, ready: ready(port))
+    monkeypatch.setattr(daemon, "run_blocking", lambda done: None)
+    run.run_gateway(tmp_path, tmp_path / "var", None, log_json=False)
+    assert f"ready: http://{shown} " in capsys.readouterr().out
+    run.check_configuration(tmp_path, schema=False)
+    assert f"API on {shown}," in capsys.readouterr().out
+
+
 def test_a_configuration_error_is_one(tmp_path: Path) -> None:
     """Every problem is a value with its place."""
     with pytest.raises(ConfigError) as caught:
-        load(write(tmp_path, missions__m=MISSION, homes__h="name: h\n\norganisation: 5\n"))
+        load(write(tmp_path, missions__m=MISSION, homes__h="name: h\n\ndescription: 5\n"))
     (problem,) = caught.value.problems
-    assert (problem.file, problem.line, problem.key, problem.value) == ("homes/h.yaml", 3, "organisation", "5")
+    assert (problem.file, problem.line, problem.key, problem.value) == ("homes/h.yaml", 3, "description", "5")

@@ -365,7 +365,7 @@ class World:
         await asyncio.sleep(self.rng.choice([0, 0, 0.01]))
 
 
-@pytest.mark.parametrize("seed", range(SEEDS // 8))
+@pytest.mark.parametrize("seed", range(SEEDS // 16))
 def test_link_against_simple_reader(seed: int) -> None:
     """R6: packets, kept octets, counters and gaps of a link in bad weather are those of a simple reader."""
     world = World(seed)

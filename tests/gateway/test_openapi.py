@@ -46,9 +46,8 @@ async def service(tmp_path: Path) -> AsyncIterator[Gateway]:
 
 
 @pytest.fixture
-async def client(service: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of its control plane, in memory; the working directory is its replay folder."""
-    monkeypatch.chdir(tmp_path)
+async def client(service: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of its control plane, in memory."""
     transport = httpx.ASGITransport(build_app(service), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as found:
         await found.get(f"{INSTANCE}/events", params={"position": 0, "wait_s": 5})
@@ -98,6 +97,7 @@ GETS = {
     "/api/v1/contacts": list[answers.ContactRow],
     "/api/v1/replays": list[answers.ReplayState],
     "/api/v1/replays/first": answers.ReplayState,
+    "/api/v1/replays/first/report": models.ReplayReport,
     f"{INSTANCE}/streams": list[models.StreamRow],
     f"{INSTANCE}/subscriptions": list[answers.SubscriptionState],
     f"{INSTANCE}/events?position=0": answers.Events,
@@ -215,6 +215,11 @@ REFUSALS: list[tuple[str, str, dict[str, Any], int]] = [
     ("GET", f"{INSTANCE}/events?wait_s=nan", {}, 422),
     ("GET", f"{INSTANCE}/journal/packets?vcid=64", {}, 422),
     ("GET", f"{INSTANCE}/journal/packets?apid=2048&apid=x", {}, 422),
+    ("GET", f"{INSTANCE}/journal/packets?position=4000", {}, 409),
+    ("GET", f"{INSTANCE}/journal/packets?upto=4000", {}, 409),
+    ("GET", f"{INSTANCE}/journal/packets?position=2&upto=1", {}, 422),
+    ("GET", f"{INSTANCE}/journal/packets?link=nope", {}, 422),
+    ("GET", f"{INSTANCE}/journal/packets?spacecraft=nope", {}, 422),
     ("POST", f"{INSTANCE}/links/l/explode", {}, 422),
     ("POST", f"{INSTANCE}/contacts/99/close", {}, 404),
     ("POST", f"{INSTANCE}/contacts", {"json": {}}, 422),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .running import SHARED, run_gateway
+from .running import SHARED, Daemon, run_gateway
 
 FRAMES = SHARED / "data/frames"
 pytestmark = [
@@ -42,3 +42,32 @@ def test_the_same_run_continues(tmp_path: Path) -> None:
                         "--data-dir", str(tmp_path))  # fmt: skip
     assert other.returncode == 1
     assert "use a new run id" in other.stderr + other.stdout
+
+
+def test_a_daemon_ends_a_replay_as_the_command_does(tmp_path: Path) -> None:
+    """The same file has the same report and exit status, whoever plays it."""
+    (tmp_path / "missions").mkdir()
+    (tmp_path / "missions/m.yaml").write_text("name: m\nspacecraft: [{name: s}]\n")
+    (tmp_path / "gateway.yaml").write_text(f"replay_folders: [{FRAMES}]\n")
+    daemon = Daemon(tmp_path)
+    daemon.start()
+    try:
+        command = [
+            "replay",
+            str(FRAMES / "integral_tm_890.bin"),
+            "--mission",
+            "hera",
+            "--spacecraft",
+            "hera",
+            "--run",
+            "r",
+        ]
+        ways = [("--url", daemon.url), ("--data-dir", str(tmp_path / "here"))]
+        there, here = (run_gateway(*command, *way, "--json") for way in ways)
+        assert [there.returncode, here.returncode] == [1, 1]
+        reports = [json.loads(done.stdout.strip().splitlines()[-1]) for done in (there, here)]
+        for report in reports:
+            report.pop("head")  # events are journalled one by one or together
+        assert reports[0] == reports[1]
+    finally:
+        assert daemon.terminate() == 0
