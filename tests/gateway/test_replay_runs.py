@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from gateway import daemon
@@ -33,6 +34,13 @@ MISSIONS = {
 PACKETS = b"".join(packet(5, k, 60) for k in range(200))
 WISH = {"file": "packets.bin", "mission": "p", "run": "r", "support_mode": "test"}
 TWO = {**WISH, "mission": "two"}
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_is() -> Iterator[None]:
+    """The command sets the logging of its process up, with this test's standard error; the next test has another."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
