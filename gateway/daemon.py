@@ -135,7 +135,6 @@ async def _before(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
 
 def _settle_memory() -> None:
     """Take what the start made out of the collector's sight: a full collection of it stalls the loop for 90 ms."""
-    gc.collect()
     gc.freeze()
 
 
