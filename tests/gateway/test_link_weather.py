@@ -12,6 +12,7 @@ import pytest
 
 from gateway.journal import Journal, JournalSettings
 from gateway.links import Link, LinkContext, LinkSettings, TcpClientSource
+from gateway.links.link import SEAMLESS_S
 from gateway_codecs import aos_frame, space_packet, tm_frame
 from gateway_codecs.batches import Quality, Unit
 from gateway_codecs.frames import FrameFormat, VcFormat
@@ -93,14 +94,18 @@ class Oracle:
         self.gaps: list[tuple[int, int, str]] = []
         self.reason: dict[int, str] = {}
         self.last_good: float | None = None
+        self.was_cut = False  # and no good frame has come since
 
     def octets(self, data: bytes, now: float) -> None:
+        if self.was_cut and self.last_good is not None and now - self.last_good > SEAMLESS_S:
+            self.give_up()
         self.rest += data
         while len(self.rest) >= self.unit:
             self.frame(self.rest[: self.unit], now)
             self.rest = self.rest[self.unit :]
 
     def cut(self, reason: str = "link cut") -> None:
+        self.was_cut = True
         if self.rest:
             self.kept["length"].append(self.rest)
         self.rest = b""
@@ -122,7 +127,7 @@ class Oracle:
         if crc(f) != 0:
             self.kept["fecf"].append(f)
             return
-        self.last_good = now
+        self.last_good, self.was_cut = now, False
         if self.aos:
             vcid, count, mod = f[1] & 0x3F, int.from_bytes(f[2:5], "big"), 1 << 24
             pointer, zone = ((f[6] & 7) << 8) | f[7], f[8:-2]
@@ -205,12 +210,6 @@ class World:
         world = self
 
         class Source(TcpClientSource):
-            async def open(self, offset: int) -> str:
-                name = await super().open(offset)
-                if oracle.last_good is not None and loop.time() - oracle.last_good > 60.0:
-                    oracle.give_up()
-                return name
-
             async def read(self) -> bytes:
                 try:
                     data = await super().read()
