@@ -196,8 +196,8 @@ def empty_items() -> ItemBatch:
 class Gap:
     """Something is missing, as a value: which stream, how much, why.
 
-    `what` is `frames` (VC frame count) or `packets` (APID sequence count); `missing` is modulo
-    the counter; `ambiguous` says that a multiple of the modulus may have been lost too.
+    `what` is `frames` (VC frame count), `packets` (APID sequence count) or `datagrams` (of a link, as its kernel
+    counts); `missing` is modulo the counter; `ambiguous` says that a multiple of the modulus may have been lost too.
     """
 
     what: str
@@ -207,7 +207,7 @@ class Gap:
     last: int
     next: int
     missing: int
-    reason: str  # "space link", "gateway restart", "link cut"
+    reason: str  # "space link", "gateway restart", "link cut", "datagrams lost in the kernel"
     occurrences: int = 1  # how many jumps this value sums up
     ambiguous: bool = False
     group: str = ""  # APIDs that share one count: `apid` is the one that showed the gap

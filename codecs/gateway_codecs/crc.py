@@ -23,6 +23,8 @@ def crc32c(data: bytes | memoryview) -> int:
 
 def fecf_good(frames: U8Array) -> BoolArray:
     """Return for each frame, a row of uint8 (n, frame length), whether its last two octets are its CRC-16."""
+    if not len(frames):
+        return np.zeros(0, np.bool_)
     view = np.ascontiguousarray(frames).data
     size = frames.shape[1]
     calc, flat = _CRC16.calc, view.cast("B")

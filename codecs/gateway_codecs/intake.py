@@ -30,6 +30,7 @@ from gateway_codecs.batches import (
     no_items,
 )
 from gateway_codecs.counts import RESET_BEYOND, SEQUENCE_MODULUS, CountState
+from gateway_codecs.datagrams import LOST_IN_KERNEL, Datagrams, Units, find_units
 from gateway_codecs.frames import IDLE_APID, NO_PACKET_STARTS, TM_MODULUS, FrameFormat, Frames, VcFormat, decode_frames
 from gateway_codecs.kept_state import int64, mapping, natural
 from gateway_codecs.packet_times import PacketTime, fill_generation_times
@@ -124,6 +125,11 @@ class Channel:
         for count in (self.count, *self.apids.values(), *self.groups.values()):
             count.reason = reason
 
+    def expect_loss(self) -> None:
+        """As `expect_gap` for datagrams that the kernel lost; a reason that is known already stays."""
+        for count in (self.count, *self.apids.values(), *self.groups.values()):
+            count.reason = count.reason or LOST_IN_KERNEL
+
 
 @dataclass(frozen=True, slots=True)
 class LinkFormat:
@@ -185,6 +191,37 @@ class FrameIntake:
         self._offset += whole
         return self._take(frames, len(octets))
 
+    def feed_datagrams(self, datagrams: Datagrams, now_ns: int, earth_receive_time_ns: int = ABSENT) -> IntakeBatch:
+        """Take datagrams of whole units; what a datagram of the wrong size holds beside good units is kept."""
+        if datagrams.lost_at == 0:
+            for channel in self._channels.values():
+                channel.expect_loss()
+        found = find_units(datagrams, self._format.unit_octets, self._good if self._format.fecf else None)
+        frames = decode_frames(found.octets, self._format, self._settings.link, 0)
+        frames.rows["source_offset"] = self._offset + found.offset
+        frames.rows["receive_time_ns"] = now_ns
+        frames.rows["earth_receive_time_ns"] = earth_receive_time_ns
+        self._offset += len(datagrams.octets)
+        strays = self._strays(found, datagrams.octets, now_ns, earth_receive_time_ns)
+        return datagrams.told(self._take(frames, len(datagrams.octets), strays))
+
+    def _good(self, octets: U8Array) -> BoolArray:
+        good: BoolArray = decode_frames(octets, self._format, self._settings.link, 0).rows["quality"] == Quality.GOOD
+        return good
+
+    def _strays(self, found: Units, octets: bytes, now_ns: int, earth_receive_time_ns: int) -> Part | None:
+        """Return what is no unit as octets that are kept, in their place among the frames."""
+        strays = len(found.stray_offset)
+        if not strays:
+            return None
+        items = no_items(strays)
+        items["kind"], items["unit"], items["quality"] = Kind.TM, Unit.OCTETS, Quality.LENGTH
+        items["link"], items["spacecraft"] = self._settings.link, self._settings.spacecraft
+        items["data_mode"], items["receive_time_ns"] = self._settings.data_mode, now_ns
+        items["earth_receive_time_ns"] = earth_receive_time_ns
+        items["offset"], items["length"] = found.stray_offset, found.stray_length
+        return Part(np.frombuffer(octets, np.uint8), items, found.stray_row, np.full(strays, -1, np.int64))
+
     def cut(self, now_ns: int, reason: str) -> IntakeBatch:
         """The source was cut: keep what is incomplete as octets; the next octets begin a new unit.
 
@@ -238,12 +275,14 @@ class FrameIntake:
         name = Quality(cause).name.lower()
         self._causes[name] = self._causes.get(name, 0) + units
 
-    def _take(self, frames: Frames, octets_in: int) -> IntakeBatch:
+    def _take(self, frames: Frames, octets_in: int, strays: Part | None = None) -> IntakeBatch:
         rows, before, no_time = frames.rows, dict(self._causes), self._unreadable_times()
         self._frames += len(rows)
         good = rows["quality"] == Quality.GOOD
         gaps: list[Gap] = []
-        parts: list[Part | None] = [self._kept_frames(frames)]
+        parts: list[Part | None] = [strays, self._kept_frames(frames)]
+        if strays is not None:
+            self._count(Quality.LENGTH, len(strays.items))
         if self._format.version == "tm" and self._format.mc_counting:
             self._count_master_channels(rows[good])
         keys, known = _channel_keys(rows), OF_A_CHANNEL[rows["quality"]]

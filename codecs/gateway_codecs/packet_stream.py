@@ -22,11 +22,13 @@ from gateway_codecs.batches import (
     Kind,
     Quality,
     Records,
+    U8Array,
     Unit,
     concatenate,
     empty_items,
     no_items,
 )
+from gateway_codecs.datagrams import Datagrams
 from gateway_codecs.frames import VcFormat
 from gateway_codecs.intake import (
     Channel,
@@ -73,6 +75,25 @@ class PacketIntake:
         """Take the next octets of the source and return what they complete."""
         return self._take(octets, now_ns, earth_receive_time_ns, last=False)
 
+    def feed_datagrams(self, datagrams: Datagrams, now_ns: int, earth_receive_time_ns: int = ABSENT) -> IntakeBatch:
+        """Take datagrams of whole packets: each begins with a packet, and what ends within one is kept."""
+        if datagrams.lost_at == 0:
+            self._channel.expect_loss()
+        view, at, pieces = memoryview(datagrams.octets), 0, list[tuple[int, int, int]]()
+        for length in datagrams.lengths.tolist():
+            found = self._in_datagram(view[at : at + length])
+            pieces += [(at + offset, octets, quality) for offset, octets, quality in found]
+            at += length
+        self._offset += at
+        buffer = np.frombuffer(datagrams.octets, np.uint8)
+        return datagrams.told(self._batch(buffer, pieces, at, now_ns, earth_receive_time_ns))
+
+    def _in_datagram(self, view: memoryview) -> list[tuple[int, int, int]]:
+        """Return the pieces (offset, length, quality) of one datagram, to its end."""
+        pieces, done = self._scan(view, last=True)
+        self._searching, self._ruled_out = False, 0
+        return pieces + [(done, len(view) - done, int(Quality.LENGTH))] * (done < len(view))
+
     def cut(self, now_ns: int, reason: str) -> IntakeBatch:
         """The source was cut: keep the incomplete packet as octets; the next octets begin a new packet."""
         batch = self._end(now_ns) if self._rest else IntakeBatch(empty_items())
@@ -111,15 +132,19 @@ class PacketIntake:
         pieces, done = self._scan(memoryview(data), last)
         self._rest = bytes(data[done:])
         self._offset += done
+        return self._batch(np.frombuffer(data, np.uint8, done), pieces, len(octets), now_ns, earth_ns)
+
+    def _batch(
+        self, buffer: U8Array, pieces: list[tuple[int, int, int]], octets_in: int, now_ns: int, earth_ns: int
+    ) -> IntakeBatch:
         items = self._rows(pieces, now_ns, earth_ns)
-        buffer = np.frombuffer(data, np.uint8, done)
         fill_packet_headers(items, buffer)
         gaps: list[Gap] = []
         no_time = self._channel.unreadable_times
         if len(items):
             read_packets(self._channel, items, buffer, -1, gaps)
         packets = int((items["unit"] == Unit.PACKET).sum())
-        counters = {"octets": len(octets), "packets": packets}
+        counters = {"octets": octets_in, "packets": packets}
         if self._channel.unreadable_times > no_time:
             counters["unreadable_times"] = self._channel.unreadable_times - no_time
         for cause in items["quality"][items["quality"] != Quality.GOOD].tolist():
@@ -128,7 +153,7 @@ class PacketIntake:
             counters[name] = counters.get(name, 0) + 1
         batch = ItemBatch(buffer, items)
         return IntakeBatch(
-            batch, gaps=tuple(gaps), state=self._state(whole=False), counters=counters, octets_in=len(octets)
+            batch, gaps=tuple(gaps), state=self._state(whole=False), counters=counters, octets_in=octets_in
         )
 
     def _rows(self, pieces: list[tuple[int, int, int]], now_ns: int, earth_ns: int) -> Records:
