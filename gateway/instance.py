@@ -16,7 +16,9 @@ from gateway.event_pump import EventPump
 from gateway.homes.registry import SubscriptionRegistry, acknowledged_end
 from gateway.homes.session import Channel, Session, SessionLimits
 from gateway.journal import Journal, Recording, SmallStore, stored_id
+from gateway.journal.events import event_items
 from gateway.links import Link, LinkContext
+from gateway.timely import TimelyTap
 from gateway.world import Clock, Network, Storage, Worker
 from gateway_codecs.batches import Kind
 from gateway_codecs.intake import ChannelKey
@@ -70,6 +72,7 @@ class MissionInstance:
         self.links: dict[str, Link] = {}
         self.journal: Journal
         self.registry: SubscriptionRegistry
+        self.timely = TimelyTap()
         self._pump: EventPump
         self._recordings: list[Recording] = []
         self._house_problem = ""
@@ -147,6 +150,7 @@ class MissionInstance:
             around.thinker,
             recording,
             on_finished=self._link_finished,
+            timely=self.timely,
         )
         ids = (self.journal.name_id("links", config.name), self.journal.name_id("spacecraft", craft.name))
         source = wiring.source(config, craft, around.directory, around.network, around.reader)
@@ -159,6 +163,7 @@ class MissionInstance:
             if self.replay is not None and self._played(link) >= self.replay["size_octets"]:
                 link.rest_finished()
                 self.journal.finish()
+                self.timely.finish()
             else:
                 link.start()
 
@@ -174,6 +179,7 @@ class MissionInstance:
         await self.journal.or_blocked([committing])
         committing.cancel()
         self._stopping.set()
+        self.timely.finish()
         for session in [*self.registry.sessions.values(), *self.registry.offline]:
             session.stop("the gateway is stopping")
         if self._sessions:
@@ -219,7 +225,11 @@ class MissionInstance:
     # ---- events and contacts ----
 
     def _emit(self, event: dict[str, Any]) -> None:
+        now_ns = self._around.clock.tai_ns()
+        event = {"time": format_utc(now_ns), **event}
         self._pump.emit(event)
+        if self.timely.wanted:
+            self.timely.offer(event_items([event], now_ns))
 
     def _link_finished(self) -> None:
         """A replay run is finished when its link is: nothing will be appended after the last event."""
@@ -229,6 +239,7 @@ class MissionInstance:
     async def _finish(self) -> None:
         await self._everything_committed()
         self.journal.finish()
+        self.timely.finish()
 
     async def _everything_committed(self) -> None:
         await self._pump.flushed()

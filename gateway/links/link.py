@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
 
 from gateway.journal import CommitFailed, Journal, Recording
+from gateway.journal.events import event_items, gap_event
 from gateway.links.sources import Pause, Source
 from gateway.links.suspicion import Suspicion, bad_units
+from gateway.timely import TimelyTap
 from gateway.world import Clock, Worker
 from gateway_codecs.batches import IntakeBatch, Unit
 from gateway_codecs.packet_stream import Intake
@@ -68,6 +70,7 @@ class LinkContext:
     recording: Recording | None = None
     on_finished: Callable[[], None] = lambda: None
     chance: Callable[[], float] = random.random
+    timely: TimelyTap = field(default_factory=TimelyTap)
 
 
 class Link:
@@ -357,10 +360,20 @@ class Link:
         self._hand_over(batch)
 
     def _hand_over(self, batch: IntakeBatch) -> None:
+        if self._context.timely.wanted:
+            self._offer(batch)
         if len(batch.items) or len(batch.frames) or batch.gaps or batch.state:
             task = asyncio.create_task(self._append(batch), name=f"append {self.settings.name}")
             self._pending.add(task)
             task.add_done_callback(self._pending.discard)
+
+    def _offer(self, batch: IntakeBatch) -> None:
+        """Let timely listeners have it now, gaps as the events that they will be in the journal."""
+        self._context.timely.offer(batch.items)
+        if batch.gaps:
+            link_id = self._context.journal.name_id("links", self.settings.name)
+            events = [gap_event(gap, link_id) for gap in batch.gaps]
+            self._context.timely.offer(event_items(events, self._context.clock.tai_ns()))
 
     async def _append(self, batch: IntakeBatch) -> None:
         try:
