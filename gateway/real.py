@@ -8,18 +8,22 @@ import fcntl
 import os
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway.errors import StartError
 from gateway.world import Buffer, Listener, Stream
 from gateway_codecs.time_scales import unix_ns_to_tai_ns
+from gateway_routes.clock_watch import ClockWatch
 
 T = TypeVar("T")
 READ_OCTETS = 1 << 18
+READ_TRIES, READ_TOGETHER_NS = 20, 1_000_000
 KEEP_ALIVE = (
     ((socket.SOL_SOCKET, socket.SO_KEEPALIVE), 1),
     ((socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 15),
@@ -28,12 +32,62 @@ KEEP_ALIVE = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class ClockSteps:
+    """How often the wall clock stepped, how far it is ahead of steady time; the newest step, and its age if any."""
+
+    steps: int
+    offset_s: float
+    last_s: float
+    age_s: float | None
+
+
+def _both_clocks() -> tuple[int, int]:
+    """Return wall time (TAI: a leap second is no step of it) and the time since boot, read within a millisecond."""
+    for _ in range(READ_TRIES):
+        before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        wall_ns, after = unix_ns_to_tai_ns(time.time_ns()), time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        if after - before < READ_TOGETHER_NS:
+            break
+    return wall_ns, (before + after) // 2
+
+
 class SystemClock:
-    """The system's wall clock."""
+    """The system's wall clock, watched for steps. `read` gives the wall clock and one that cannot be set, in ns."""
+
+    def __init__(self, read: Callable[[], tuple[int, int]] = _both_clocks) -> None:
+        self._read = read
+        self._lock = threading.Lock()  # read in workers too
+        wall_ns, unset_ns = read()
+        self._watch = ClockWatch(wall_ns, unset_ns)
 
     def tai_ns(self) -> int:
         """Return now as nanoseconds TAI since 1958-01-01."""
-        return unix_ns_to_tai_ns(time.time_ns())
+        return self._observe()[0]
+
+    def steady_tai_ns(self) -> int:
+        """Return now without the steps of the wall clock."""
+        return self._observe()[1]
+
+    def _observe(self) -> tuple[int, int]:
+        with self._lock:
+            wall_ns, unset_ns = self._read()
+            self._watch.observe(wall_ns, unset_ns)
+            return wall_ns, self._watch.steady_ns(wall_ns)
+
+    def steps(self) -> ClockSteps:
+        """Look at the clock; return what its steps were."""
+        with self._lock:
+            wall_ns, unset_ns = self._read()
+            self._watch.observe(wall_ns, unset_ns)
+            last, watch = self._watch.last, self._watch
+            age_s = None if last is None else (unset_ns - last.at_ns) / 1e9
+            return ClockSteps(watch.steps, watch.offset_ns / 1e9, 0.0 if last is None else last.step_ns / 1e9, age_s)
+
+    def accept(self) -> float:
+        """Let decisions go by the wall clock as it is now; returns by how many seconds they move."""
+        with self._lock:
+            return self._watch.accept() / 1e9
 
 
 class LocalAppendFile:

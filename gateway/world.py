@@ -15,10 +15,14 @@ Buffer = bytes | bytearray | memoryview
 
 
 class Clock(Protocol):
-    """Wall time. Used for stamps only, never for timers."""
+    """Wall time. Used for stamps and plans only, never for timers."""
 
     def tai_ns(self) -> int:
-        """Return now as nanoseconds TAI since 1958-01-01."""
+        """Return now as nanoseconds TAI since 1958-01-01, as the wall clock says: for stamps."""
+        ...
+
+    def steady_tai_ns(self) -> int:
+        """Return now as if the wall clock had made no step since the start: for every decision (R11)."""
         ...
 
 

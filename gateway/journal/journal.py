@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import numpy as np
@@ -15,6 +15,7 @@ import structlog
 
 from gateway.errors import GatewayError
 from gateway.journal.block import Block, GroupFilter, build_block
+from gateway.journal.commit_times import CommitTimes, Durations
 from gateway.journal.events import Event, event_items, gap_event
 from gateway.journal.recent import RecentBlocks
 from gateway.journal.segments import IDENTITY, Damage, Mark, Recovery, Segments
@@ -32,10 +33,13 @@ from gateway_codecs.batches import (
 )
 
 log = structlog.get_logger()
+T = TypeVar("T")
 DAY_NS = 86_400 * 1_000_000_000
 TURN_S, TURN_BLOCKS = 0.002, 64
 DISK_BLOCKS_MAX = 256
 PROMISED = "destroyed: acknowledged by a home base"
+RESERVE_FOR_EVENTS = 0.75
+"""Events may use this share of the reserve; the rest is for cursors, command states and audit."""
 
 
 class CommitFailed(GatewayError):
@@ -77,11 +81,12 @@ class Slice:
     expired: tuple[int, int] | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiting:
     batch: IntakeBatch
     done: asyncio.Future[Commit]
     size: int = field(default=0)
+    small: bool = False  # events alone: they are committed within the reserve too
 
 
 class Journal:
@@ -104,6 +109,7 @@ class Journal:
         self.damaged: list[Damage] = []
         self.octets = 0
         self.commits = 0
+        self.free_octets: int | None = None  # on the device, when it was looked at last
         self._sequence = 0
         self._file: AppendFile | None = None
         self._segment = ""
@@ -116,6 +122,7 @@ class Journal:
         self._grown: asyncio.Future[None] | None = None
         self._names_patch: dict[str, Any] = {}
         self._is_blocked = asyncio.Event()
+        self._times = CommitTimes()
 
     @classmethod
     async def open(
@@ -207,17 +214,17 @@ class Journal:
             link_id = self.name_id("links", link) if link else 0
             events = event_items([gap_event(gap, link_id) for gap in batch.gaps], self._clock.tai_ns())
             items = concatenate([items, events]) if len(items) else events
-        return await self._commit(IntakeBatch(items, batch.frames, state=dict(state)))
+        return await self._queue(IntakeBatch(items, batch.frames, state=dict(state)))
 
     async def append_events(self, events: Sequence[Event], state: Mapping[str, Any] | None = None) -> Commit:
-        """Commit events as items."""
+        """Commit events as items, while intake waits for space too: within the reserve."""
         items = event_items(events, self._clock.tai_ns())
-        return await self._commit(IntakeBatch(items, state=dict(state or {})))
+        return await self._queue(IntakeBatch(items, state=dict(state or {})), small=True)
 
     async def _tell(self, events: Sequence[Event], state: Mapping[str, Any] | None = None) -> None:
         """Queue events of our own; return when they are committed, or the journal is blocked: then they wait."""
         items = event_items(events, self._clock.tai_ns())
-        done = self._queue(IntakeBatch(items, state=dict(state or {})))
+        done = self._queue(IntakeBatch(items, state=dict(state or {})), small=True)
         done.add_done_callback(lambda future: future.cancelled() or future.exception())  # logged where it failed
         await self.or_blocked([done])
         if done.done():
@@ -234,59 +241,85 @@ class Journal:
         finally:
             blocked.cancel()
 
-    async def _commit(self, batch: IntakeBatch) -> Commit:
-        return await self._queue(batch)
-
-    def _queue(self, batch: IntakeBatch) -> asyncio.Future[Commit]:
-        waiting = _Waiting(batch, asyncio.get_running_loop().create_future(), len(batch.items.octets) + 4096)
+    def _queue(self, batch: IntakeBatch, small: bool = False) -> asyncio.Future[Commit]:
+        done = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(batch, done, len(batch.items.octets) + 4096, small)
         self._waiting.append(waiting)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._write_waiting(), name=f"journal {self.name}")
         return waiting.done
 
     async def _write_waiting(self) -> None:
+        """Commit what waits, in order, again and again while the disk refuses; then what is small goes ahead."""
         while self._waiting:
-            group = self._take_group()
-            try:
-                block, state = await self._committed(group)
-            except Exception as error:  # a bug of ours: those who wait must hear of it, and the journal goes on
-                log.exception("commit failed", journal=self.name)
-                await self._writer(self._forget_torn)
-                for waiting in group:
-                    if not waiting.done.done():
-                        waiting.done.set_exception(CommitFailed(f"not journalled: {type(error).__name__}: {error}"))
-                continue
-            self._publish(group, block, state)
-
-    async def _committed(self, group: list[_Waiting]) -> tuple[Block, dict[str, Any]]:
-        """Write a group, again and again while the disk refuses."""
-        names = self._names_patch  # replaced, never changed in place: names given meanwhile go into the next block
-        while True:
-            try:
-                written = await self._writer(lambda: self._write(group, names))
-            except OSError as error:
-                self.blocked = f"{error.strerror or error}"
-                self._is_blocked.set()
-                await self._writer(self._forget_torn)
-                await asyncio.sleep(self.settings.retry_s)
-            else:
+            group = self._take_group(self._waiting)
+            refused = await self._commit(group)
+            if refused is None:
                 self.blocked = None
                 self._is_blocked.clear()
-                return written
+                continue
+            self.blocked = refused
+            self._is_blocked.set()
+            self._waiting.extendleft(reversed(group))
+            await self._commit_small()
+            await asyncio.sleep(self.settings.retry_s)
 
-    def _take_group(self) -> list[_Waiting]:
+    async def _commit_small(self) -> None:
+        """Commit the events among what waits, as far as the reserve lets them."""
+        small = deque(waiting for waiting in self._waiting if waiting.small)
+        while small:
+            group = self._take_group(small)
+            if await self._commit(group) is not None:
+                return
+            done = set(group)
+            self._waiting = deque(waiting for waiting in self._waiting if waiting not in done)
+
+    async def _commit(self, group: list[_Waiting]) -> str | None:
+        """Commit a group; returns why the disk refused it, if it did."""
+        names = self._names_patch  # replaced, never changed in place: names given meanwhile go into the next block
+        try:
+            block, state = await self._timed(lambda: self._write(group, names))
+        except OSError as error:
+            await self._writer(self._forget_torn)
+            return f"{error.strerror or error}"
+        except Exception as error:  # a bug of ours: those who wait must hear of it, and the journal goes on
+            log.exception("commit failed", journal=self.name)
+            await self._writer(self._forget_torn)
+            for waiting in group:
+                if not waiting.done.done():
+                    waiting.done.set_exception(CommitFailed(f"not journalled: {type(error).__name__}: {error}"))
+        else:
+            self._publish(group, block, state)
+        return None
+
+    async def _timed(self, work: Callable[[], T]) -> T:
+        """Do work in the writer, and note how long it took, its turn in the queue included."""
+        loop, committed = asyncio.get_running_loop(), False
+        self._times.begin(loop.time())
+        try:
+            result = await self._writer(work)
+            committed = True
+        finally:
+            self._times.end(loop.time(), committed)
+        return result
+
+    def durations(self) -> Durations:
+        """Return how long commits took in the last minute, and how long one is under way."""
+        return self._times.durations(asyncio.get_running_loop().time())
+
+    def _take_group(self, queue: deque[_Waiting]) -> list[_Waiting]:
+        """Take what fits into one block from a queue's beginning."""
         group: list[_Waiting] = []
         size = 0
-        while self._waiting and (not group or size + self._waiting[0].size <= self.settings.block_octets):
-            group.append(self._waiting.popleft())
+        while queue and (not group or size + queue[0].size <= self.settings.block_octets):
+            group.append(queue.popleft())
             size += group[-1].size
         return group
 
     def _write(self, group: list[_Waiting], names: Mapping[str, Any]) -> tuple[Block, dict[str, Any]]:
         """Build and force one block. In the writer."""
-        if self._storage.free_octets() < self.settings.reserve_octets:
-            raise OSError(28, f"less than {self.settings.reserve_octets} octets free: the reserve is kept")
-        now = self._clock.tai_ns()
+        self._check_room(all(waiting.small for waiting in group))
+        now = self._clock.steady_tai_ns()
         self._roll(now)
         patch = dict(names)
         for waiting in group:
@@ -313,6 +346,14 @@ class Journal:
         self._wrote(block, offset, len(data), snapshot)
         self._torn = None
         return block, state
+
+    def _check_room(self, small: bool) -> None:
+        """Raises OSError when less than the reserve is free; what is small may use a part of the reserve."""
+        self.free_octets = self._storage.free_octets()
+        reserve = self.settings.reserve_octets
+        floor = int(reserve * (1 - RESERVE_FOR_EVENTS)) if small else reserve
+        if self.free_octets < floor:
+            raise OSError(28, f"{self.free_octets} octets free on the device, the reserve of {floor} is kept")
 
     _torn: int | None = None  # where the block under way begins
 
@@ -464,7 +505,7 @@ class Journal:
         Age counts up to the newest commit: a wall clock that jumps makes nothing older, nor does silence.
         """
         ended_ns = self._segments.commit_time_ns(following) if self.settings.keep_days else None
-        now_ns = min(self._newest_ns, self._clock.tai_ns())
+        now_ns = min(self._newest_ns, self._clock.steady_tai_ns())
         return ended_ns is not None and now_ns - ended_ns > self.settings.keep_days * DAY_NS
 
     def _drop(self, victims: list[str]) -> int:

@@ -6,13 +6,14 @@ all little-endian, then the octets. A record without octets is the beginning of 
 a new unit.
 
 A file ends at 256 MiB, or when its first record is a day old (or `keep_days`, if that is less). Retention removes
-whole oldest files, never the newest; age counts up to the newest record, as in the journal: a link that is silent
-keeps what it has.
+whole oldest files, never the newest; age counts up to the newest record, as in the journal, in time without the steps
+of the wall clock: a link that is silent keeps what it has, and a clock that jumps makes nothing older.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import struct
@@ -34,21 +35,29 @@ DAY_NS = 86_400 * 1_000_000_000
 class Recording:
     """The raw octets of one link. Blocking; runs in a worker."""
 
-    def __init__(self, storage: Storage, clock: Clock, folder: str, about: Mapping[str, Any], keep_days: float) -> None:
-        self._storage, self._clock, self._keep_days = storage, clock, keep_days
+    def __init__(
+        self, storage: Storage, clock: Clock, folder: str, about: Mapping[str, Any], keep_days: float, reserve: int = 0
+    ) -> None:
+        self._storage, self._clock, self._keep_days, self._reserve_octets = storage, clock, keep_days, reserve
         self.folder, self._about = folder, about
         self._file: AppendFile | None = None
         self._dirty = self._torn = False
         self._span_ns = int(min(keep_days or 1, 1) * DAY_NS)  # of one file
-        self._began_ns = self._newest_ns = 0
+        self._began_ns = self._newest_ns = 0  # steady time: records are stamped with wall time
+        self._began: dict[str, int] = {}  # when the files of this run began; of older ones their stamps say it
 
     def begin(self) -> None:
         """A connection begins: what comes next is not joined to what came before. Raises OSError."""
         self.append(self._clock.tai_ns(), b"")
 
     def append(self, receive_time_ns: int, octets: bytes) -> None:
-        """Write one record. Raises OSError: then the octets are lost, and the next ones begin a new unit."""
+        """Write one record. Raises OSError: then the octets are lost, and the next ones begin a new unit.
+
+        It is the first to stop when the disk fills up: it takes nothing of the reserve.
+        """
         try:
+            if self._storage.free_octets() < self._reserve_octets:
+                raise OSError(errno.ENOSPC, f"the reserve of {self._reserve_octets} octets is kept")
             if self._torn:
                 self._write(receive_time_ns, b"")
             self._write(receive_time_ns, octets)
@@ -58,9 +67,9 @@ class Recording:
             raise
 
     def _write(self, receive_time_ns: int, octets: bytes) -> None:
-        head = HEAD.pack(receive_time_ns, len(octets))
-        self._open(receive_time_ns).append([head, CHECK.pack(crc32c(head + octets)), octets])
-        self._dirty, self._newest_ns = True, receive_time_ns
+        head, now_ns = HEAD.pack(receive_time_ns, len(octets)), self._clock.steady_tai_ns()
+        self._open(now_ns).append([head, CHECK.pack(crc32c(head + octets)), octets])
+        self._dirty, self._newest_ns = True, now_ns
 
     def _give_up_file(self) -> None:
         """A torn record ends its file: what comes next goes into a new one."""
@@ -90,8 +99,9 @@ class Recording:
         number = int(names[-1].split(".")[0]) + 1 if names else 1
         if not names:
             self._storage.write_whole(f"{self.folder}/{ABOUT}", json.dumps(dict(self._about), indent=1).encode())
-        self._file = self._storage.open_append(f"{self.folder}/{number:08}.rec")
-        self._began_ns = now_ns
+        name = f"{number:08}.rec"
+        self._file = self._storage.open_append(f"{self.folder}/{name}")
+        self._began_ns = self._began[name] = now_ns
         return self._file
 
     def retain(self) -> None:
@@ -100,10 +110,17 @@ class Recording:
             return
         oldest = self._newest_ns - int(self._keep_days * DAY_NS)
         for name, following in itertools.pairwise(record_files(self._storage, self.folder)):
-            first = next(read_records(self._storage, f"{self.folder}/{following}"), None)
-            if first is None or first[0] >= oldest:
+            began_ns = self._file_began_ns(following)
+            if began_ns is None or began_ns >= oldest:
                 return
             self._storage.remove(f"{self.folder}/{name}")
+            self._began.pop(name, None)
+
+    def _file_began_ns(self, name: str) -> int | None:
+        if name in self._began:
+            return self._began[name]
+        first = next(read_records(self._storage, f"{self.folder}/{name}"), None)
+        return None if first is None else first[0]
 
     def close(self) -> None:
         """Force and close."""

@@ -22,10 +22,19 @@ class SimClock:
 
     def __init__(self, start_ns: int = 2_000_000_000 * 10**9) -> None:
         self.now_ns = start_ns
+        self.stepped_ns = 0
 
     def tai_ns(self) -> int:
         self.now_ns += 1000
         return self.now_ns
+
+    def steady_tai_ns(self) -> int:
+        return self.tai_ns() - self.stepped_ns
+
+    def step(self, ns: int) -> None:
+        """Somebody sets the wall clock: no time passes."""
+        self.now_ns += ns
+        self.stepped_ns += ns
 
 
 async def _done(work: Callable[[], T]) -> T:
