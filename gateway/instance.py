@@ -91,7 +91,9 @@ class MissionInstance:
         for craft in self.mission.spacecraft:
             self.journal.name_id("spacecraft", craft.name)
         prime = frozenset(link.name for link in self._configs if link.prime)
-        self.registry = SubscriptionRegistry(self.journal, around.small_store, around.keeper, around.homes, prime)
+        self.registry = SubscriptionRegistry(
+            self.journal, around.small_store, around.keeper, around.homes, prime, timely=self.timely
+        )
         for config in self._configs:
             self._add_link(config)
         await self.registry.load()
@@ -180,7 +182,7 @@ class MissionInstance:
         committing.cancel()
         self._stopping.set()
         self.timely.finish()
-        for session in [*self.registry.sessions.values(), *self.registry.offline]:
+        for session in self.registry.all_sessions():
             session.stop("the gateway is stopping")
         if self._sessions:
             await asyncio.wait(self._sessions, timeout=2.0)
@@ -388,6 +390,7 @@ class MissionInstance:
             "contacts": self.contacts()[-20:],
             "streams": self.streams(),
             "subscriptions": self.subscriptions(),
+            "timely": self.registry.timely_snapshot(),
             "conditions": self.conditions(),
         }
 

@@ -1,7 +1,8 @@
 """The binary block that home bases receive and store (docs/wire-format.md). Big-endian throughout.
 
-Two kinds: *data* carries a table row per item and then all octets in position order; a *mark* says how many
-items the lane delivered since the previous mark and the SHA-256 over their octets.
+Three kinds: *data* carries a table row per item and then all octets in position order; a *mark* says how many
+items the lane delivered since the previous mark and the SHA-256 over their octets; *timely* is like data, of items
+that have no position yet.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import numpy as np
 from gateway_codecs.batches import I64Array, ItemBatch, Records, U8Array, no_items
 
 MAGIC = b"UGB1"
-DATA, MARK = 1, 2
+DATA, MARK, TIMELY = 1, 2, 3
+NO_POSITION = -1
+"""The position of an item in a timely block: it is not journalled yet, and may never be."""
 FINAL = 0x0001  # flag of a mark: the stream is finished
 _HEADER = struct.Struct(">4sBBHIqqII")
 HEADER_OCTETS = _HEADER.size
@@ -67,7 +70,7 @@ class DeliveryBlockError(ValueError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeliveryBlock:
-    """A decoded block. Data: `positions` int64 (count,), `batch`. Mark: `items` and `digest` (32 octets)."""
+    """A decoded block. Data, timely: `positions` int64 (count,), `batch`. Mark: `items` and `digest` (32 octets)."""
 
     kind: int
     lane: int
@@ -84,12 +87,20 @@ def encode_data(
     lane: int, from_position: int, upto_position: int, positions: I64Array, batch: ItemBatch, flags: int = 0
 ) -> bytes:
     """Return a data block; the batch's octets lie contiguous in position order."""
+    return _sealed(DATA, lane, flags, len(batch), from_position, upto_position, _body(positions, batch))
+
+
+def encode_timely(batch: ItemBatch) -> bytes:
+    """Return a timely block: no range, no positions; the batch's octets lie contiguous in order of its items."""
+    return _sealed(TIMELY, 0, 0, len(batch), 0, 0, _body(NO_POSITION, batch))
+
+
+def _body(positions: I64Array | int, batch: ItemBatch) -> bytes:
     rows = np.zeros(len(batch), ROW_DTYPE)
     rows["position"] = positions
     for name in _SHARED:
         rows[name] = batch.items[name]
-    body = rows.tobytes() + batch.octets.tobytes()
-    return _sealed(DATA, lane, flags, len(batch), from_position, upto_position, body)
+    return rows.tobytes() + batch.octets.tobytes()
 
 
 def encode_mark(lane: int, from_position: int, upto_position: int, items: int, digest: bytes, flags: int = 0) -> bytes:
@@ -130,12 +141,14 @@ def decode(data: bytes | memoryview) -> DeliveryBlock:
             raise DeliveryBlockError(f"a mark carries 32 octets of SHA-256, not {len(body)}")
         empty = ItemBatch(np.zeros(0, np.uint8), no_items())
         return DeliveryBlock(kind, lane, flags, first, upto, np.zeros(0, np.int64), empty, count, bytes(body))
-    if kind != DATA:
-        raise DeliveryBlockError(f"unknown kind {kind}; 1 is data, 2 is a mark")
-    return _decode_data(lane, flags, count, first, upto, body)
+    if kind not in {DATA, TIMELY}:
+        raise DeliveryBlockError(f"unknown kind {kind}; 1 is data, 2 is a mark, 3 is timely")
+    return _decode_items(kind, lane, flags, count, first, upto, body)
 
 
-def _decode_data(lane: int, flags: int, count: int, first: int, upto: int, body: memoryview) -> DeliveryBlock:
+def _decode_items(
+    kind: int, lane: int, flags: int, count: int, first: int, upto: int, body: memoryview
+) -> DeliveryBlock:
     table = count * ROW_DTYPE.itemsize
     if table > len(body):
         raise DeliveryBlockError(f"{count} rows need {table} octets, the body has {len(body)}")
@@ -145,10 +158,13 @@ def _decode_data(lane: int, flags: int, count: int, first: int, upto: int, body:
     lengths = rows["length"].astype(np.int64)
     if int(lengths.sum()) != len(octets):
         raise DeliveryBlockError(f"the rows say {int(lengths.sum())} octets, the body has {len(octets)}")
-    if count and (positions[0] < first or positions[-1] >= upto or (np.diff(positions) <= 0).any()):
+    if kind == TIMELY and (first or upto or (positions != NO_POSITION).any()):
+        raise DeliveryBlockError("a timely block has no range and no positions")
+    inside = kind == TIMELY or not count or (positions[0] >= first and positions[-1] < upto)
+    if not inside or (kind == DATA and (np.diff(positions) <= 0).any()):
         raise DeliveryBlockError("positions must rise within the block's range")
     items: Records = no_items(count)
     for name in _SHARED:
         items[name] = rows[name]
     items["offset"] = np.cumsum(lengths) - lengths
-    return DeliveryBlock(DATA, lane, flags, first, upto, positions, ItemBatch(octets, items))
+    return DeliveryBlock(kind, lane, flags, first, upto, positions, ItemBatch(octets, items))

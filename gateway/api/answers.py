@@ -42,6 +42,7 @@ SUBSCRIPTION: Data = {
     "acknowledged_ranges": [[2420, 2440]], "lag_items": 47, "selection": {"apids": [200]}, "drops": 0,
     "sent_items": 2440, "sent_octets": 595200, "window_octets": {"live": 12000, "backfill": 0},
 }  # fmt: skip
+TIMELY: Data = {"home": "laboratory-a", "delivered_items": 2440, "skipped_items": 27}
 EVENT: Data = {
     "position": 2468, "type": "link", "severity": "info", "message": "station: connected -> receiving (good unit)",
     "link": "station", "link_id": 1, "before": "connected", "after": "receiving",
@@ -185,13 +186,16 @@ class ContactRow(ContactState):
 
 
 class SubscriptionState(Answer):
-    """A subscription: what is durable of it (complete), and what its session does (live, offline)."""
+    """A subscription: what is durable of it (complete), and what its session does (live, timely, offline)."""
 
     home: str
     subscription: str
-    mode: Literal["complete", "offline"]
+    mode: Literal["complete", "timely", "offline"]
     state: Literal["connecting", "live", "away"]
-    drops: int = Field(description="positions told as missing, by retention or damage; complete: since it was made")
+    drops: int = Field(
+        description="positions told as missing, by retention or damage; complete: since it was made; "
+        "timely: items told as skipped by this session"
+    )
     version: int | None = Field(default=None, description="complete: rises with each change of the selection")
     low_water: int | None = Field(default=None, description="complete: everything below is acknowledged")
     acknowledged_ranges: list[list[int]] | None = Field(default=None, description="complete: [first, end) above that")
@@ -200,8 +204,20 @@ class SubscriptionState(Answer):
     sent_items: int | None = Field(default=None, description="by this session")
     sent_octets: int | None = Field(default=None, description="by this session")
     window_octets: dict[str, int] | None = Field(default=None, description="not yet acknowledged, by lane")
+    waiting_items: int | None = Field(default=None, description="timely: in the queue now")
+    max_delay_ms: int | None = Field(default=None, description="timely: what waits longer is skipped")
 
     model_config = example(SUBSCRIPTION)
+
+
+class TimelyCounts(Answer):
+    """What a home base got and missed in timely mode, over all its sessions since the gateway started."""
+
+    home: str
+    delivered_items: int
+    skipped_items: int = Field(description="told in band as skipped")
+
+    model_config = example(TIMELY)
 
 
 class Event(Answer):

@@ -33,6 +33,7 @@ class _Snapshot(Collector):
         yield from _contacts(instances)
         yield from _streams(instances)
         yield from _subscriptions(instances)
+        yield from _timely(instances)
 
 
 def _journal(instances: Iterable[State]) -> Iterator[Metric]:
@@ -113,3 +114,17 @@ def _subscriptions(instances: Iterable[State]) -> Iterator[Metric]:
             sent.add_metric(key, row.get("sent_items", 0))
             drops.add_metric(key, row.get("drops", 0))
     yield from (lag, sent, drops)
+
+
+def _timely(instances: Iterable[State]) -> Iterator[Metric]:
+    labels = ["instance", "home"]
+    sent = CounterMetricFamily("gateway_timely_items", "Items sent in timely mode", labels=labels)
+    skipped = CounterMetricFamily(
+        "gateway_timely_skipped_items", "Items skipped in timely mode, and told", labels=labels
+    )
+    for instance in instances:
+        for row in instance["timely"]:
+            key = [instance["instance"], row["home"]]
+            sent.add_metric(key, row["delivered_items"])
+            skipped.add_metric(key, row["skipped_items"])
+    yield from (sent, skipped)

@@ -11,12 +11,14 @@ from gateway.api.answers import (
     LINK,
     RUN,
     SUBSCRIPTION,
+    TIMELY,
     Answer,
     ContactState,
     LinkState,
     ReplayRun,
     ReplayState,
     SubscriptionState,
+    TimelyCounts,
     example,
 )
 from gateway_codecs.time_scales import parse_utc
@@ -45,7 +47,8 @@ STREAM = {
 INSTANCE = {
     "instance": "demo.simulation", "mission": "demo", "support_mode": "simulation", "data_mode": "real time",
     "lifecycle": "operational", "replay": None, "spacecraft": ["picard"], "journal": JOURNAL, "links": [LINK],
-    "contacts": [CONTACT], "streams": [STREAM], "subscriptions": [SUBSCRIPTION], "conditions": [CONDITION],
+    "contacts": [CONTACT], "streams": [STREAM], "subscriptions": [SUBSCRIPTION], "timely": [TIMELY],
+    "conditions": [CONDITION],
 }  # fmt: skip
 REPORT = {
     **RUN, "finished": True, "state": "finished", "detail": "end of the file", "head": 2470,
@@ -125,6 +128,7 @@ class InstanceState(Answer):
     contacts: list[ContactState] = Field(description="the newest 20")
     streams: list[StreamRow]
     subscriptions: list[SubscriptionState]
+    timely: list[TimelyCounts] = Field(description="by home base, those that ever were in timely mode")
     conditions: list[Condition]
 
     model_config = example(INSTANCE)

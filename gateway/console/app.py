@@ -53,6 +53,13 @@ class ReplayUnit(StrEnum):
     PACKETS = "packets"
 
 
+class DeliveryMode(StrEnum):
+    """How `subscribe` receives; a range of positions makes the first one offline."""
+
+    COMPLETE = "complete"
+    TIMELY = "timely"
+
+
 class Sabotage(StrEnum):
     """Where the demo may lose a packet on purpose."""
 
@@ -223,7 +230,10 @@ def replay(
 def subscribe(
     instance: Annotated[str, typer.Argument(help="Mission instance, for example demo.simulation.")],
     home: Annotated[str, typer.Option(help="Name of the home base.")],
-    store: Annotated[Path, typer.Option(help="Folder that keeps what was received; continue with the same folder.")],
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Folder that keeps what was received; continue with the same folder. Not in timely mode."),
+    ] = None,
     subscription: Annotated[str, typer.Option(help="Name of the subscription.")] = "all",
     url: Url = DEFAULT_URL,
     spacecraft: Annotated[list[str] | None, typer.Option(help="Only these spacecraft.")] = None,
@@ -238,11 +248,24 @@ def subscribe(
     until_end: Annotated[bool, typer.Option(help="End when the stream is finished (a replay).")] = False,
     from_position: Annotated[int | None, typer.Option(min=0, help="Offline: first position.")] = None,
     upto_position: Annotated[int | None, typer.Option(min=0, help="Offline: position after the last.")] = None,
-    export: Annotated[Path | None, typer.Option(help="At the end, write the packets to this file.")] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Write the packets to this file: at the end, or as they come (timely).")
+    ] = None,
+    mode: Annotated[DeliveryMode, typer.Option(help="complete: everything, once; timely: the newest, at once.")] = (
+        DeliveryMode.COMPLETE
+    ),
+    max_delay_ms: Annotated[
+        int | None, typer.Option(min=10, max=60_000, help="Timely: what waits longer is skipped; default 1000.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Receive items as a home base: store, force to disk, acknowledge; resumes exactly after any cut."""
+    """Receive items as a home base: store, force to disk, acknowledge; resumes exactly after any cut.
+
+    With --mode timely: what comes now, at once, before it is journalled; when the network or this end is slow the
+    oldest is skipped, and told. Nothing is stored but what --export writes.
+    """
     with readable_errors():
+        from gateway.console.listen import listen
         from gateway.console.subscribe import SubscribeOptions, subscribe_home
 
         selection = {
@@ -250,9 +273,9 @@ def subscribe(
         }  # fmt: skip
         options = SubscribeOptions(
             url, instance, home, subscription, store, selection, sequential, from_head, count, until_end,
-            from_position, upto_position, export, as_json,
+            from_position, upto_position, export, as_json, mode.value, max_delay_ms,
         )  # fmt: skip
-        raise typer.Exit(subscribe_home(options))
+        raise typer.Exit(listen(options) if mode is DeliveryMode.TIMELY else subscribe_home(options))
 
 
 @links_app.command("list")

@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from gateway import daemon
+from gateway.errors import UsageError
 from gateway.homes.client import Progress, Subscriber, WebSocketDial, Wish
 from gateway.homes.store import HomeStore
 from gateway.real import LocalStorage, ThreadWorker
@@ -29,7 +30,7 @@ class SubscribeOptions:
     instance: str
     home: str
     subscription: str
-    store: Path
+    store: Path | None
     selection: dict[str, Any]
     sequential: bool
     from_head: bool
@@ -39,24 +40,36 @@ class SubscribeOptions:
     upto_position: int | None
     export: Path | None
     as_json: bool
+    mode: str = "complete"
+    max_delay_ms: int | None = None
+
+    def chosen(self) -> dict[str, Any]:
+        """Return the selection without what was not chosen."""
+        return {k: v for k, v in self.selection.items() if v}
+
+    def timely_hello(self) -> dict[str, Any]:
+        """Return what a timely session asks for."""
+        hello = {"home": self.home, "subscription": self.subscription, "selection": self.chosen()}
+        return hello if self.max_delay_ms is None else {**hello, "max_delay_ms": self.max_delay_ms}
 
     def wish(self) -> Wish:
         """Return what the session asks for."""
         offline = self.from_position is not None or self.upto_position is not None
         return Wish(
-            self.home, self.subscription, {k: v for k, v in self.selection.items() if v},
+            self.home, self.subscription, self.chosen(),
             "offline" if offline else "complete", self.sequential, self.from_head,
             self.from_position, self.upto_position,
         )  # fmt: skip
 
 
 def subscribe_home(options: SubscribeOptions) -> int:
-    """Receive until told to stop, or until enough; print a summary."""
-    new = not options.store.exists()
-    storage = LocalStorage(options.store, lock=True)
+    """Receive until told to stop, or until enough; print a summary. Raises UsageError."""
+    folder = _store_of(options)
+    new = not folder.exists()
+    storage = LocalStorage(folder, lock=True)
     worker = ThreadWorker("home-store")
     store = HomeStore(storage)
-    if hint := other_selection_hint(str(options.store), store, options.wish().selection):
+    if hint := other_selection_hint(str(folder), store, options.wish().selection):
         typer.echo(hint, err=True)
     try:
         progress = daemon.run_blocking(_receive(options, store, worker))
@@ -65,10 +78,19 @@ def subscribe_home(options: SubscribeOptions) -> int:
         worker.close()
         storage.close()
         if new and not store.meta:  # never welcomed: leave nothing behind
-            (options.store / "lock").unlink()
-            options.store.rmdir()
+            (folder / "lock").unlink()
+            folder.rmdir()
     print_summary(options, store, progress)
     return 0
+
+
+def _store_of(options: SubscribeOptions) -> Path:
+    if options.store is None:
+        hint = "--store DIR; without one only --mode timely works, which keeps nothing"
+        raise UsageError("a subscriber stores what it receives before it acknowledges: where?", hint)
+    if options.max_delay_ms is not None:
+        raise UsageError("--max-delay-ms is for --mode timely: the other modes skip nothing", "leave it out")
+    return options.store
 
 
 async def _receive(options: SubscribeOptions, store: HomeStore, worker: ThreadWorker) -> Progress:

@@ -14,7 +14,7 @@ from gateway.errors import GatewayError
 from gateway.homes.session import Channel
 from gateway.homes.store import HomeStore
 from gateway.world import Worker
-from gateway_codecs.delivery_block import FINAL, MARK, DeliveryBlock, DeliveryBlockError, decode
+from gateway_codecs.delivery_block import FINAL, MARK, TIMELY, DeliveryBlock, DeliveryBlockError, decode
 from gateway_routes.delivery import Lane
 
 WAITING_BLOCKS_MAX = 64
@@ -168,10 +168,7 @@ class Subscriber:
             if isinstance(message, str):
                 await self._control(message)
             else:
-                try:
-                    blocks.append((decode(message), message))
-                except DeliveryBlockError as error:
-                    raise ConnectionError(f"a block that cannot be read: {error}") from error
+                blocks.append((_positioned(message), message))
         if blocks:
             await self._worker(lambda: self._keep(blocks))
             for lane, upto in self._acknowledgements(blocks).items():
@@ -213,6 +210,17 @@ class Subscriber:
         if told["type"] == "missing":
             await self._worker(lambda: self._store.note_missing(told["first"], told["end"]))
             self._on_missing(told["first"], told["end"], told["reason"])
+
+
+def _positioned(message: bytes) -> DeliveryBlock:
+    """Decode a block of a session whose items have positions. Raises ConnectionError."""
+    try:
+        block = decode(message)
+    except DeliveryBlockError as error:
+        raise ConnectionError(f"a block that cannot be read: {error}") from error
+    if block.kind == TIMELY:
+        raise ConnectionError("a timely block came, in a session that is not timely")
+    return block
 
 
 async def _read_into(channel: Channel, waiting: asyncio.Queue[str | bytes | None]) -> None:

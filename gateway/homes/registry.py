@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from gateway.errors import Conflict, NotFound
+from gateway.homes.timely_sender import TimelyCount
 from gateway.journal import Journal, SmallStore
+from gateway.timely import TimelyTap
 from gateway.world import Worker
 from gateway_routes.delivery import Cursor, DeliveryError, parse_cursor
 from gateway_routes.selection import Selection, parse_selection
@@ -69,8 +71,14 @@ class SubscriptionRegistry:
     subscriptions: dict[Key, Subscription] = field(default_factory=dict)
     sessions: dict[Key, Session] = field(default_factory=dict)
     offline: list[Session] = field(default_factory=list)
+    timely: TimelyTap = field(default_factory=TimelyTap)
+    timely_sessions: dict[Key, Session] = field(default_factory=dict)
+    timely_counts: dict[str, TimelyCount] = field(init=False)
     _dirty: dict[Key, Subscription | None] = field(default_factory=dict)
     _storing: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        self.timely_counts = {home: TimelyCount() for home in sorted(self.homes)}
 
     async def load(self) -> None:
         """Read the stored cursors of this journal; one that cannot be used is left out and said. Raises OSError."""
@@ -136,6 +144,10 @@ class SubscriptionRegistry:
                 self._dirty = taken | self._dirty
                 raise
 
+    def all_sessions(self) -> list[Session]:
+        """Return who is served now, in every mode."""
+        return [*self.sessions.values(), *self.offline, *self.timely_sessions.values()]
+
     def snapshot(self) -> list[dict[str, Any]]:
         """Return every subscription's state for the API."""
         rows = []
@@ -154,7 +166,12 @@ class SubscriptionRegistry:
                 "drops": subscription.drops,
             }
             rows.append(row | (session.snapshot() if session else {}))
-        return rows + [session.snapshot() for session in self.offline]
+        return rows + [session.snapshot() for session in [*self.offline, *self.timely_sessions.values()]]
+
+    def timely_snapshot(self) -> list[dict[str, Any]]:
+        """Return what the home bases got and missed in timely mode."""
+        counts = self.timely_counts.items()
+        return [{"home": home, **asdict(n)} for home, n in counts if n.delivered_items or n.skipped_items]
 
     def _lag(self, cursor: Cursor) -> int:
         return sum(end - first for first, end in cursor.missing(self.journal.head))

@@ -14,6 +14,7 @@ import numpy as np
 import structlog
 
 from gateway.homes.registry import SUBSCRIPTIONS_PER_HOME_MAX, Subscription, SubscriptionRegistry
+from gateway.homes.timely_sender import TimelySender, timely_limits
 from gateway.journal import Slice
 from gateway_codecs.batches import ItemBatch, empty_items
 from gateway_codecs.delivery_block import FINAL, encode_data, encode_mark
@@ -24,8 +25,9 @@ log = structlog.get_logger()
 PROTOCOL = 1
 CONTROL_MAX_OCTETS = 1 << 18
 HELLO_KEYS = {"type", "home", "subscription", "mode", "selection", "sequential", "from", "cursor"}
-HELLO_KEYS |= {"from_position", "upto_position"}
+HELLO_KEYS |= {"from_position", "upto_position", "max_delay_ms"}
 OFFLINE_PER_HOME_MAX = 4
+TIMELY_PER_HOME_MAX = 16
 
 
 class Channel(Protocol):
@@ -91,6 +93,7 @@ class Session:
         self.mode = "complete"
         self._subscription: Subscription | None = None
         self._delivery: Delivery
+        self._timely: TimelySender | None = None
         self._selection: Selection
         self._end: int | None = None
 
@@ -162,15 +165,23 @@ class Session:
             self._selection = self._registry.selection(wish)
         except ValueError as error:
             raise DeliveryError("bad selection", str(error)) from None
+        await self._begin(hello, wish)
+        self.state = "live"
+
+    async def _begin(self, hello: Mapping[str, Any], wish: dict[str, Any]) -> None:
         mode = hello.get("mode", "complete")
-        if mode == "complete":
+        if mode != "timely" and hello.get("max_delay_ms") is not None:
+            raise DeliveryError("bad message", '"max_delay_ms" is for mode timely: the other modes skip nothing')
+        if mode == "timely":
+            await self._begin_timely(hello)
+        elif mode == "complete":
             await self._begin_complete(hello, wish)
+            await self._send_welcome()
         elif mode == "offline":
             self._begin_offline(hello)
+            await self._send_welcome()
         else:
-            raise DeliveryError("bad mode", f"mode is complete or offline, not {str(mode)[:64]!r}")
-        await self._send_welcome()
-        self.state = "live"
+            raise DeliveryError("bad mode", f"mode is complete, timely or offline, not {str(mode)[:64]!r}")
 
     def _name(self, hello: Mapping[str, Any], key: str) -> str:
         value = hello.get(key)
@@ -256,6 +267,30 @@ class Session:
         )  # fmt: skip
         self._registry.offline.append(self)
 
+    async def _begin_timely(self, hello: Mapping[str, Any]) -> None:
+        """Listen, then welcome: from the welcome on everything comes, or is told as skipped."""
+        limits, others = timely_limits(hello), self._registry.timely_sessions
+        before = others.get((self.home, self.name))
+        if before is None and sum(home == self.home for home, _ in others) >= TIMELY_PER_HOME_MAX:
+            raise DeliveryError("too many", f"a home base has at most {TIMELY_PER_HOME_MAX} timely sessions at a time")
+        if before is not None:
+            before.stop("replaced by a newer session of the same subscription")
+        self.mode, others[self.home, self.name] = "timely", self
+        journal = self._journal
+        feed = self._registry.timely.open(self._selection, limits)
+        count = self._registry.timely_counts[self.home]
+        self._timely = TimelySender(feed, self._channel.send, lambda: journal.names("spacecraft"), count)
+        welcome = {
+            "type": "welcome",
+            "protocol": PROTOCOL,
+            "mode": "timely",
+            "journal_id": str(journal.journal_id),
+            "revision": journal.revision,
+            "names": {"spacecraft": journal.names("spacecraft"), "links": journal.names("links")},
+            "max_delay_ms": round(limits.max_delay_s * 1000),
+        }
+        await self._channel.send(json.dumps(welcome))
+
     async def _send_welcome(self) -> None:
         journal = self._journal
         cursor = self._delivery.cursor
@@ -286,7 +321,10 @@ class Session:
 
     async def _serve(self) -> None:
         """Run the parts until one ends: the peer left, broke the protocol, or we were told to stop."""
-        parts = [self._receive(), self._send(), self._follow(), self._keep_cursor(), self._until_told()]
+        if self._timely is not None:
+            parts = [self._receive_nothing(), self._send_timely(self._timely), self._until_told()]
+        else:
+            parts = [self._receive(), self._send(), self._follow(), self._keep_cursor(), self._until_told()]
         tasks = [asyncio.create_task(part, name=f"session {self.home}/{self.name}") for part in parts]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -299,6 +337,16 @@ class Session:
 
     async def _until_told(self) -> None:
         await self._told_to_end.wait()
+
+    async def _receive_nothing(self) -> None:
+        told = self._control(await self._channel.receive())["type"]
+        text = "a timely session takes no messages after subscribe: its items have no positions, nothing to acknowledge"
+        raise DeliveryError("bad message", f"{text}; {told[:64]!r} came")
+
+    async def _send_timely(self, sender: TimelySender) -> None:
+        """Send until the stream has ended; then it is the peer who leaves."""
+        await sender.run(self._limits.block_items, self._limits.block_octets)
+        await asyncio.Event().wait()
 
     async def _receive(self) -> None:
         while True:
@@ -471,9 +519,15 @@ class Session:
             del self._registry.sessions[self.home, self.name]
         if self in self._registry.offline:
             self._registry.offline.remove(self)
+        if self._registry.timely_sessions.get((self.home, self.name)) is self:
+            del self._registry.timely_sessions[self.home, self.name]
+        if self._timely is not None:
+            self._timely.feed.close()
 
     def snapshot(self) -> dict[str, Any]:
         """Return what the API shows of this session."""
+        if self.mode == "timely":
+            return self._timely_snapshot()
         return {
             "home": self.home,
             "subscription": self.name,
@@ -486,6 +540,20 @@ class Session:
                 lane.name.lower(): state.window_octets for lane, state in self._delivery.lanes.items()
             } if self.state == "live" else {},
         }  # fmt: skip
+
+    def _timely_snapshot(self) -> dict[str, Any]:
+        sender = self._timely
+        return {
+            "home": self.home,
+            "subscription": self.name,
+            "mode": self.mode,
+            "state": self.state,
+            "sent_items": sender.sent_items if sender else 0,
+            "sent_octets": sender.sent_octets if sender else 0,
+            "drops": sender.skipped_items if sender else 0,
+            "waiting_items": sender.feed.counts.waiting_items if sender else 0,
+            "max_delay_ms": round(sender.feed.counts.limits.max_delay_s * 1000) if sender else None,
+        }
 
 
 def _trimmed(found: Slice, end: int) -> Slice:

@@ -12,11 +12,15 @@ from gateway_codecs.delivery_block import (
     DATA,
     HEADER,
     HEADER_OCTETS,
+    ROW_DTYPE,
+    TIMELY,
     DeliveryBlockError,
+    _sealed,
     block_octets,
     decode,
     encode_data,
     encode_mark,
+    encode_timely,
 )
 
 
@@ -45,6 +49,32 @@ def test_marks_round_trip() -> None:
     """A mark carries its count, range and digest."""
     mark = decode(encode_mark(0, 5, 9, 3, b"d" * 32, 1))
     assert (mark.from_position, mark.upto_position, mark.items, mark.digest, mark.flags) == (5, 9, 3, b"d" * 32, 1)
+
+
+@given(st.lists(st.binary(max_size=30), max_size=10))
+def test_timely_blocks_round_trip(values: list[bytes]) -> None:
+    """R3: a timely block gives its items back, each without a position."""
+    data = encode_timely(batch_of(values))
+    block = decode(data)
+    assert (block.kind, block.from_position, block.upto_position) == (TIMELY, 0, 0)
+    assert block.positions.tolist() == [-1] * len(values)
+    assert [block.batch.octets_of(k) for k in range(len(values))] == values
+    assert HEADER.parse(data).kind == TIMELY
+
+
+@pytest.mark.parametrize(("position", "first", "upto"), [(0, 0, 0), (-1, 0, 1), (-1, 1, 2), (5, 5, 6), (-2, 0, 0)])
+def test_a_timely_block_with_positions_is_refused(position: int, first: int, upto: int) -> None:
+    """R3: nothing that is not journalled may bear a position."""
+    body = np.zeros(1, ROW_DTYPE)
+    body["position"] = position
+    with pytest.raises(DeliveryBlockError, match="no range and no positions"):
+        decode(_sealed(TIMELY, 0, 0, 1, first, upto, body.tobytes()))
+
+
+def test_data_without_positions_is_refused() -> None:
+    """R3: what may be acknowledged has positions."""
+    with pytest.raises(DeliveryBlockError, match="within the block's range"):
+        decode(encode_data(0, 0, 1, np.array([-1]), batch_of([b"x"])))
 
 
 @given(st.binary(max_size=200))

@@ -262,7 +262,7 @@ RUBBISH = [
     (HELLO | {"subscription": "../../etc"}, "bad name"),
     (HELLO | {"subscription": ""}, "bad name"),
     (HELLO | {"mode": ["complete"]}, "bad mode"),
-    (HELLO | {"mode": "timely"}, "bad mode"),
+    (HELLO | {"mode": "hasty"}, "bad mode"),
     (HELLO | {"from": "yesterday"}, "bad message"),
     (HELLO | {"from": {}}, "bad message"),
     (HELLO | {"sequential": "yes"}, "bad message"),
