@@ -285,11 +285,11 @@ def test_wrong_shapes_are_refused(rows: np.ndarray) -> None:
         ReedSolomon(16, 5).encode(rows)
 
 
-@pytest.mark.parametrize("interleave", range(1, 9))
-def test_what_success_does_not_prove(interleave: int) -> None:
+@pytest.mark.parametrize(("e", "interleaves"), [(16, {1, 2, 4, 8}), (8, {1, 2, 4, 5, 8})])
+def test_what_success_does_not_prove(e: Any, interleaves: set[int]) -> None:
     """The short randomiser's sequence is a code block for I = 1, 2, 4 and 8: decoding proves no derandomising."""
-    for e in (16, 8):
-        for basis in BASES:
-            code = ReedSolomon(e, interleave, basis)  # type: ignore[arg-type]
-            decoded = code.decode(sequence("short", code.codeblock_octets)[None])
-            assert bool((decoded.corrected == 0).all()) == (interleave in (1, 2, 4, 8))
+    for basis in BASES:
+        codes = [ReedSolomon(e, interleave, basis) for interleave in range(1, 9)]  # type: ignore[arg-type]
+        noise_blocks = [sequence("short", code.codeblock_octets)[None] for code in codes]
+        clean = [(code.decode(block).corrected == 0).all() for code, block in zip(codes, noise_blocks, strict=True)]
+        assert {interleave for interleave, found in enumerate(clean, 1) if found} == interleaves
