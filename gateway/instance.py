@@ -411,9 +411,15 @@ class MissionInstance:
                 severity = "error" if self.in_contact(link.settings.spacecraft) else "warning"
                 why = link.snapshot()["detail"] or "nobody has connected yet"
                 found.append(_condition(severity, f"link {name}", f"unavailable: {why}"))
-            if octets := link.snapshot()["unrecorded_octets"]:
+            seen = link.snapshot()
+            if octets := seen["unrecorded_octets"]:
                 found.append(_condition("error", f"link {name}", f"raw octets are not recorded: {octets} so far"))
-            if hint := link.snapshot()["hint"]:
+            if lost := seen["counters"].get("datagrams_lost"):
+                text = f"datagrams lost in the kernel: {lost} since the counters were reset"
+                found.append(_condition("warning", f"link {name}", text))
+            if notice := seen["notice"]:
+                found.append(_condition("warning", f"link {name}", notice))
+            if hint := seen["hint"]:
                 found.append(_condition("warning", f"link {name}", f"most units are refused: {hint}"))
         for row in self.subscriptions():
             if row.get("lag_items") and row["state"] == "away":

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gateway import datagram_socket
 from gateway.errors import StartError
-from gateway.world import Buffer, Listener, Stream
+from gateway.world import Buffer, DatagramSocket, Listener, Stream
 from gateway_codecs.time_scales import unix_ns_to_tai_ns
 from gateway_routes.clock_watch import ClockWatch
 
@@ -319,7 +320,7 @@ class TcpListener:
 
 
 class TcpNetwork:
-    """TCP through asyncio; see gateway.world.Network."""
+    """TCP through asyncio, UDP past it; see gateway.world.Network."""
 
     async def connect(self, host: str, port: int) -> Stream:
         """Connect."""
@@ -341,3 +342,7 @@ class TcpNetwork:
             return asyncio.StreamReaderProtocol(reader, accepted)
 
         return TcpListener(await loop.create_server(connection, host, port))
+
+    async def receive_datagrams(self, host: str, port: int, buffer_octets: int) -> DatagramSocket:
+        """Bind for datagrams."""
+        return await datagram_socket.bind(host, port, buffer_octets)

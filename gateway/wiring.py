@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.journal import JournalSettings
-from gateway.links import FileSource, LinkSettings, Source, TcpClientSource, TcpServerSource
+from gateway.links import FileSource, LinkSettings, Source, TcpClientSource, TcpServerSource, UdpSource
 from gateway.world import Network, Worker
 from gateway_codecs.batches import DataMode
 from gateway_codecs.frames import FrameFormat, VcFormat
@@ -140,6 +140,8 @@ def source(link: LinkConfig, craft: Spacecraft, directory: Path, network: Networ
         return FileSource(str(directory / link.path), worker, octets_per_s(link, craft))
     if link.type == "tcp_client":
         return TcpClientSource(network, link.host, link.port)
+    if link.type == "udp":
+        return UdpSource(network, link.host, link.port, tuple(link.allowed_peers), link.receive_buffer_octets)
     return TcpServerSource(network, link.host, link.port, tuple(link.allowed_peers), link.watchdog_s)
 
 

@@ -8,6 +8,7 @@ time, in `tests/simulation`. Timers use the event loop's monotonic time (`asynci
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -117,8 +118,44 @@ class Listener(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """Datagrams that came together: octets back to back, and of each its length and who sent it."""
+
+    octets: bytes
+    lengths: list[int]
+    peers: list[tuple[str, int]]  # address, port
+    lost_at: int = -1  # index of the first before which the kernel dropped others, -1 = none
+
+
+class DatagramSocket(Protocol):
+    """A bound socket that receives datagrams."""
+
+    @property
+    def port(self) -> int:
+        """The port really bound."""
+        ...
+
+    @property
+    def buffer_octets(self) -> int:
+        """The receive buffer that the kernel gave, in the octets that were asked for."""
+        ...
+
+    async def receive(self) -> Received:
+        """Wait for datagrams and return those that are here, bounded (DESIGN 3). Raises OSError."""
+        ...
+
+    def dropped(self) -> int | None:
+        """Return how many datagrams the kernel has dropped since the socket was made; None = it does not say."""
+        ...
+
+    async def close(self) -> None:
+        """Close; never raises."""
+        ...
+
+
 class Network(Protocol):
-    """Byte-stream connections."""
+    """Byte-stream connections and datagrams."""
 
     async def connect(self, host: str, port: int) -> Stream:
         """Connect. Raises OSError."""
@@ -126,6 +163,10 @@ class Network(Protocol):
 
     async def listen(self, host: str, port: int, on_stream: Callable[[Stream], Awaitable[None]]) -> Listener:
         """Listen; each accepted stream is given to `on_stream` in a task of its own. Raises OSError."""
+        ...
+
+    async def receive_datagrams(self, host: str, port: int, buffer_octets: int) -> DatagramSocket:
+        """Bind a socket for datagrams with a receive buffer as large as can be had. Raises OSError."""
         ...
 
 

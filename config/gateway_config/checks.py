@@ -16,8 +16,9 @@ from gateway_config.documents import Document, Problem
 from gateway_config.models import GatewaySettings, LinkConfig, Mission, Model, Spacecraft, judged
 
 M = TypeVar("M", bound=Model)
-Listener = tuple[str, int, str]
-"""Host, port, who listens there."""
+Listener = tuple[str, str, int, str]
+"""Protocol, host, port, who listens there."""
+DATAGRAM_OCTETS_MAX = 65_507
 ANY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104 names what others listen on, listens on nothing
 
 
@@ -142,6 +143,18 @@ def _check_spacecraft(link: LinkConfig, document: Document, mission: Mission) ->
     elif link.unit == "frames" and crafts[link.spacecraft].frames is None:
         remedy = f"{link.spacecraft} has no frames settings: add them, or use unit: packets"
         yield document.wrong(("unit",), repr(link.unit), remedy)
+    elif link.type == "udp" and link.unit == "frames":
+        yield from judged(_check_datagrams(crafts[link.spacecraft], document))
+
+
+def _check_datagrams(craft: Spacecraft, document: Document) -> Iterator[Problem]:
+    frames = craft.frames
+    octets = 0 if frames is None else frames.prefix_octets + frames.frame_length_octets + frames.suffix_octets
+    if octets > DATAGRAM_OCTETS_MAX:
+        remedy = (
+            f"a datagram holds at most {DATAGRAM_OCTETS_MAX} octets, and a stored frame of {craft.name} has {octets}"
+        )
+        yield document.wrong(("type",), "'udp'", remedy)
 
 
 def check_ports(gateway: GatewaySettings | None, links: Group[LinkConfig]) -> Iterator[Problem]:
@@ -152,17 +165,18 @@ def check_ports(gateway: GatewaySettings | None, links: Group[LinkConfig]) -> It
 
 
 def _control_plane(gateway: GatewaySettings) -> Iterator[Listener]:
-    yield gateway.api.host, gateway.api.port, "the control plane listens there (api.port)"
+    yield "tcp", gateway.api.host, gateway.api.port, "the control plane listens there (api.port)"
 
 
 def _check_port(link: LinkConfig, document: Document, listeners: list[Listener]) -> Iterator[Problem]:
-    if link.type != "tcp_server" or not link.port:
+    if link.type not in {"tcp_server", "udp"} or not link.port:
         return
-    for host, port, who in listeners:
-        if port == link.port and _meet(host, link.host):
+    protocol = link.type.removesuffix("_server")
+    for other, host, port, who in listeners:
+        if other == protocol and port == link.port and _meet(host, link.host):
             yield document.wrong(("port",), str(port), f"{who}: give each its own port")
             break
-    listeners.append((link.host, link.port, f"{link.name} listens there already"))
+    listeners.append((protocol, link.host, link.port, f"{link.name} listens there already"))
 
 
 def _meet(one: str, other: str) -> bool:

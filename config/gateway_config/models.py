@@ -43,9 +43,10 @@ USERS = {
     "frames_per_s": ("file",),
     "rate_bps": ("file",),
     "speed": ("file",),
-    "host": ("tcp_client", "tcp_server"),
-    "port": ("tcp_client", "tcp_server"),
-    "allowed_peers": ("tcp_server",),
+    "host": ("tcp_client", "tcp_server", "udp"),
+    "port": ("tcp_client", "tcp_server", "udp"),
+    "allowed_peers": ("tcp_server", "udp"),
+    "receive_buffer_octets": ("udp",),
 }
 """Keys that only some types of links use."""
 
@@ -460,7 +461,9 @@ class LinkConfig(Model):
     mission: Name = Field(description="a name in missions/")
     support_mode: SupportMode = Field("simulation", description="one of the mission's support modes")
     spacecraft: Name = Field(description="one of the mission's spacecraft")
-    type: Literal["file", "tcp_client", "tcp_server"] = Field(description="who connects to whom, or a file")
+    type: Literal["file", "tcp_client", "tcp_server", "udp"] = Field(
+        description="a file, who connects to whom, or datagrams of one or more whole units each"
+    )
     unit: Literal["frames", "packets"] = Field("frames", description="transfer frames, or packets back to back")
     path: PathText = Field("", description="file: relative to the configuration directory")
     frames_per_s: Pace | None = Field(None, description="file: pace")
@@ -470,16 +473,21 @@ class LinkConfig(Model):
     speed: Annotated[float, Field(ge=0.001, le=10**6, allow_inf_nan=False)] = Field(
         1.0, description="file: factor on frames_per_s or rate_bps"
     )
-    host: Host = Field("127.0.0.1", description="name or IP address; tcp_client: of the peer; tcp_server: to listen on")
-    port: Annotated[int, Field(ge=0, le=65535)] = Field(0, description="tcp; tcp_server: 0 = any free port")
+    host: Host = Field(
+        "127.0.0.1", description="name or IP address; tcp_client: of the peer; tcp_server, udp: to listen on"
+    )
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(0, description="tcp, udp; tcp_server, udp: 0 = any free port")
     allowed_peers: list[Peer] = Field(
-        default_factory=list, description="tcp_server: IP addresses, each of one peer, no networks; empty = any"
+        default_factory=list, description="tcp_server, udp: IP addresses, each of one peer, no networks; empty = any"
+    )
+    receive_buffer_octets: Annotated[int, Field(ge=4096, le=1 << 29)] = Field(
+        32 << 20, description="udp: asked of the kernel, which drops what does not fit; `gateway status` tells if less"
     )
     data_mode: Literal["real_time", "dump", "playback"] = Field(
         "real_time", description="of its items, unless the frames say otherwise (AOS replay flag)"
     )
     prime: bool = Field(True, description="its items are delivered; others are journalled only")
-    record: bool = Field(True, description="frames of tcp links: keep the raw octets too")
+    record: bool = Field(True, description="frames of tcp and udp links: keep the raw octets too")
     enabled: bool = Field(True, description="started with the gateway; `gateway links` changes it while it runs")
     watchdog_s: Annotated[float, Field(ge=0.05, le=86_400, allow_inf_nan=False)] = Field(
         10.0, description="silence in a contact = down"
@@ -519,7 +527,7 @@ class LinkConfig(Model):
 
     def _record(self) -> Iterator[Wrong]:
         if self.record and (self.type == "file" or self.unit == "packets"):
-            remedy = "only frames of tcp_client and tcp_server links are recorded: leave it out"
+            remedy = "only frames of tcp_client, tcp_server and udp links are recorded: leave it out"
             yield from self._without_effect(["record"], remedy)
 
     def _retries(self) -> Iterator[Wrong]:

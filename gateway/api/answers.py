@@ -28,9 +28,9 @@ STATISTICS: Data = {
 }  # fmt: skip
 LINK: Data = {
     "name": "station", "type": "tcp_client", "spacecraft": "picard", "prime": True, "state": "receiving",
-    "detail": "10.1.2.3:5500", "contact": "contact", "age_s": 0.2, "peer": "10.1.2.3:5500", "hint": "",
-    "unrecorded_octets": 0, "counters": {"frames": 1200, "packets": 2467, "connects": 1, "rejected_fecf": 1},
-    "rejected": 1, "bad_frames": 1, "progress": None,
+    "detail": "10.1.2.3:5500", "contact": "contact", "age_s": 0.2, "peer": "10.1.2.3:5500", "notice": "",
+    "hint": "", "unrecorded_octets": 0, "rejected": 1, "bad_frames": 1, "progress": None,
+    "counters": {"frames": 1200, "packets": 2467, "connects": 1, "rejected_fecf": 1},
 }  # fmt: skip
 CONTACT: Data = {
     "id": "7", "spacecraft": "picard", "peer": "kiruna", "state": "active", "opened_by": "plan", "closed_by": "",
@@ -77,14 +77,17 @@ class LinkState(Answer):
     """A link as an operator sees it."""
 
     name: str
-    type: Literal["file", "tcp_client", "tcp_server"]
+    type: Literal["file", "tcp_client", "tcp_server", "udp"]
     spacecraft: str
     prime: bool = Field(description="its items are delivered")
     state: Literal["disabled", "unavailable", "connected", "receiving", "finished"]
     detail: str = Field(description="one line on the state")
     contact: Literal["contact", "no contact"]
     age_s: float | None = Field(description="since the last good unit; null = none yet")
-    peer: str = Field(description="address of the peer, or the file; empty = none yet")
+    peer: str = Field(
+        description="address of the peer, or the file; udp: where it listens, and who sent last; empty = none yet"
+    )
+    notice: str = Field(description="what the operator should mend, or empty; udp: a receive buffer that is too small")
     hint: str = Field(description="what the octets look like when most are refused, or empty")
     unrecorded_octets: int = Field(description="octets that could not be recorded")
     counters: dict[str, int] = Field(description="by name; rejected_CAUSE counts refused units")

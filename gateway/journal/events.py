@@ -34,6 +34,8 @@ def gap_event(gap: Gap, link: int) -> dict[str, Any]:
     stream = f"VC{gap.vcid}" if gap.apid < 0 else f"APID {gap.apid}"
     if gap.group:
         stream = f"the APIDs that share the count {gap.group!r}"
+    if gap.what == "datagrams":
+        stream = "the link"
     what = gap.what.removesuffix("s") if gap.missing == 1 else gap.what
     more = " or a multiple of the modulus more" if gap.ambiguous else ""
     return {

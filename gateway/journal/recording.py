@@ -3,7 +3,7 @@
 A recording is a folder that can be copied, `<name>/recording/<link>`: `about.json` says what it is, `NNNNNNNN.rec` are
 sequences of records: receive time (int64 ns TAI), length (u32), CRC-32C of these and the octets (u32),
 all little-endian, then the octets. A record without octets is the beginning of a connection: the next octets begin
-a new unit.
+a new unit. A datagram that holds no whole number of units stands between two of them; others need no bounds.
 
 A file ends at 256 MiB, or when its first record is a day old (or `keep_days`, if that is less). Retention removes
 whole oldest files, never the newest; age counts up to the newest record, as in the journal, in time without the steps
@@ -17,7 +17,7 @@ import errno
 import itertools
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,11 @@ class Recording:
     def begin(self) -> None:
         """A connection begins: what comes next is not joined to what came before. Raises OSError."""
         self.append(self._clock.tai_ns(), b"")
+
+    def append_all(self, receive_time_ns: int, octets: bytes, datagrams: Sequence[int] | None = None) -> None:
+        """Write octets of a stream, or of datagrams of so many octets each, as records. Raises OSError."""
+        for piece in [octets] if datagrams is None else _pieces(octets, datagrams, int(self._about["unit_octets"])):
+            self.append(receive_time_ns, piece)
 
     def append(self, receive_time_ns: int, octets: bytes) -> None:
         """Write one record. Raises OSError: then the octets are lost, and the next ones begin a new unit.
@@ -128,6 +133,19 @@ class Recording:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _pieces(octets: bytes, datagrams: Sequence[int], unit_octets: int) -> list[bytes]:
+    """Return what is recorded of datagrams: whole units back to back, one of another size between two beginnings."""
+    pieces: list[bytes] = []
+    begin = end = 0
+    for length in datagrams:
+        if length % unit_octets:
+            pieces += [octets[begin:end]] if end > begin else []
+            pieces += [b"", octets[end : end + length], b""]
+            begin = end + length
+        end += length
+    return pieces + ([octets[begin:end]] if end > begin else [])
 
 
 def read_records(storage: Storage, name: str) -> Iterator[tuple[int, bytes]]:

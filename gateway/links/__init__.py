@@ -1,6 +1,16 @@
-"""Links: sources of octets (files, TCP), each supervised by one task that feeds an intake and the journal."""
+"""Links: sources of octets (files, TCP, UDP), each supervised by one task that feeds an intake and the journal."""
 
 from gateway.links.link import Link, LinkContext, LinkSettings
 from gateway.links.sources import FileSource, Source, TcpClientSource, TcpServerSource
+from gateway.links.udp import UdpSource
 
-__all__ = ["FileSource", "Link", "LinkContext", "LinkSettings", "Source", "TcpClientSource", "TcpServerSource"]
+__all__ = [
+    "FileSource",
+    "Link",
+    "LinkContext",
+    "LinkSettings",
+    "Source",
+    "TcpClientSource",
+    "TcpServerSource",
+    "UdpSource",
+]

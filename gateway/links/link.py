@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,11 +14,13 @@ import structlog
 
 from gateway.journal import CommitFailed, Journal, Recording
 from gateway.journal.events import event_items, gap_event
+from gateway.links.news import SourceNews
 from gateway.links.sources import Pause, Source
 from gateway.links.suspicion import Suspicion, bad_units
 from gateway.timely import TimelyTap
 from gateway.world import Clock, Worker
 from gateway_codecs.batches import IntakeBatch, Unit
+from gateway_codecs.datagrams import Datagrams
 from gateway_codecs.packet_stream import Intake
 from gateway_routes.link_state import LinkInput, LinkMachine, LinkStatus
 
@@ -95,7 +98,10 @@ class Link:
             "cuts": 0,
             "failures": 0,
         }
+        if source.connectionless:
+            self._counters |= {"datagrams": 0, "datagrams_empty": 0, "datagrams_lost": 0}
         self._peer = ""
+        self._news = SourceNews(settings.name, self._intake.settings.spacecraft)
         self._suspicion = Suspicion(self._intake.settings)
         self._hint = ""
         self._was_cut = False  # and nothing good has come since
@@ -159,6 +165,8 @@ class Link:
             self._give_up()
         await self._context.journal.or_blocked(self._pending)
         await self._source.shut()
+        self._heed_source(last=True)
+        await self._context.journal.or_blocked(self._pending)
 
     # ---- the task ----
 
@@ -262,12 +270,31 @@ class Link:
             was_in_contact = in_contact
             if self._source.resumable:
                 continue
-            if self._machine.silent(now, in_contact) and reader is not None:
+            if self._source.connectionless:
+                self._watch_datagrams(now, in_contact)
+            elif self._machine.silent(now, in_contact) and reader is not None:
                 self._silent = True
                 reader.cancel()
                 return
             if self._machine.quiet(now):
                 self._step(LinkInput.QUIET, "no data")
+
+    def _watch_datagrams(self, now: float, in_contact: bool) -> None:
+        """Without a connection silence ends nothing: the link is down until data come, or the contact is over."""
+        self._heed_source()
+        if self._machine.silent(now, in_contact):
+            self._lost(f"silent for {self.settings.watchdog_s:g} s inside a contact")
+        elif self._machine.status == LinkStatus.UNAVAILABLE and not in_contact:
+            self._step(LinkInput.CONNECTED, self._peer)
+
+    def _heed_source(self, last: bool = False) -> None:
+        """Count, journal and tell what the source noticed beside its data."""
+        busy = len(self._pending) >= IN_FLIGHT
+        batch, events = self._news.take(self._source.remarks(), self._now(), last, busy)
+        if batch is not None:
+            self._keep(batch)
+        for event in events:
+            self._tell(**event)
 
     async def _read(self) -> None:
         pause = Pause()
@@ -281,25 +308,42 @@ class Link:
             await self._feed(data)
             await pause.fair()
 
-    async def _feed(self, data: bytes) -> None:
-        if self._was_cut and (self._machine.age_s(self._now()) or 0.0) > SEAMLESS_S:
+    async def _feed(self, data: bytes | Datagrams) -> None:
+        between = self._was_cut or self._source.connectionless
+        if between and (self._machine.age_s(self._now()) or 0.0) > SEAMLESS_S:
             self._give_up()
+        octets = data.octets if isinstance(data, Datagrams) else data
         try:  # nothing is waited for between reading and handing over: who ends the link then must lose nothing
-            batch = self._intake.feed(data, self._context.clock.tai_ns())
-            self._keep(batch)
+            counters = self._take_datagrams(data) if isinstance(data, Datagrams) else self._take(data)
         finally:
-            await self._record(data)
+            await self._record(octets, data.lengths.tolist() if isinstance(data, Datagrams) else None)
         await self._room()
-        if self._suspicion.note(data, batch.counters) and self._now() >= self._next_look_s:
+        if self._suspicion.note(octets, counters) and self._now() >= self._next_look_s:
             await self._look_closer()
 
-    async def _record(self, data: bytes) -> None:
+    def _take(self, octets: bytes) -> Mapping[str, int]:
+        batch = self._intake.feed(octets, self._context.clock.tai_ns())
+        self._keep(batch)
+        return batch.counters
+
+    def _take_datagrams(self, datagrams: Datagrams) -> Mapping[str, int]:
+        """Take datagrams; what came before a loss in the kernel is taken by itself, so that the loss has its place."""
+        if self._machine.status == LinkStatus.UNAVAILABLE:
+            self._step(LinkInput.CONNECTED, self._peer)
+        counters, now_ns = Counter[str](), self._context.clock.tai_ns()
+        for part in datagrams.parts():
+            batch = self._intake.feed_datagrams(part, now_ns)
+            self._keep(batch)
+            counters.update(batch.counters)
+        return counters
+
+    async def _record(self, data: bytes, lengths: list[int] | None = None) -> None:
         """Record raw octets (none = a connection begins). A recording that fails costs the link nothing else."""
         recording, now_ns = self._context.recording, self._context.clock.tai_ns()
         if recording is None:
             return
         try:
-            await asyncio.shield(self._context.recorder(lambda: recording.append(now_ns, data)))
+            await asyncio.shield(self._context.recorder(lambda: recording.append_all(now_ns, data, lengths)))
         except OSError as error:
             if not self._unrecorded:
                 text = f"{self.settings.name}: raw octets are not recorded: {error.strerror or error}"
@@ -414,6 +458,7 @@ class Link:
         """Return the link's state, JSON-able."""
         in_contact = self._context.contacts.in_contact(self.settings.spacecraft)
         rejected = sum(n for name, n in self._counters.items() if name.startswith("rejected_"))
+        remarks = self._source.remarks()
         progress = self._source.progress()
         return {
             "name": self.settings.name,
@@ -424,7 +469,8 @@ class Link:
             "detail": self._machine.detail,
             "contact": "contact" if in_contact else "no contact",
             "age_s": self._machine.age_s(self._now()),
-            "peer": self._peer,
+            "peer": f"{self._peer} from {', '.join(remarks.peers)}" if remarks.peers else self._peer,
+            "notice": remarks.notice,
             "hint": self._hint,
             "unrecorded_octets": self._unrecorded,
             "counters": {**self._counters, "refused": self._source.refused},

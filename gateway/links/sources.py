@@ -8,16 +8,29 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.world import Listener, Network, Stream, Worker
+from gateway_codecs.datagrams import Datagrams
 
 READ_OCTETS = 1 << 18
 PACE_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Remarks:
+    """What a source noticed beside its data."""
+
+    lost: int = 0  # datagrams that the kernel dropped, ever
+    refused: int = 0  # datagrams of peers that are not allowed, since the last reset
+    refused_peers: tuple[str, ...] = ()  # the first few of their addresses
+    peers: tuple[str, ...] = ()  # that sent last, the newest last
+    notice: str = ""  # what the operator should mend
 
 
 class Source(Protocol):
     """One way in."""
 
     resumable: bool
-    refused: int  # peers that were turned away
+    connectionless: bool  # nobody connects: it is open as long as the link is enabled, heard of or not
+    refused: int  # peers that were turned away, or their datagrams
 
     @property
     def listening(self) -> bool:
@@ -28,8 +41,8 @@ class Source(Protocol):
         """Open (at `offset` when resumable) and return the peer's name. Raises OSError."""
         ...
 
-    async def read(self) -> bytes:
-        """Return some octets, b'' at the end. Raises OSError when cut."""
+    async def read(self) -> bytes | Datagrams:
+        """Return some octets, b'' at the end, or datagrams. Raises OSError when cut."""
         ...
 
     async def reread(self, offset: int, length: int) -> bytes:
@@ -48,6 +61,10 @@ class Source(Protocol):
         """Return (octets done, octets in all), None when there is no end."""
         ...
 
+    def remarks(self) -> Remarks:
+        """Return what was noticed beside the data."""
+        ...
+
 
 @dataclass(slots=True)
 class FileSource:
@@ -57,6 +74,7 @@ class FileSource:
     worker: Worker
     octets_per_s: float | None = None
     resumable: bool = True
+    connectionless: bool = False
     refused: int = 0
     listening: bool = False
     _fd: int = -1
@@ -107,9 +125,14 @@ class FileSource:
         """Octets read, octets in all."""
         return self._at, self._size
 
+    def remarks(self) -> Remarks:
+        """Nothing: what is in a file is its data."""
+        return Remarks()
+
 
 class _StreamSource:
     resumable = False
+    connectionless = False
 
     def __init__(self) -> None:
         self._stream: Stream | None = None
@@ -143,6 +166,10 @@ class _StreamSource:
     def progress(self) -> tuple[int, int] | None:
         """A connection has no end."""
         return None
+
+    def remarks(self) -> Remarks:
+        """Nothing: a connection loses nothing, or ends."""
+        return Remarks()
 
 
 class TcpClientSource(_StreamSource):

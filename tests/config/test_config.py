@@ -64,7 +64,7 @@ def test_all_errors_at_once(tmp_path: Path) -> None:
         tmp_path,
         gateway="api:\n  port: 99999\njournall: 1\n",
         missions__m=MISSION.replace("version: tm", "version: xx"),
-        links__l=LINK.replace("tcp_client", "udp") + "watchdog_s: -1\n",
+        links__l=LINK.replace("tcp_client", "sctp") + "watchdog_s: -1\n",
         homes__h="name: h h\n",
     )
     text = problems(tmp_path)
@@ -72,7 +72,7 @@ def test_all_errors_at_once(tmp_path: Path) -> None:
         "gateway.yaml:2: api.port = 99999",
         "gateway.yaml:3: journall = 1: unknown key",
         "missions/m.yaml:6: spacecraft.0.frames.version = 'xx': expected 'tm' or 'aos'",
-        "links/l.yaml:4: type = 'udp'",
+        "links/l.yaml:4: type = 'sctp'",
         "links/l.yaml:6: watchdog_s = -1",
         "homes/h.yaml:1: name = 'h h'",
     ):

@@ -27,6 +27,8 @@ def contacts(*times: tuple[str, str]) -> str:
     return MISSION + "    contacts:\n" + "".join(CONTACT.format(*pair) for pair in times)
 
 
+UDP = SERVER.replace("tcp_server", "udp")
+
 REFUSED = [
     # -- the same thing twice
     ({"missions__m": MISSION.replace("[simulation]", "[simulation, test, test]")},
@@ -84,17 +86,25 @@ REFUSED = [
     # -- what would do nothing
     ({"links__l": FILE + "speed: 2\n"}, "links/l.yaml:6: speed = 2.0: a factor on a pace: give frames_per_s or"),
     ({"links__l": FILE + "host: 10.0.0.1\n"},
-     "links/l.yaml:6: host = '10.0.0.1': a file link does not use it (tcp_client, tcp_server links do): leave it out"),
+     "links/l.yaml:6: host = '10.0.0.1': a file link does not use it (tcp_client, tcp_server, udp links do)"),
     ({"links__l": FILE + "port: 5\n"}, "links/l.yaml:6: port = 5: a file link does not use it"),
     ({"links__l": FILE + "allowed_peers: [10.0.0.1]\n"}, "allowed_peers = ['10.0.0.1']: a file link does not use it"),
     ({"links__l": LINK + "allowed_peers: [10.0.0.1]\n"},
-     "links/l.yaml:6: allowed_peers = ['10.0.0.1']: a tcp_client link does not use it (tcp_server links do)"),
+     "links/l.yaml:6: allowed_peers = ['10.0.0.1']: a tcp_client link does not use it (tcp_server, udp links do)"),
     ({"links__l": LINK + "path: pass.bin\n"}, "path = 'pass.bin': a tcp_client link does not use it (file links do)"),
     ({"links__l": SERVER + "frames_per_s: 5\n"}, "frames_per_s = 5.0: a tcp_server link does not use it"),
     ({"links__l": SERVER + "rate_bps: 5\n"}, "rate_bps = 5.0: a tcp_server link does not use it"),
     ({"links__l": LINK + "speed: 5\n"}, "speed = 5.0: a tcp_client link does not use it"),
     ({"links__l": FILE + "record: true\n"},
-     "links/l.yaml:6: record = True: only frames of tcp_client and tcp_server links are recorded: leave it out"),
+     "links/l.yaml:6: record = True: only frames of tcp_client, tcp_server and udp links are recorded: leave it"),
+    ({"links__l": UDP + "path: pass.bin\n"}, "path = 'pass.bin': a udp link does not use it (file links do)"),
+    ({"links__l": LINK + "receive_buffer_octets: 65536\n"},
+     "links/l.yaml:6: receive_buffer_octets = 65536: a tcp_client link does not use it (udp links do): leave it out"),
+    ({"links__l": UDP + "receive_buffer_octets: 1\n"}, "receive_buffer_octets = 1: expected 4096 or more"),
+    ({"links__a": UDP, "links__b": UDP.replace("name: l", "name: b") + "prime: false\nhost: 0.0.0.0\n"},
+     "links/b.yaml:5: port = 45131: l listens there already: give each its own port"),
+    ({"missions__m": mission("prefix_octets: 65408"), "links__l": UDP},
+     "links/l.yaml:4: type = 'udp': a datagram holds at most 65507 octets, and a stored frame of s has 65508"),
     ({"links__l": LINK + "unit: packets\nrecord: true\n"}, "links/l.yaml:7: record = True: only frames of tcp_client"),
     ({"missions__m": mission("vcs: {0: {service: opaque, packet_start: 4}}")},
      "vcs.0.packet_start = 4: packets of a channel with service: opaque are not looked at: leave it out, or use"),
@@ -184,6 +194,8 @@ ACCEPTED = [
      + "prime: false\n", "gateway": "api: {port: 0}\n"},
     {"links__a": SERVER, "links__b": SERVER.replace("name: l", "name: b") + "prime: false\nhost: 10.0.0.9\n"},
     {"links__l": LINK.replace("port: 1", "port: 8440")},
+    {"links__l": UDP.replace("45131", "8440") + "allowed_peers: [10.0.0.1]\nreceive_buffer_octets: 4096\n"},
+    {"links__a": SERVER, "links__b": UDP.replace("name: l", "name: b") + "prime: false\n"},
     {"missions__m": mission("vcs: {0: {packet_start: 91}, 0x1: {}}")},
     {"missions__m": mission("secondary_header: 91")},
     {"missions__m": contacts(("2026-11-24T12:00:00Z", "2026-11-24T12:10:00Z"),
@@ -273,8 +285,8 @@ SPOILT = [
      ["api.host = '0.0.0.0': not loopback", "unknown key: did you mean port?", "data_dir = 'gateway.yaml': a file is"]),
     ({"gateway": "api: {host: nowhere}\ndata_dir: gateway.yaml\n"},
      ["api.host = 'nowhere': give an IP address", "data_dir = 'gateway.yaml': a file is there"]),
-    ({"links__l": LINK.replace("mission: m", "mission: x").replace("tcp_client", "udp")},
-     ["links/l.yaml:2: mission = 'x': no such mission; known: m", "links/l.yaml:4: type = 'udp': expected"]),
+    ({"links__l": LINK.replace("mission: m", "mission: x").replace("tcp_client", "sctp")},
+     ["links/l.yaml:2: mission = 'x': no such mission; known: m", "links/l.yaml:4: type = 'sctp': expected"]),
     ({"links__l": LINK.replace(": s", ": x") + "watchdog_s: -1\nsupport_mode: flight\nretry_min_s: 60\n"},
      ["spacecraft = 'x': m has s", "watchdog_s = -1:", "support_mode = 'flight': m has", "retry_max_s = 30.0: must"]),
     ({"links__l": LINK + "bogus: 1\n", "links__k": LINK},

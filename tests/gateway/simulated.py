@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import async_solipsism
 
 from gateway.journal import SmallStore
+from gateway.world import Received
 
 T = TypeVar("T")
 
@@ -268,11 +269,63 @@ class SimListener:
         self._network.listening.pop(self.port, None)
 
 
+class SimDatagrams:
+    """See gateway.world.DatagramSocket: a queue of so many octets; what does not fit is dropped and counted."""
+
+    TURN_OCTETS = 1 << 18
+
+    def __init__(self, network: SimNetwork, port: int, buffer_octets: int) -> None:
+        self._network, self.port, self.buffer_octets = network, port, buffer_octets
+        self._queue: list[tuple[bytes, tuple[str, int], int]] = []  # octets, peer, dropped before
+        self._dropped = self._dropped_seen = 0
+        self._changed = asyncio.Event()
+        self.counts_drops = True
+        self.broken: OSError | None = None
+
+    def arrive(self, octets: bytes, peer: tuple[str, int]) -> None:
+        if sum(len(one) for one, *_ in self._queue) + len(octets) > self.buffer_octets:
+            self._dropped += 1
+        else:
+            self._queue.append((octets, peer, self._dropped))
+        self._changed.set()
+
+    def fail(self, error: OSError) -> None:
+        """The next read fails."""
+        self.broken = error
+        self._changed.set()
+
+    async def receive(self) -> Received:
+        while not self._queue:
+            if self.broken is not None:
+                raise self.broken
+            self._changed.clear()
+            await self._changed.wait()
+        count, octets = 0, 0
+        while count < len(self._queue) and octets < self.TURN_OCTETS:
+            octets += len(self._queue[count][0])
+            count += 1
+        taken, self._queue = self._queue[:count], self._queue[count:]
+        drops = [self._dropped_seen, *[dropped for *_, dropped in taken]]
+        self._dropped_seen = drops[-1]
+        lost_at = next((k for k in range(count) if drops[k + 1] > drops[k]), -1)
+        return Received(
+            b"".join(one for one, *_ in taken), [len(one) for one, *_ in taken], [peer for _, peer, _ in taken], lost_at
+        )
+
+    def dropped(self) -> int | None:
+        return self._dropped if self.counts_drops else None
+
+    async def close(self) -> None:
+        self._network.bound.pop(self.port, None)
+
+
 class SimNetwork:
-    """See gateway.world.Network. `streams` are the accepting ends, newest last."""
+    """See gateway.world.Network. `streams` are the accepting ends, newest last; `bound` the sockets for datagrams."""
 
     def __init__(self, rng: random.Random | None = None) -> None:
         self._rng = rng
+        self.bound: dict[int, SimDatagrams] = {}
+        self.buffer_octets_max = 1 << 30  # what the kernel gives at most
         self.listening: dict[int, Callable[[Any], Awaitable[None]]] = {}
         self.streams: list[SimStream] = []
         self.tasks: set[asyncio.Task[None]] = set()
@@ -300,6 +353,19 @@ class SimNetwork:
         port = port or 50000 + len(self.listening)
         self.listening[port] = on_stream
         return SimListener(self, port)
+
+    async def receive_datagrams(self, host: str, port: int, buffer_octets: int) -> SimDatagrams:
+        port = port or 50000 + len(self.bound)
+        if port in self.bound:
+            raise OSError(98, "Address already in use")
+        self.bound[port] = SimDatagrams(self, port, min(buffer_octets, self.buffer_octets_max))
+        return self.bound[port]
+
+    def send(self, port: int, *datagrams: bytes, peer: tuple[str, int] = ("10.0.0.1", 4000)) -> None:
+        """Datagrams arrive, if somebody is there."""
+        for one in datagrams:
+            if port in self.bound:
+                self.bound[port].arrive(one, peer)
 
 
 async def end_all(*names: str) -> None:
