@@ -67,10 +67,16 @@ class Quality(IntEnum):
     PACKET_TRUNCATED = 11  # open packet cut off: frame lost, or next first header pointer too early
     PACKET_EXCESS = 12  # octets between the end of a packet and the next first header pointer
     NO_PACKET_START = 13  # octets before the first known packet start (searching)
+    REED_SOLOMON = 14  # a code word of the frame is uncorrectable
+    SYNC = 15  # octets outside CADUs
+    FHEC = 16  # frame header error control failed
+    CONTAINER = 17  # a container (a KISS frame, ...) that is broken
 
 
 FRAME_CAUSES = frozenset(
     {
+        Quality.REED_SOLOMON,
+        Quality.FHEC,
         Quality.FECF,
         Quality.VERSION,
         Quality.SPACECRAFT,
@@ -133,7 +139,9 @@ FRAME_DTYPE = np.dtype(
         ("ocf", "<u4"),  # operational control field, 0 when FrameFlag.OCF is not set
         ("receive_time_ns", "<i8"),
         ("earth_receive_time_ns", "<i8"),
-        ("source_offset", "<i8"),  # octet offset of the frame in its source, -1 = none
+        ("source_offset", "<i8"),  # octet offset of the frame in its source, -1 = none; of a CADU: of its first bit
+        # columns stand on disk by their number: new ones come last
+        ("corrected_symbols", "<i2"),  # by Reed-Solomon, over all code words; -1 = no Reed-Solomon, or uncorrectable
     ]
 )
 
@@ -146,6 +154,8 @@ class FrameFlag:
     REPLAY = 0x04
     IDLE = 0x08  # only idle data
     OPAQUE = 0x10  # octets kept as one opaque item
+    SYNC_MISS = 0x20  # of a CADU: no marker stands before it
+    SUSPECT = 0x40  # of a CADU: no marker, or a displaced or inverted one, stands where it ends
 
 
 def no_items(count: int = 0) -> Records:
@@ -167,7 +177,7 @@ def no_frames(count: int = 0) -> Records:
     rows["mc_count"] = -1
     rows["fhp"] = -1
     rows["earth_receive_time_ns"] = ABSENT
-    rows["source_offset"] = -1
+    rows["source_offset"] = rows["corrected_symbols"] = -1
     return rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -404,6 +405,28 @@ def test_blocks_round_trip(values: list[tuple[bytes, int, int, int]], first: int
     assert items["apid"].tolist() == [a for _, a, _, _ in values]
     assert again.state == {"a": {"b": None}}
     assert (again.frames == block.frames).all()
+
+
+BLOCK_OF_0_1 = (
+    "RYzA!LQG3BNC5x<0RR910{{R3000XB2><{9000001poj500000=mP)%000000RR910{{R3BLM&aYHDg~YHDg~YHDg~YHDg~5`ZNZ"
+    "ny6v#0RR>N000F51poj51^^2H002V(0{{R3L;wQ-002b*0{{R3NCXrB002q=3;+NCO92Z2002z_4gdfE1OO!f0003300031|NsC0"
+    "0RR910{{R3w?9iZ00RI3000310RaF40R}1n0RaL40RR922nPTF0000000000009610BI2c0000000jU50RR910Av6F00000003mj"
+    "0000000000007?rz5#n8Y-w(5b0Ru>B4Hvrdm?jhb#h~6UvFk+b7gcQIyN>reSLjlVq*XRRYzA!MNUL92><{9000001^@s600000"
+    "NC5x<lLm<%"
+)  # fmt: skip
+"""A block as version 0.1 wrote it, before frames had corrected symbols; base 85."""
+
+
+def test_a_block_of_an_earlier_version() -> None:
+    """R7: a journal written before a column was added is read; the column holds its 'none' value."""
+    block = decode_block(base64.b85decode(BLOCK_OF_0_1))
+    assert block.octets.tobytes() == b"abc"
+    assert block.frames["vc_count"].tolist() == [7, 8, 70000]
+    assert block.frames["quality"].tolist() == [0, 1, 0]
+    assert block.frames["ocf"].tolist() == [0, 0x01000005, 0]
+    assert block.frames["source_offset"].tolist() == [0, 223, 446]
+    assert block.frames["corrected_symbols"].tolist() == [-1, -1, -1]
+    assert block.state == {"links": {"a": {"source_offset": 669}}}
 
 
 @given(st.binary(max_size=300), st.integers(0, 200), st.integers(0, 255))
