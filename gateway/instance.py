@@ -414,6 +414,9 @@ class MissionInstance:
             seen = link.snapshot()
             if octets := seen["unrecorded_octets"]:
                 found.append(_condition("error", f"link {name}", f"raw octets are not recorded: {octets} so far"))
+            if lost := seen["unjournalled_items"]:
+                text = f"read on for timely listeners, {lost} items are lost to the journal so far"
+                found.append(_condition("critical", f"link {name}", text))
             if lost := seen["counters"].get("datagrams_lost"):
                 text = f"datagrams lost in the kernel: {lost} since the counters were reset"
                 found.append(_condition("warning", f"link {name}", text))

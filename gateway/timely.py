@@ -11,7 +11,7 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
-from gateway_codecs.batches import ItemBatch
+from gateway_codecs.batches import ItemBatch, Kind
 from gateway_routes.selection import Selection
 from gateway_routes.timely import Taken, TimelyLimits, TimelyQueue, selected
 
@@ -86,6 +86,10 @@ class TimelyTap:
         """Whether anybody listens: who offers can spare the work of making a batch."""
         return bool(self.feeds)
 
+    def wants_link(self, link: int) -> bool:
+        """Whether anybody listens to items of a link (the journal's id of it), not to events alone."""
+        return any(_wants_link(feed.selection, link) for feed in self.feeds)
+
     def open(self, selection: Selection, limits: TimelyLimits | None = None) -> TimelyFeed:
         """Return a feed of what is offered from now on.
 
@@ -113,6 +117,11 @@ class TimelyTap:
         self.finished = True
         for feed in self.feeds:
             feed.end()
+
+
+def _wants_link(selection: Selection, link: int) -> bool:
+    events_alone = selection.kinds is not None and selection.kinds <= {Kind.EVENT}
+    return not events_alone and (selection.links is None or link in selection.links)
 
 
 def _now_s() -> float:

@@ -29,7 +29,7 @@ STATISTICS: Data = {
 LINK: Data = {
     "name": "station", "type": "tcp_client", "spacecraft": "picard", "prime": True, "state": "receiving",
     "detail": "10.1.2.3:5500", "contact": "contact", "age_s": 0.2, "peer": "10.1.2.3:5500", "notice": "",
-    "hint": "", "unrecorded_octets": 0, "rejected": 1, "bad_frames": 1, "progress": None,
+    "hint": "", "unrecorded_octets": 0, "unjournalled_items": 0, "rejected": 1, "bad_frames": 1, "progress": None,
     "counters": {"frames": 1200, "packets": 2467, "connects": 1, "rejected_fecf": 1},
 }  # fmt: skip
 CONTACT: Data = {
@@ -90,6 +90,7 @@ class LinkState(Answer):
     notice: str = Field(description="what the operator should mend, or empty; udp: a receive buffer that is too small")
     hint: str = Field(description="what the octets look like when most are refused, or empty")
     unrecorded_octets: int = Field(description="octets that could not be recorded")
+    unjournalled_items: int = Field(description="lost to the journal since its disk refuses; journalled as a gap later")
     counters: dict[str, int] = Field(description="by name; rejected_CAUSE counts refused units")
     rejected: int = Field(description="refused units of all causes")
     bad_frames: int = Field(description="frames refused by their own check")

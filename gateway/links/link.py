@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 import structlog
 
-from gateway.journal import CommitFailed, Journal, Recording
-from gateway.journal.events import event_items, gap_event
+from gateway.journal import Journal, Recording
+from gateway.links.hand_over import HandOver
 from gateway.links.news import SourceNews
 from gateway.links.sources import Pause, Source
 from gateway.links.suspicion import Suspicion, bad_units
@@ -25,7 +25,6 @@ from gateway_codecs.packet_stream import Intake
 from gateway_routes.link_state import LinkInput, LinkMachine, LinkStatus
 
 log = structlog.get_logger()
-IN_FLIGHT = 2
 WATCH_S = 0.25
 LOOK_EVERY_S = 30.0
 LISTEN_AGAIN_S = 0.1
@@ -89,7 +88,9 @@ class Link:
         self._intake = make_intake()
         self._restored = False
         self._task: asyncio.Task[None] | None = None
-        self._pending: set[asyncio.Task[None]] = set()
+        self._out = HandOver(
+            context.journal, context.timely, context.clock, settings.name, self._tell, can_wait=source.resumable
+        )
         self._counters: dict[str, int] = {
             "octets": 0,
             "frames": 0,
@@ -107,7 +108,6 @@ class Link:
         self._was_cut = False  # and nothing good has come since
         self._next_look_s = 0.0
         self._unrecorded = 0  # octets that could not be recorded since the recording failed
-        self._not_journalled: Exception | None = None
         self._hand = asyncio.Lock()  # the operator's actions come one after the other
 
     # ---- the operator's hand ----
@@ -163,10 +163,10 @@ class Link:
                 await self._task
             self._task = None
             self._give_up()
-        await self._context.journal.or_blocked(self._pending)
+        await self._context.journal.or_blocked(self._out.pending)
         await self._source.shut()
         self._heed_source(last=True)
-        await self._context.journal.or_blocked(self._pending)
+        await self._context.journal.or_blocked(self._out.pending)
 
     # ---- the task ----
 
@@ -211,8 +211,7 @@ class Link:
         self._step(LinkInput.LOST, why)
 
     async def _connection(self) -> None:
-        if self._pending:
-            await asyncio.wait(self._pending)
+        await self._out.settled()
         state = self._context.journal.state.get("links", {}).get(self.settings.name, {})
         resumable = self._source.resumable
         if not self._restored and resumable:
@@ -289,7 +288,7 @@ class Link:
 
     def _heed_source(self, last: bool = False) -> None:
         """Count, journal and tell what the source noticed beside its data."""
-        busy = len(self._pending) >= IN_FLIGHT
+        busy = self._out.busy
         batch, events = self._news.take(self._source.remarks(), self._now(), last, busy)
         if batch is not None:
             self._keep(batch)
@@ -317,7 +316,7 @@ class Link:
             counters = self._take_datagrams(data) if isinstance(data, Datagrams) else self._take(data)
         finally:
             await self._record(octets, data.lengths.tolist() if isinstance(data, Datagrams) else None)
-        await self._room()
+        await self._out.room()
         if self._suspicion.note(octets, counters) and self._now() >= self._next_look_s:
             await self._look_closer()
 
@@ -368,12 +367,11 @@ class Link:
             raise ConnectionError("closed by the peer")
         last = self._intake.finish(self._context.clock.tai_ns())
         self._keep(last)
-        await self._room()
+        await self._out.room()
         self._suspicion.note(b"", last.counters)
         if self._suspicion.mostly_refused:
             await self._look_closer()
-        if self._pending:
-            await asyncio.wait(self._pending)
+        await self._out.settled()
         self._step(LinkInput.FINISHED, "end of the file")
         self._context.on_finished()
 
@@ -390,41 +388,10 @@ class Link:
             if self.settings.real_time:
                 self._context.contacts.good_data(self.settings.spacecraft, self.settings.name)
 
-    async def _room(self) -> None:
-        """Wait until at most one batch is on its way into the journal: meanwhile the source is not read."""
-        while len(self._pending) >= IN_FLIGHT:
-            await asyncio.wait(self._pending, return_when=asyncio.FIRST_COMPLETED)
-        if self._not_journalled is not None:
-            failed, self._not_journalled = self._not_journalled, None
-            raise failed
-
     def _keep(self, batch: IntakeBatch) -> None:
         """Count a batch and hand it to the journal; nothing is waited for: what the intake counted must not vanish."""
         self._note(batch)
-        self._hand_over(batch)
-
-    def _hand_over(self, batch: IntakeBatch) -> None:
-        if self._context.timely.wanted:
-            self._offer(batch)
-        if len(batch.items) or len(batch.frames) or batch.gaps or batch.state:
-            task = asyncio.create_task(self._append(batch), name=f"append {self.settings.name}")
-            self._pending.add(task)
-            task.add_done_callback(self._pending.discard)
-
-    def _offer(self, batch: IntakeBatch) -> None:
-        """Let timely listeners have it now, gaps as the events that they will be in the journal."""
-        self._context.timely.offer(batch.items)
-        if batch.gaps:
-            link_id = self._context.journal.name_id("links", self.settings.name)
-            events = [gap_event(gap, link_id) for gap in batch.gaps]
-            self._context.timely.offer(event_items(events, self._context.clock.tai_ns()))
-
-    async def _append(self, batch: IntakeBatch) -> None:
-        try:
-            await self._context.journal.append(batch, self.settings.name)
-        except CommitFailed as error:  # the link starts over from what is journalled
-            self._not_journalled = error
-            self._tell("items lost", "error", f"{self.settings.name}: {len(batch.items)} items {error}")
+        self._out.give(batch)
 
     # ---- what is seen ----
 
@@ -473,6 +440,7 @@ class Link:
             "notice": remarks.notice,
             "hint": self._hint,
             "unrecorded_octets": self._unrecorded,
+            "unjournalled_items": self._out.lost_items,
             "counters": {**self._counters, "refused": self._source.refused},
             "rejected": rejected,
             "bad_frames": bad_units(self._counters, frames=True),

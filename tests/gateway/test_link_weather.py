@@ -328,7 +328,7 @@ class World:
         elif what == "disable":
             if self.disk.free < 0:
                 return
-            while self.link._pending:
+            while self.link._out.pending:
                 await asyncio.sleep(0.1)
             if self.rng.random() < 0.5:
                 await asyncio.sleep(0)

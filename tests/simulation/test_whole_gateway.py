@@ -21,6 +21,7 @@ from gateway.homes.session import Session, SessionLimits
 from gateway.homes.store import HomeStore
 from gateway.journal import Journal, JournalSettings, stored_id
 from gateway.links import Link, LinkContext, LinkSettings
+from gateway.links.sources import Remarks
 from gateway_codecs.batches import Unit
 from gateway_codecs.frames import FrameFormat, VcFormat
 from gateway_codecs.intake import FrameIntake, LinkFormat
@@ -61,7 +62,7 @@ class SimSource:
 
     resumable = True
     refused = 0
-    listening = False
+    listening = connectionless = False
 
     def __init__(self, data: bytes, rng: random.Random) -> None:
         self.data, self.rng, self.at = data, rng, 0
@@ -91,6 +92,9 @@ class SimSource:
 
     def progress(self) -> tuple[int, int] | None:
         return self.at, len(self.data)
+
+    def remarks(self) -> Remarks:
+        return Remarks()
 
 
 class SimChannel:
