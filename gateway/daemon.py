@@ -19,27 +19,18 @@ from typing import Any, TypeVar
 import structlog
 import uvicorn
 import uvloop
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from gateway.api.app import build_app
+from gateway.api.connections import Connections
 from gateway.errors import StartError
 from gateway.service import Gateway
 
 log = structlog.get_logger()
 T = TypeVar("T")
 STOP_DEADLINE_S = 10.0
-UNREAD_MAX_OCTETS = 2 << 20  # more than the largest block under way
+SERVER_AGAIN_S = 1.0
 OPEN_FILES = 65_536
 SWITCH_INTERVAL_S = 0.0005  # CPython's default lets a busy loop starve the journal's writer thread (DESIGN 3)
-
-
-class _BoundedWebSocket(WebSocketsSansIOProtocol):
-    """Answers to pings go out without flow control: a peer that pings for ever and never reads is cut off."""
-
-    def handle_ping(self) -> None:
-        super().handle_ping()
-        if self.transport.get_write_buffer_size() > UNREAD_MAX_OCTETS:
-            self.transport.abort()
 
 
 class _Server(uvicorn.Server):
@@ -52,9 +43,44 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serving(service: Gateway, sock: socket.socket) -> AsyncIterator[int]:
-    """Serve the control plane of a started service on a bound socket; yields its port. Raises StartError."""
+    """Serve the control plane of a started service on a bound socket; yields its port. Raises StartError.
+
+    A server that fails is started again on the same port; who asks meanwhile finds nobody, or waits.
+    """
     host, port = sock.getsockname()[:2]
-    server = _Server(
+    connections = Connections(service.admission)
+    current = _made(service, connections, host, port)
+    ending = False
+
+    async def serve() -> None:
+        nonlocal current, sock
+        while not ending:
+            await current.serve(sockets=[sock])
+            if not ending:
+                service.supervisor.note("http server", None, "it ended by itself; it is started again")
+                await asyncio.sleep(SERVER_AGAIN_S)
+                sock.close()
+                sock, current = bind(host, port), _made(service, connections, host, port)
+
+    task = service.supervisor.keep("http server", serve)
+    watching = service.supervisor.keep("connections", connections.watch)
+    try:
+        while not current.started and not task.done() and "http server" not in service.supervisor.failures:
+            await asyncio.sleep(0.01)
+        if not current.started:
+            raise StartError(f"the control plane did not start on {host}:{port}")
+        yield port
+    finally:
+        ending = current.should_exit = True
+        await asyncio.wait([task], timeout=STOP_DEADLINE_S)
+        for one in (task, watching):
+            one.cancel()
+        await asyncio.gather(task, watching, return_exceptions=True)
+        sock.close()
+
+
+def _made(service: Gateway, connections: Connections, host: str, port: int) -> _Server:
+    return _Server(
         uvicorn.Config(
             build_app(service),
             host=host,
@@ -62,26 +88,16 @@ async def serving(service: Gateway, sock: socket.socket) -> AsyncIterator[int]:
             log_config=None,
             access_log=False,
             lifespan="off",
-            ws=_BoundedWebSocket,
+            http=connections.http,  # type: ignore[arg-type]  # called as a class is
+            ws=connections.websocket,  # type: ignore[arg-type]
             ws_per_message_deflate=False,
             ws_max_size=1 << 20,
             ws_ping_interval=20.0,
             ws_ping_timeout=60.0,
+            timeout_keep_alive=5,
             timeout_graceful_shutdown=3,
         )
     )
-    task = asyncio.create_task(server.serve(sockets=[sock]), name="http server")
-    try:
-        while not server.started and not task.done():
-            await asyncio.sleep(0.01)
-        if task.done():
-            await task
-            raise StartError(f"the control plane did not start on {host}:{port}")
-        yield port
-    finally:
-        server.should_exit = True
-        await asyncio.wait([task], timeout=STOP_DEADLINE_S)
-        sock.close()
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -105,6 +121,7 @@ async def run(service: Gateway, host: str, port: int, on_ready: Callable[[int], 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _on_signal, stop)
+    loop.set_exception_handler(service.supervisor.on_loop_error)
     _raise_open_files()
     try:
         sock = bind(host, port)  # first: a port that is taken must not cost a start of all links

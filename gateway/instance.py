@@ -16,14 +16,17 @@ from gateway.event_pump import EventPump
 from gateway.homes.registry import SubscriptionRegistry, acknowledged_end
 from gateway.homes.session import Channel, Session, SessionLimits
 from gateway.journal import Journal, Recording, SmallStore, stored_id
+from gateway.journal.commit_times import Durations
 from gateway.journal.events import event_items
 from gateway.links import Link, LinkContext
+from gateway.supervision import Supervisor
 from gateway.timely import TimelyTap
 from gateway.world import Clock, Network, Storage, Worker
 from gateway_codecs.batches import Kind
 from gateway_codecs.intake import ChannelKey
 from gateway_codecs.time_scales import format_utc, parse_utc
 from gateway_config import GatewaySettings, LinkConfig, Mission
+from gateway_routes.conditions import Condition, ConditionBook, worst_first
 from gateway_routes.contact import Contact, ContactBook, ContactEvent, ContactRefused
 from gateway_routes.link_state import LinkStatus
 from gateway_routes.selection import Selection
@@ -33,6 +36,9 @@ HOUSEKEEPING_S = 1.0
 RETENTION_S = 60.0
 EVENTS_TOGETHER_S = 0.05
 NEWEST_EVENTS_IN = 1 << 18
+COMMIT_SLOW_S, COMMIT_LATE_S = 0.5, 2.0
+FREE_SPACE = "free space on the device: everything goes on by itself then"
+LOOK_AT_DISK = "look at the disk's errors (dmesg) and at what else writes to it; nothing is lost, everything is late"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,7 @@ class Surroundings:
     directory: Path
     small_store: SmallStore
     homes: frozenset[str]
+    supervisor: Supervisor
 
 
 class MissionInstance:
@@ -76,6 +83,7 @@ class MissionInstance:
         self._pump: EventPump
         self._recordings: list[Recording] = []
         self._house_problem = ""
+        self._conditions = ConditionBook()
         self._contacts_kept = 0  # the version of the book that is kept
         self._stopping = asyncio.Event()
 
@@ -101,11 +109,13 @@ class MissionInstance:
         self._book.restore(
             await around.keeper(lambda: around.small_store.get(f"contacts {self.name}")) or [], self._now()
         )
-        self._book.tick(self._now(), around.clock.tai_ns())  # what ended while we were away takes no data
+        self._book.tick(self._now(), around.clock.steady_tai_ns())  # what ended while we were away takes no data
         self._plan_configured_contacts()
+        keep = around.supervisor.keep
         self._tasks = [
-            asyncio.create_task(self._pump.run(), name=f"events {self.name}"),
-            asyncio.create_task(self._keep_house(), name=f"housekeeping {self.name}"),
+            keep(f"events {self.name}", self._pump.run),
+            keep(f"contacts {self.name}", self._keep_time),
+            keep(f"housekeeping {self.name}", self._keep_house),
         ]
 
     async def _promised(self) -> int:
@@ -117,7 +127,7 @@ class MissionInstance:
 
     def _plan_configured_contacts(self) -> None:
         """Plan what the configuration plans, once: what is in the book stays, what is over is not begun."""
-        now_ns = self._around.clock.tai_ns()
+        now_ns = self._around.clock.steady_tai_ns()
         for craft in self.mission.spacecraft:
             for contact in craft.contacts:
                 aos_ns, los_ns = parse_utc(contact.aos_utc), parse_utc(contact.los_utc)
@@ -130,7 +140,7 @@ class MissionInstance:
             self._book.plan(spacecraft, peer, aos_ns, los_ns)
         except ContactRefused as error:
             message = f"the configured contact of {spacecraft} with {peer} is not planned: {error}"
-            self._emit({"type": "contact", "severity": "warning", "message": message, "spacecraft": spacecraft})
+            self.emit({"type": "contact", "severity": "warning", "message": message, "spacecraft": spacecraft})
 
     def _add_link(self, config: LinkConfig) -> None:
         around = self._around
@@ -139,15 +149,14 @@ class MissionInstance:
         if config.record and config.unit == "frames" and config.type != "file":
             keep_days = around.gateway.recording.keep_days
             folder = f"{self.name}/recording/{config.name}"
-            recording = Recording(
-                around.storage, around.clock, folder, wiring.about_recording(self.name, config, craft), keep_days
-            )
+            about, reserve = wiring.about_recording(self.name, config, craft), around.gateway.journal.reserve_octets
+            recording = Recording(around.storage, around.clock, folder, about, keep_days, reserve)
             self._recordings.append(recording)
         context = LinkContext(
             self.journal,
             around.clock,
             self,
-            self._emit,
+            self.emit,
             around.writer,
             around.thinker,
             recording,
@@ -198,13 +207,19 @@ class MissionInstance:
             await self._keep_contacts()
         await self.journal.close()
 
+    async def _keep_time(self) -> None:
+        """Let time pass for the contacts; the disk, however slow, has no say in it."""
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            self._book.tick(self._now(), self._around.clock.steady_tai_ns())
+            self._emit_contacts()
+
     async def _keep_house(self) -> None:
         loop = asyncio.get_running_loop()
         retained = loop.time()
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             try:
-                self._book.tick(self._now(), self._around.clock.tai_ns())
                 await self._contact_events()
                 for recording in self._recordings:
                     await self._around.writer(recording.force)
@@ -226,7 +241,8 @@ class MissionInstance:
 
     # ---- events and contacts ----
 
-    def _emit(self, event: dict[str, Any]) -> None:
+    def emit(self, event: dict[str, Any]) -> None:
+        """Journal an event; nothing is waited for."""
         now_ns = self._around.clock.tai_ns()
         event = {"time": format_utc(now_ns), **event}
         self._pump.emit(event)
@@ -253,12 +269,12 @@ class MissionInstance:
 
     def good_data(self, spacecraft: str, peer: str) -> None:
         """Good real-time data arrived from a link."""
-        if self._book.good_data(spacecraft, peer, self._now(), self._around.clock.tai_ns()):
+        if self._book.good_data(spacecraft, peer, self._now(), self._around.clock.steady_tai_ns()):
             self._emit_contacts()
 
     def _emit_contacts(self) -> None:
         for change in self._book.take_events():
-            self._emit(self._contact_event(change))
+            self.emit(self._contact_event(change))
 
     def _contact_event(self, change: ContactEvent) -> dict[str, Any]:
         contact = change.contact
@@ -310,7 +326,7 @@ class MissionInstance:
         if aos_utc is None or los_utc is None:
             raise ValueError("give both aos_utc and los_utc, or neither")
         aos_ns, los_ns = parse_utc(aos_utc), parse_utc(los_utc)
-        if los_ns <= self._around.clock.tai_ns():
+        if los_ns <= self._around.clock.steady_tai_ns():
             raise ValueError(f"a contact until {los_utc} is over already")
         return self._book.plan(spacecraft, peer, aos_ns, los_ns)
 
@@ -368,7 +384,7 @@ class MissionInstance:
 
     def state(self) -> dict[str, Any]:
         """Return everything the API shows of the instance."""
-        journal = self.journal
+        journal, times = self.journal, self.journal.durations()
         return {
             "instance": self.name,
             "mission": self.mission.name,
@@ -385,6 +401,13 @@ class MissionInstance:
                 "octets": journal.octets,
                 "blocked": journal.blocked,
                 "damaged": [(d.first, d.end) for d in journal.damaged],
+                "commits": {
+                    "last_minute": times.commits,
+                    "p50_s": times.p50_s,
+                    "p99_s": times.p99_s,
+                    "longest_s": times.longest_s,
+                    "under_way_s": times.under_way_s,
+                },
             },
             "links": [link.snapshot() for link in self.links.values()],
             "contacts": self.contacts()[-20:],
@@ -394,40 +417,77 @@ class MissionInstance:
             "conditions": self.conditions(),
         }
 
+    def watch(self) -> None:
+        """Tell what began and ended since the last time, about each second."""
+        changes = self._conditions.update(self._found(), self._now())
+        if not self.journal.finished:
+            for change in changes:
+                self.emit(change.event())
+
     def conditions(self) -> list[dict[str, Any]]:
-        """Return what the operator should know."""
-        found = []
+        """Return what the operator should know, worst first."""
+        clock, now = self._around.clock, self._now()
+        return [condition_row(row, self._conditions, now, clock) for row in worst_first(self._found())]
+
+    def _found(self) -> list[Condition]:
+        return [*self._journal_conditions(), *self._link_conditions(), *self._subscription_conditions()]
+
+    def _journal_conditions(self) -> list[Condition]:
+        subject, found = f"journal {self.name}", list[Condition]()
         if self.journal.blocked is not None:
-            found.append(
-                _condition("critical", f"journal {self.name}", f"nothing is committed: {self.journal.blocked}")
-            )
+            text = f"intake is not committed: {self.journal.blocked}; complete subscriptions wait"
+            found.append(Condition("critical", "journal blocked", subject, text, FREE_SPACE))
+        if slow := _slow(self.journal.durations()):
+            found.append(Condition("warning", "slow commits", subject, slow, LOOK_AT_DISK))
         if self._house_problem:
-            found.append(_condition("error", f"housekeeping {self.name}", self._house_problem))
+            remedy = "it is tried again each second; look at the disk"
+            found.append(Condition("error", "housekeeping", f"housekeeping {self.name}", self._house_problem, remedy))
+        if lost := self._pump.dropped:
+            text = f"{lost} events could not be journalled yet; their number will be"
+            found.append(Condition("error", "events lost", subject, text, told=True))
         for damage in self.journal.damaged:
             text = f"positions {damage.first}..{damage.end} cannot be read: {damage.cause}"
-            found.append(_condition("error", f"journal {self.name}", text))
+            remedy = "`gateway journal verify` shows where; home bases are told the range"
+            where, told = f"{subject} {damage.first}..{damage.end}", damage in self.journal.recovery.damaged
+            found.append(Condition("error", "journal damaged", where, text, remedy, told))
+        return found
+
+    def _link_conditions(self) -> list[Condition]:
+        found = []
         for name, link in self.links.items():
+            seen, subject = link.snapshot(), f"link {name}"
             if link.status == LinkStatus.UNAVAILABLE:
                 severity = "error" if self.in_contact(link.settings.spacecraft) else "warning"
-                why = link.snapshot()["detail"] or "nobody has connected yet"
-                found.append(_condition(severity, f"link {name}", f"unavailable: {why}"))
-            seen = link.snapshot()
+                text = f"unavailable: {seen['detail'] or 'nobody has connected yet'}"
+                remedy = "it is tried again by itself; look at the peer and the network"
+                found.append(Condition(severity, "link unavailable", subject, text, remedy, told=True))
             if octets := seen["unrecorded_octets"]:
-                found.append(_condition("error", f"link {name}", f"raw octets are not recorded: {octets} so far"))
+                text = f"raw octets are not recorded: {octets} so far"
+                found.append(Condition("error", "not recorded", subject, text, FREE_SPACE, told=True))
             if lost := seen["unjournalled_items"]:
                 text = f"read on for timely listeners, {lost} items are lost to the journal so far"
-                found.append(_condition("critical", f"link {name}", text))
+                found.append(Condition("critical", "lost to the journal", subject, text, FREE_SPACE))
             if lost := seen["counters"].get("datagrams_lost"):
                 text = f"datagrams lost in the kernel: {lost} since the counters were reset"
-                found.append(_condition("warning", f"link {name}", text))
+                remedy = "raise receive_buffer_octets of the link; `gateway links reset` sets the count to zero"
+                found.append(Condition("warning", "datagrams lost", subject, text, remedy, told=True))
             if notice := seen["notice"]:
-                found.append(_condition("warning", f"link {name}", notice))
+                found.append(Condition("warning", "notice", subject, notice, told=True))
             if hint := seen["hint"]:
-                found.append(_condition("warning", f"link {name}", f"most units are refused: {hint}"))
+                text, remedy = f"most units are refused: {hint}", "compare the link's settings with what the peer sends"
+                found.append(Condition("warning", "units refused", subject, text, remedy, told=True))
+        return found
+
+    def _subscription_conditions(self) -> list[Condition]:
+        found = []
+        if problem := self.registry.problem:
+            text = f"cursors are not stored: {problem}; after a restart they are where they were stored last"
+            found.append(Condition("error", "cursors not stored", f"subscriptions {self.name}", text, FREE_SPACE))
         for row in self.subscriptions():
             if row.get("lag_items") and row["state"] == "away":
+                subject = f"subscription {row['home']}/{row['subscription']}"
                 text = f"away, {row['lag_items']} positions behind"
-                found.append(_condition("info", f"subscription {row['home']}/{row['subscription']}", text))
+                found.append(Condition("info", "away", subject, text, told=True))
         return found
 
     async def events(self, position: int | None, limit: int, wait_s: float) -> dict[str, Any]:
@@ -553,8 +613,21 @@ class MissionInstance:
             at = found.end_position
 
 
-def _condition(severity: str, subject: str, text: str) -> dict[str, Any]:
-    return {"severity": severity, "subject": subject, "text": text}
+def condition_row(row: Condition, book: ConditionBook, now_s: float, clock: Clock) -> dict[str, Any]:
+    """Return a condition as the API shows it, with the time since when it holds."""
+    since_s = book.since_s(row)
+    since_ns = clock.tai_ns() - (0 if since_s is None else int((now_s - since_s) * 1e9))
+    shown = {"severity": row.severity, "what": row.what, "subject": row.subject, "text": row.text}
+    return shown | {"remedy": row.remedy, "since_utc": format_utc(since_ns)}
+
+
+def _slow(times: Durations) -> str:
+    """Return that commits take long, or nothing."""
+    if times.under_way_s > COMMIT_LATE_S:
+        return f"commits are slow: one is under way for {times.under_way_s:.1f} s"
+    if times.commits and times.p99_s > COMMIT_SLOW_S:
+        return f"commits are slow: p99 {times.p99_s:.2f} s, median {times.p50_s:.2f} s in the last minute"
+    return ""
 
 
 def _channel_of(name: str) -> dict[str, Any]:

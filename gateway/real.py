@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway import datagram_socket
+from gateway.descriptors import Descriptors
 from gateway.errors import StartError
 from gateway.world import Buffer, DatagramSocket, Listener, Stream
 from gateway_codecs.time_scales import unix_ns_to_tai_ns
 from gateway_routes.clock_watch import ClockWatch
 
 T = TypeVar("T")
+Opener = Callable[..., int]  # as os.open
 READ_OCTETS = 1 << 18
 READ_TRIES, READ_TOGETHER_NS = 20, 1_000_000
 KEEP_ALIVE = (
@@ -94,8 +96,8 @@ class SystemClock:
 class LocalAppendFile:
     """A growing file; see gateway.world.AppendFile."""
 
-    def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    def __init__(self, path: Path, opener: Opener = os.open) -> None:
+        self._fd = opener(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         self._size = os.fstat(self._fd).st_size
 
     @property
@@ -130,8 +132,9 @@ class LocalAppendFile:
 class LocalStorage:
     """Files below one directory; see gateway.world.Storage. `lock=True` makes it the only writer."""
 
-    def __init__(self, root: Path, lock: bool = False) -> None:
-        self.root = root
+    def __init__(self, root: Path, lock: bool = False, descriptors: Descriptors | None = None) -> None:
+        self.root, self._descriptors = root, descriptors or Descriptors(0)
+        self._open = self._descriptors.open
         self._lock: int | None = None
         self._known: set[Path] = set()  # folders and files whose entries this process has forced
         if lock:
@@ -140,13 +143,18 @@ class LocalStorage:
 
     def names(self, folder: str) -> list[str]:
         """Return the sorted names of the files in a folder."""
-        path = self.root / folder
-        return sorted(p.name for p in path.iterdir() if p.is_file()) if path.is_dir() else []
+        return self._entries(folder, Path.is_file)
 
     def folders(self, folder: str = "") -> list[str]:
         """Return the sorted names of the folders in a folder."""
+        return self._entries(folder, Path.is_dir)
+
+    def _entries(self, folder: str, wanted: Callable[[Path], bool]) -> list[str]:
         path = self.root / folder
-        return sorted(p.name for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
+        if not path.is_dir():
+            return []
+        names = self._descriptors.lend(lambda: os.listdir(path))
+        return sorted(name for name in names if wanted(path / name))
 
     def size(self, name: str) -> int:
         """Return a file's size in octets."""
@@ -154,7 +162,7 @@ class LocalStorage:
 
     def read(self, name: str, offset: int, length: int) -> bytes:
         """Return up to `length` octets from `offset`."""
-        fd = os.open(self.root / name, os.O_RDONLY | os.O_CLOEXEC)
+        fd = self._open(self.root / name, os.O_RDONLY | os.O_CLOEXEC)
         try:
             return os.pread(fd, length, offset)
         finally:
@@ -165,9 +173,9 @@ class LocalStorage:
         path = self.root / name
         self._make_folder(path.parent)
         known = path in self._known and path.exists()
-        file = LocalAppendFile(path)
+        file = LocalAppendFile(path, self._open)
         if not known:
-            _sync_folder(path.parent)
+            self._sync_folder(path.parent)
             self._known.add(path)
         return file
 
@@ -181,7 +189,7 @@ class LocalStorage:
         ours = [level for level in levels if level != self.root and level.is_relative_to(self.root)]
         for level in reversed(levels):
             if level in new or level in ours:
-                _sync_folder(level.parent)
+                self._sync_folder(level.parent)
         self._known.add(folder)
 
     def write_whole(self, name: str, data: bytes) -> None:
@@ -189,12 +197,15 @@ class LocalStorage:
         path = self.root / name
         self._make_folder(path.parent)
         temporary = path.with_name(path.name + ".new")
-        with temporary.open("wb") as file:
+        with open(temporary, "wb", opener=self._open) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        self._sync_folder(path.parent)
+
+    def _sync_folder(self, folder: Path) -> None:
+        _sync_folder(folder, self._open)
 
     def remove(self, name: str) -> None:
         """Delete a file if it is there."""
@@ -228,8 +239,8 @@ def _locked(path: Path) -> int:
     return fd
 
 
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _sync_folder(folder: Path, opener: Opener) -> None:
+    fd = opener(folder, os.O_RDONLY | os.O_DIRECTORY, 0)
     try:
         os.fsync(fd)
     finally:
@@ -240,11 +251,28 @@ class ThreadWorker:
     """One thread that does blocking work in order; see gateway.world.Worker."""
 
     def __init__(self, name: str) -> None:
+        self.name = name
+        self.waiting = 0  # pieces of work that were given and are not begun
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._began_s: float | None = None
 
     def __call__(self, work: Callable[[], T]) -> Awaitable[T]:
         """Run `work` in the thread."""
-        return asyncio.get_running_loop().run_in_executor(self._pool, work)
+        self.waiting += 1
+        return asyncio.get_running_loop().run_in_executor(self._pool, self._work, work)
+
+    def _work(self, work: Callable[[], T]) -> T:
+        self.waiting -= 1
+        self._began_s = time.monotonic()
+        try:
+            return work()
+        finally:
+            self._began_s = None
+
+    def busy_s(self) -> float:
+        """Return how long the piece of work under way takes already; 0 = none."""
+        began_s = self._began_s
+        return 0.0 if began_s is None else time.monotonic() - began_s
 
     def close(self) -> None:
         """Wait for what is running and end the thread."""

@@ -10,17 +10,23 @@ from typing import Any
 import structlog
 
 from gateway import __version__, replays
+from gateway.descriptors import Descriptors
 from gateway.errors import Conflict, GatewayError, NotFound, Refused, StartError
-from gateway.instance import MissionInstance, Surroundings
+from gateway.instance import MissionInstance, Surroundings, condition_row
 from gateway.journal import SmallStore
 from gateway.journal.tally import journalled_packets
+from gateway.machine import Machine
 from gateway.real import LocalStorage, SystemClock, TcpNetwork, ThreadWorker
+from gateway.supervision import Supervisor
 from gateway.warm_up import warm_up
 from gateway_codecs.time_scales import format_utc
 from gateway_config import ConfigError, Configuration, LinkConfig, Mission, example_mission, example_names
+from gateway_routes.admission import Admission
+from gateway_routes.conditions import SEVERITIES, Condition, ConditionBook
+from gateway_routes.disk_watch import DiskWatch
 
 log = structlog.get_logger()
-SEVERITIES = ("critical", "error", "warning", "info")
+WATCH_S, DISK_WATCH_S = 1.0, 2.0
 REPLAYS = "replays"
 
 
@@ -48,20 +54,29 @@ async def _hint_told(instance: MissionInstance) -> str:
 class Gateway:
     """One gateway over one data directory. Raises StartError when another has it."""
 
-    def __init__(self, configuration: Configuration, data_dir: Path | None = None) -> None:
+    def __init__(
+        self, configuration: Configuration, data_dir: Path | None = None, clock: SystemClock | None = None
+    ) -> None:
         self.configuration = configuration
         self.data_dir = data_dir or configuration.data_dir
         self.instances: dict[str, MissionInstance] = {}
-        self._storage = LocalStorage(self.data_dir, lock=True)
+        self.supervisor, self._descriptors = Supervisor(), Descriptors()
+        self._storage = LocalStorage(self.data_dir, lock=True, descriptors=self._descriptors)
         self._writer, self._reader, self._keeper, self._thinker = self._workers = tuple(
             ThreadWorker(name) for name in ("journal-writer", "journal-reader", "small-store", "thinker")
         )
-        self._clock = SystemClock()
+        self._clock = clock or SystemClock()
         self._small_store = _small_store(self.data_dir / "small.sqlite")
         self._began: float | None = None
         self._replays: dict[str, dict[str, Any]] = {}
         self._replay_lock = asyncio.Lock()
-        self._not_reopened: list[dict[str, Any]] = []  # conditions: replay runs that the start had to leave out
+        self._not_reopened: list[Condition] = []  # replay runs that the start had to leave out
+        gateway = configuration.gateway
+        self.admission = Admission(gateway.api.connections_per_peer, 0)
+        disk = DiskWatch(gateway.journal.reserve_octets)
+        self._machine = Machine(self._clock, self._descriptors, self.admission, disk, self._workers, self.supervisor)
+        self._book = ConditionBook()
+        self._watching: list[asyncio.Task[None]] = []
 
     async def start(self, missions: bool = True) -> None:
         """Open every configured instance and every replay run, and start the links.
@@ -75,6 +90,10 @@ class Gateway:
             await self._open_missions()
             for run in list(self._replays):
                 await self._reopen_kept(run)
+        self._watching = [
+            self.supervisor.keep("watch", self._watch),
+            self.supervisor.keep("disk watch", self._watch_disk),
+        ]
         log.info("gateway started", instances=sorted(self.instances), data_dir=str(self.data_dir))
 
     async def _open_missions(self) -> None:
@@ -86,6 +105,38 @@ class Gateway:
                     if link.mission == mission.name and link.support_mode == mode
                 ]
                 await self._open(f"{mission.name}.{mode}", mission, mode, links)
+
+    async def _watch(self) -> None:
+        """Each second: look at the machine, and tell what began and ended, of it and of each instance."""
+        while True:
+            self._machine.look(self._now())
+            changes = self._book.update([*self._machine.conditions(), *self._not_reopened], self._now())
+            open_ones = [instance for instance in self.instances.values() if instance.replay is None]
+            for instance in open_ones:
+                for change in changes:
+                    instance.emit(change.event())
+            for instance in self.instances.values():
+                instance.watch()
+            await asyncio.sleep(WATCH_S)
+
+    async def _watch_disk(self) -> None:
+        """Measure in a worker: a device that hangs is seen by its worker being busy, and holds nobody else."""
+        while True:
+            self._machine.disk.observe(self._now(), await self._thinker(self._storage.free_octets))
+            await asyncio.sleep(DISK_WATCH_S)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def accept_clock(self) -> dict[str, Any]:
+        """Take the wall clock as right: plans and retention go by it from now on. Returns by how much they move."""
+        moved_s = self._clock.accept()
+        message = f"the operator accepted the wall clock: plans and retention move by {moved_s:+.3f} s"
+        log.warning("wall clock accepted", moved_s=moved_s)
+        for instance in self.instances.values():
+            if instance.replay is None:
+                instance.emit({"type": "clock", "severity": "warning", "message": message, "moved_s": moved_s})
+        return {"moved_s": moved_s}
 
     def _read_kept_replays(self) -> None:
         for name in self._storage.names(REPLAYS):
@@ -109,7 +160,7 @@ class Gateway:
     def _leave_out(self, name: str, why: str) -> None:
         path = self.data_dir / REPLAYS / name
         text = f"not reopened: {why}. Mend it and start again, or remove {path}"
-        self._not_reopened.append({"severity": "warning", "subject": f"replay run {name}", "text": text})
+        self._not_reopened.append(Condition("warning", "replay not reopened", f"replay run {name}", text))
         log.warning("replay run not reopened", file=str(path), why=why)
 
     async def _open(
@@ -118,7 +169,7 @@ class Gateway:
         around = Surroundings(
             self._clock, self._storage, TcpNetwork(), self._writer, self._reader, self._keeper,
             self._thinker, self.configuration.gateway,
-            self.configuration.directory, self._small_store, frozenset(self.configuration.homes),
+            self.configuration.directory, self._small_store, frozenset(self.configuration.homes), self.supervisor,
         )  # fmt: skip
         if name in self.instances:
             raise Conflict(f"the mission instance {name} is open already", "one journal has one writer")
@@ -134,12 +185,16 @@ class Gateway:
 
     async def stop(self) -> None:
         """Close everything."""
+        for task in self._watching:
+            task.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
         for instance in self.instances.values():
             await instance.close()
         for worker in self._workers:
             worker.close()
         self._small_store.close()
         self._storage.close()
+        self._descriptors.close()
 
     # ---- what is seen ----
 
@@ -151,16 +206,19 @@ class Gateway:
 
     def state(self) -> dict[str, Any]:
         """Return everything, worst conditions first."""
+        now = self._now()
         instances = [instance.state() for instance in self.instances.values()]
-        conditions = [*self._not_reopened, *(c for state in instances for c in state["conditions"])]
+        found = [*self._machine.conditions(), *self._not_reopened]
+        own = [condition_row(row, self._book, now, self._clock) for row in found]
+        conditions = [*own, *(c for state in instances for c in state["conditions"])]
         conditions.sort(key=lambda c: SEVERITIES.index(c["severity"]))
-        now = asyncio.get_running_loop().time()
         return {
             "version": __version__,
             "time_utc": format_utc(self._clock.tai_ns()),
             "ready": not self.not_ready(),
             "uptime_s": 0.0 if self._began is None else now - self._began,
             "conditions": conditions,
+            "machine": self._machine.state(),
             "instances": instances,
         }
 

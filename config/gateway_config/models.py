@@ -166,6 +166,9 @@ class ApiSettings(Model):
         default_factory=list, description="host names of this gateway, beside localhost; addresses need none"
     )
     expose: bool = Field(False, description="allow an address that is not loopback (there is no authentication yet)")
+    connections_per_peer: Annotated[int, Field(ge=1, le=65536)] = Field(
+        256, description="connections from one address (IPv6: one /64) at a time; more are refused with 503"
+    )
 
 
 class JournalKeys(Model):

@@ -6,7 +6,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from gateway import __version__
-from gateway.api import contacts, downloads, instances, links, replays, stream
+from gateway.api import clock, contacts, downloads, instances, links, replays, stream
 from gateway.api.answers import Health
 from gateway.api.described import described
 from gateway.api.door import Door
@@ -25,7 +25,8 @@ messages are JSON and control, binary messages are blocks of items. The whole pr
 `docs/wire-format.md`; `gateway subscribe` speaks it.
 
 **Errors** are `{"error", "hint"}`, whatever went wrong. Beside what each operation states, any request may be refused
-with 403 (sent by a foreign page), 413 (too large) or 421 (a host name that is not this gateway's).
+with 403 (sent by a foreign page), 413 (too large), 421 (a host name that is not this gateway's) or 503 (too many
+connections).
 """
 
 
@@ -39,7 +40,7 @@ def build_app(service: Gateway) -> FastAPI:
     app.add_middleware(Door, names=service.configuration.gateway.api.names)
     add_refusals(app)
     add_pages(app)
-    for module in (instances, links, contacts, downloads, replays, stream):
+    for module in (instances, links, contacts, downloads, replays, clock, stream):
         app.include_router(module.router, prefix="/api/v1")
     app.add_api_route("/metrics", _metrics, methods=["GET"], response_class=PlainTextResponse, tags=["operation"])
     ready = described(Health)

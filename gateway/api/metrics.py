@@ -28,6 +28,8 @@ class _Snapshot(Collector):
     def collect(self) -> Iterable[Metric]:
         instances = self._state["instances"]
         yield GaugeMetricFamily("gateway_uptime_seconds", "Time since start", self._state["uptime_s"])
+        yield _conditions(self._state["conditions"])
+        yield from _machine(self._state["machine"])
         yield from _journal(instances)
         yield from _links(instances)
         yield from _contacts(instances)
@@ -36,18 +38,64 @@ class _Snapshot(Collector):
         yield from _timely(instances)
 
 
+def _conditions(rows: Iterable[State]) -> Metric:
+    text = "1 for each condition that holds (docs/bad-weather.md)"
+    found = GaugeMetricFamily("gateway_condition", text, labels=["severity", "condition", "subject"])
+    for severity, what, subject in {(row["severity"], row["what"], row["subject"]) for row in rows}:
+        found.add_metric([severity, what, subject], 1)
+    return found
+
+
+def _machine(machine: State) -> Iterator[Metric]:
+    clock, files, connections, disk = (machine[key] for key in ("clock", "descriptors", "connections", "disk"))
+    yield CounterMetricFamily("gateway_clock_steps", "Steps of the wall clock", clock["steps"])
+    text = "How far the wall clock is ahead of the time that plans and retention go by"
+    yield GaugeMetricFamily("gateway_clock_offset_seconds", text, clock["offset_s"])
+    yield GaugeMetricFamily("gateway_descriptors_open", "File descriptors in use, without the reserve", files["open"])
+    yield GaugeMetricFamily("gateway_descriptors_limit", "File descriptors that may be open", files["limit"])
+    yield GaugeMetricFamily("gateway_descriptors_reserve", "File descriptors kept for the journal", files["reserve"])
+    yield GaugeMetricFamily("gateway_connections", "Connections to the control plane", connections["open"])
+    yield GaugeMetricFamily("gateway_connections_limit", "Connections that there is room for", connections["limit"])
+    refused = CounterMetricFamily("gateway_connections_refused", "Connections refused", labels=["reason"])
+    closed = CounterMetricFamily("gateway_connections_closed", "Connections closed by the gateway", labels=["reason"])
+    for reason in ("per peer", "in all"):
+        refused.add_metric([reason], connections["refused"].get(reason, 0))
+    for reason, count in connections["closed"].items():
+        closed.add_metric([reason], count)
+    yield from (refused, closed)
+    if disk["free_octets"] is not None:
+        yield GaugeMetricFamily("gateway_disk_free_octets", "Free on the device of the data", disk["free_octets"])
+    yield GaugeMetricFamily("gateway_disk_reserve_octets", "Intake stops below this", disk["reserve_octets"])
+    busy = GaugeMetricFamily("gateway_worker_busy_seconds", "Time in one piece of work", labels=["worker"])
+    for worker, busy_s in machine["workers"].items():
+        busy.add_metric([worker], busy_s)
+    failures = CounterMetricFamily("gateway_task_failures", "Internal failures", labels=["task"])
+    for task, times in machine["task_failures"].items():
+        failures.add_metric([task], times)
+    yield from (busy, failures)
+
+
 def _journal(instances: Iterable[State]) -> Iterator[Metric]:
     head = GaugeMetricFamily("gateway_journal_head", "Next position of the journal", labels=["instance"])
     tail = GaugeMetricFamily("gateway_journal_tail", "Oldest readable position", labels=["instance"])
     octets = GaugeMetricFamily("gateway_journal_octets", "Octets of the journal on disk", labels=["instance"])
     blocked = GaugeMetricFamily("gateway_journal_blocked", "1 while nothing can be committed", labels=["instance"])
+    took = GaugeMetricFamily(
+        "gateway_journal_commit_seconds", "How long commits took in the last minute", labels=["instance", "quantile"]
+    )
+    under_way = GaugeMetricFamily(
+        "gateway_journal_commit_under_way_seconds", "Since when a commit is under way", labels=["instance"]
+    )
     for instance in instances:
         name, journal = [instance["instance"]], instance["journal"]
+        for quantile, key in (("0.5", "p50_s"), ("0.99", "p99_s"), ("1", "longest_s")):
+            took.add_metric([*name, quantile], journal["commits"][key])
+        under_way.add_metric(name, journal["commits"]["under_way_s"])
         head.add_metric(name, journal["head"])
         tail.add_metric(name, journal["tail"])
         octets.add_metric(name, journal["octets"])
         blocked.add_metric(name, journal["blocked"] is not None)
-    yield from (head, tail, octets, blocked)
+    yield from (head, tail, octets, blocked, took, under_way)
 
 
 def _links(instances: Iterable[State]) -> Iterator[Metric]:

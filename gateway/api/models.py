@@ -34,10 +34,27 @@ Range = Annotated[list[int], Field(min_length=2, max_length=2)]
 Severity = Literal["critical", "error", "warning", "info"]
 
 
-CONDITION = {"severity": "warning", "subject": "link station", "text": "unavailable: connection refused"}
+CONDITION = {
+    "severity": "warning", "what": "link unavailable", "subject": "link station",
+    "text": "unavailable: connection refused", "remedy": "it is tried again by itself; look at the peer",
+    "since_utc": "2026-11-24T10:02:11.000000000Z",
+}  # fmt: skip
 JOURNAL = {
     "journal_id": "6f1c0f7e-7d0b-4b39-8f5e-5d1a4c1f2a11", "revision": 1, "tail": 0, "head": 2467, "octets": 602112,
-    "blocked": None, "damaged": [],
+    "blocked": None, "damaged": [], "commits": {
+        "last_minute": 4211, "p50_s": 0.0004, "p99_s": 0.002, "longest_s": 0.011, "under_way_s": 0.0,
+    },
+}  # fmt: skip
+MACHINE = {
+    "clock": {"steps": 0, "offset_s": 0.0, "last_step_s": 0.0},
+    "descriptors": {"open": 41, "limit": 65536, "reserve": 16},
+    "connections": {
+        "open": 5, "admitted": 1207, "refused": {"per peer": 3}, "closed": {"no request": 12}, "limit": 65400,
+        "limit_per_peer": 256,
+    },
+    "disk": {"free_octets": 81_604_378_624, "reserve_octets": 67_108_864},
+    "workers": {"journal-writer": 0.0, "journal-reader": 0.0, "small-store": 0.0, "thinker": 0.0},
+    "task_failures": {},
 }  # fmt: skip
 STREAM = {
     "link": "station", "spacecraft": "picard", "scid": 42, "vcid": 1, "replay": False, "apid": 200, "frames": None,
@@ -61,10 +78,78 @@ class Condition(Answer):
     """Something the operator should know; the worst come first."""
 
     severity: Severity
-    subject: str = Field(description="what it is about: link, journal, subscription, contact")
+    what: str = Field(description="which condition, in fixed words: docs/bad-weather.md lists them")
+    subject: str = Field(description="what it is about: link, journal, subscription, contact, disk, clock and others")
     text: str
+    remedy: str = Field(description="what to do, or empty")
+    since_utc: str = Field(description="since when it holds")
 
     model_config = example(CONDITION)
+
+
+class CommitState(Answer):
+    """How long commits of a journal took in the last minute."""
+
+    last_minute: int = Field(description="commits in the last minute")
+    p50_s: float
+    p99_s: float
+    longest_s: float
+    under_way_s: float = Field(description="since when one is under way now; 0 = none")
+
+
+class ClockState(Answer):
+    """Steps of the wall clock since the start."""
+
+    steps: int
+    offset_s: float = Field(description="how far the wall clock is ahead of the time that plans and retention go by")
+    last_step_s: float
+
+
+class DescriptorState(Answer):
+    """File descriptors of the process."""
+
+    open: int = Field(description="in use, without the reserve")
+    limit: int
+    reserve: int = Field(description="kept back for the journal")
+
+
+class ConnectionState(Answer):
+    """Connections to the control plane, home bases' included."""
+
+    open: int
+    admitted: int = Field(description="since the start")
+    refused: dict[str, int] = Field(description="since the start, by reason: `per peer`, `in all`")
+    closed: dict[str, int] = Field(description="closed by the gateway since the start, by reason")
+    limit: int
+    limit_per_peer: int
+
+
+class DiskState(Answer):
+    """The device of the data directory."""
+
+    free_octets: int | None = Field(description="null = not measured yet")
+    reserve_octets: int = Field(description="intake stops when less is free")
+
+
+class MachineState(Answer):
+    """The machine under the gateway."""
+
+    clock: ClockState
+    descriptors: DescriptorState
+    connections: ConnectionState
+    disk: DiskState
+    workers: dict[str, float] = Field(description="for how many seconds each thread does the same piece of work")
+    task_failures: dict[str, int] = Field(description="internal failures since the start, by task")
+
+    model_config = example(MACHINE)
+
+
+class ClockAccepted(Answer):
+    """By how much plans and retention moved."""
+
+    moved_s: float
+
+    model_config = example({"moved_s": 86400.0})
 
 
 class JournalState(Answer):
@@ -77,6 +162,7 @@ class JournalState(Answer):
     octets: int = Field(description="octets of the segments on disk")
     blocked: str | None = Field(description="why nothing can be committed now, or null")
     damaged: list[Range] = Field(description="position ranges [from, upto) that cannot be read")
+    commits: CommitState
 
     model_config = example(JOURNAL)
 
@@ -155,12 +241,13 @@ class GatewayState(Answer):
     ready: bool
     uptime_s: float
     conditions: list[Condition]
+    machine: MachineState
     instances: list[InstanceState]
 
     model_config = example(
         {
             "version": "0.1.0", "time_utc": "2026-11-24T10:03:10.000000000Z", "ready": True, "uptime_s": 190.5,
-            "conditions": [CONDITION], "instances": [INSTANCE],
+            "conditions": [CONDITION], "machine": MACHINE, "instances": [INSTANCE],
         }
     )  # fmt: skip
 

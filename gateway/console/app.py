@@ -27,7 +27,9 @@ app = typer.Typer(
 journal_app = typer.Typer(no_args_is_help=True, help="Look into a journal on disk (read only; the gateway may run).")
 links_app = typer.Typer(no_args_is_help=True, help="Links of a running gateway: list, enable, disable, reset counters.")
 app.add_typer(journal_app, name="journal")
+clock_app = typer.Typer(no_args_is_help=True, help="The clock of a running gateway, after it was set.")
 app.add_typer(links_app, name="links")
+app.add_typer(clock_app, name="clock")
 
 Url = Annotated[str, typer.Option("--url", envvar="GATEWAY_URL", help="Address of the running gateway.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -276,6 +278,15 @@ def subscribe(
             from_position, upto_position, export, as_json, mode.value, max_delay_ms,
         )  # fmt: skip
         raise typer.Exit(listen(options) if mode is DeliveryMode.TIMELY else subscribe_home(options))
+
+
+@clock_app.command("accept")
+def clock_accept(url: Url = DEFAULT_URL) -> None:
+    """Take the wall clock as right: plans of contacts and retention, which ignore its steps, go by it from now on."""
+    with readable_errors():
+        from gateway.console.live import accept_clock
+
+        accept_clock(url)
 
 
 @links_app.command("list")

@@ -63,6 +63,12 @@ def _only(owners: list[str], link: str) -> str:
     return owners[0]
 
 
+def accept_clock(url: str) -> None:
+    """Let plans and retention go by the wall clock as it is now."""
+    moved_s = Remote(url).post("/clock/accept")["moved_s"]
+    print(f"accepted: plans of contacts and retention moved by {moved_s:+.3f} s")
+
+
 def show_events(url: str, instance: str | None, follow: bool, count: int, as_json: bool) -> None:
     """Print the newest events and, if wanted, follow; a gateway that goes away is waited for."""
     remote = Remote(url, timeout_s=FOLLOW_WAIT_S + 10)

@@ -40,10 +40,13 @@ def heading(instance: State) -> RenderableType:
 
 def conditions(rows: Iterable[State]) -> RenderableType:
     """Return the conditions, or one reassuring line."""
-    lines = [
-        Text.assemble((f" {row['severity']:<8} ", STYLES.get(row["severity"], "")), f" {row['subject']}: {row['text']}")
-        for row in rows
-    ]
+    lines: list[RenderableType] = []
+    for row in rows:
+        since = Text(f" (since {_time_of_day(row.get('since_utc'))})", style="dim")
+        head = (f" {row['severity']:<8} ", STYLES.get(row["severity"], ""))
+        lines.append(Text.assemble(head, f" {row['subject']}: {row['text']}", since))
+        if row.get("remedy"):
+            lines.append(Text(f"           -> {row['remedy']}", style="dim"))
     return Group(*lines) if lines else Text(" all well ", style="green")
 
 

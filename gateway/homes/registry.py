@@ -74,6 +74,7 @@ class SubscriptionRegistry:
     timely: TimelyTap = field(default_factory=TimelyTap)
     timely_sessions: dict[Key, Session] = field(default_factory=dict)
     timely_counts: dict[str, TimelyCount] = field(init=False)
+    problem: str = ""  # why cursors cannot be stored now
     _dirty: dict[Key, Subscription | None] = field(default_factory=dict)
     _storing: asyncio.Task[None] | None = None
 
@@ -140,9 +141,10 @@ class SubscriptionRegistry:
             rows = {key: kept and kept.stored(self.journal) for key, kept in taken.items()}
             try:
                 await self.worker(lambda rows=rows: self.store.put_cursors(self._journal_id, rows))  # type: ignore[misc]
-            except OSError:
-                self._dirty = taken | self._dirty
+            except OSError as error:
+                self._dirty, self.problem = taken | self._dirty, error.strerror or str(error)
                 raise
+            self.problem = ""
 
     def all_sessions(self) -> list[Session]:
         """Return who is served now, in every mode."""

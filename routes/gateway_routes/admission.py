@@ -29,6 +29,7 @@ class Admission:
     def __init__(self, per_peer: int, in_all: int) -> None:
         self.per_peer, self.in_all = per_peer, in_all
         self.refused: Counter[str] = Counter()  # by reason
+        self.closed: Counter[str] = Counter()  # of those that were let in, by why we closed them
         self.admitted = 0
         self._inside: Counter[str] = Counter()
         self._refused_by_peer: Counter[str] = Counter()

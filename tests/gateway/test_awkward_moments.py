@@ -136,7 +136,7 @@ async def test_a_disk_that_fills_up_just_before_holds_no_drain(
     storage = running._storage
     free = storage.free_octets
     monkeypatch.setattr(type(storage), "free_octets", lambda self: 0)
-    running.instance("m.simulation")._emit({"type": "x", "severity": "info", "message": "the last words"})
+    running.instance("m.simulation").emit({"type": "x", "severity": "info", "message": "the last words"})
     try:
         async with asyncio.timeout(10):
             await running.drain()

@@ -13,7 +13,7 @@ from gateway.real import LocalStorage
 def forced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The folders that were forced, in order."""
     folders: list[Path] = []
-    monkeypatch.setattr("gateway.real._sync_folder", folders.append)
+    monkeypatch.setattr("gateway.real._sync_folder", lambda folder, opener: folders.append(folder))
     return folders
 
 
