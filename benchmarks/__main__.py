@@ -7,7 +7,7 @@ import struct
 import tempfile
 from pathlib import Path
 
-from benchmarks import codecs, end_to_end, restart, start
+from benchmarks import codecs, coding, end_to_end, restart, start
 from gateway_codecs.crc import crc16
 from gateway_simulators.spacecraft import CLCW, SCID, ZONE_OCTETS
 
@@ -23,6 +23,8 @@ def main() -> None:
         fastest = rows[2][1]
         for what, rate, note in rows:
             print(f"{what:<34} {rate:>12,.0f}  {note}; {rate / fastest:.2f} x the struct loop")
+        for what, rate, note in coding.measure():
+            print(f"{what:<34} {rate:>12,.0f}  {note}")
         _end_to_end(folder, rows[0][1])
         _start(folder)
         for frames_per_s in (100, 1000):
