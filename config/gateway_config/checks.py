@@ -19,6 +19,8 @@ M = TypeVar("M", bound=Model)
 Listener = tuple[str, str, int, str]
 """Protocol, host, port, who listens there."""
 DATAGRAM_OCTETS_MAX = 65_507
+TOPIC_LEVELS = frozenset({"home", "streams", "links", "contacts"})
+"""What stands where a spacecraft does in MQTT topics (docs/mqtt.md)."""
 ANY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104 names what others listen on, listens on nothing
 
 
@@ -47,21 +49,32 @@ class Group(Generic[M]):
 
 
 def check_gateway(gateway: GatewaySettings, document: Document, directory: Path) -> Iterator[Problem]:
-    """The control plane's address, and a data directory that can be one."""
+    """The control plane's address and the broker's, and a data directory that can be one."""
     yield from judged(_check_host(gateway, document))
+    yield from judged(_check_broker(gateway, document))
     yield from judged(_check_data_dir(gateway, document, directory))
 
 
 def _check_host(gateway: GatewaySettings, document: Document) -> Iterator[Problem]:
-    host = gateway.api.host
+    remedy = "not loopback: there is no authentication yet; set api.expose: true if the network is yours alone"
+    yield from _check_address(("api", "host"), gateway.api.host, gateway.api.expose, remedy, document)
+
+
+def _check_broker(gateway: GatewaySettings, document: Document) -> Iterator[Problem]:
+    mqtt = gateway.mqtt
+    if mqtt.enabled and mqtt.broker == "nats":
+        remedy = "not loopback, and MQTT here is not encrypted: set mqtt.expose: true if the network is yours alone"
+        yield from _check_address(("mqtt", "host"), mqtt.host, mqtt.expose, remedy, document)
+
+
+def _check_address(key: tuple[str, str], host: str, expose: bool, remedy: str, document: Document) -> Iterator[Problem]:
     try:
         loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
-        yield document.wrong(("api", "host"), repr(host), "give an IP address, for example 127.0.0.1")
+        yield document.wrong(key, repr(host), "give an IP address, for example 127.0.0.1")
         return
-    if not loopback and not gateway.api.expose:
-        remedy = "not loopback: there is no authentication yet; set api.expose: true if the network is yours alone"
-        yield document.wrong(("api", "host"), repr(host), remedy)
+    if not loopback and not expose:
+        yield document.wrong(key, repr(host), remedy)
 
 
 def _check_data_dir(gateway: GatewaySettings, document: Document, directory: Path) -> Iterator[Problem]:
@@ -157,6 +170,21 @@ def _check_datagrams(craft: Spacecraft, document: Document) -> Iterator[Problem]
         yield document.wrong(("type",), "'udp'", remedy)
 
 
+def check_topics(gateway: GatewaySettings | None, missions: Group[Mission]) -> Iterator[Problem]:
+    """Names that are levels of MQTT topics of ours are no spacecraft. That names are printable, their pattern says."""
+    if gateway is None or not gateway.mqtt.enabled:
+        return
+    for mission, document in missions.read:
+        yield from judged(_check_levels(mission, document))
+
+
+def _check_levels(mission: Mission, document: Document) -> Iterator[Problem]:
+    for k, craft in enumerate(mission.spacecraft):
+        if craft.name in TOPIC_LEVELS:
+            remedy = f"with mqtt.enabled, {', '.join(sorted(TOPIC_LEVELS))} are levels of topics: name it otherwise"
+            yield document.wrong(("spacecraft", k, "name"), repr(craft.name), remedy)
+
+
 def check_ports(gateway: GatewaySettings | None, links: Group[LinkConfig]) -> Iterator[Problem]:
     """Nobody listens where another does. Port 0 is any free one, so it meets nobody."""
     listeners = list(judged(_control_plane(gateway))) if gateway else []
@@ -166,6 +194,8 @@ def check_ports(gateway: GatewaySettings | None, links: Group[LinkConfig]) -> It
 
 def _control_plane(gateway: GatewaySettings) -> Iterator[Listener]:
     yield "tcp", gateway.api.host, gateway.api.port, "the control plane listens there (api.port)"
+    if gateway.mqtt.enabled and gateway.mqtt.broker == "nats" and gateway.mqtt.port:
+        yield "tcp", gateway.mqtt.host, gateway.mqtt.port, "the MQTT broker listens there (mqtt.port)"
 
 
 def _check_port(link: LinkConfig, document: Document, listeners: list[Listener]) -> Iterator[Problem]:
@@ -188,9 +218,12 @@ def warnings(
     gateway: GatewaySettings, document: Document, links: Group[LinkConfig], directory: Path
 ) -> Iterator[Problem]:
     """What is not there now and may come later."""
+    file = gateway.mqtt.password_file
+    if gateway.mqtt.enabled and file is not None and not (directory / file).is_file():
+        yield document.wrong(("mqtt", "password_file"), repr(file), "no such file yet; MQTT will wait for it")
     for k, folder in enumerate(gateway.replay_folders):
         if not (directory / folder).is_dir():
             yield document.wrong(("replay_folders", k), repr(folder), "no such folder yet")
-    for link, file in links.read:
+    for link, about in links.read:
         if link.type == "file" and not (directory / link.path).is_file():
-            yield file.wrong(("path",), repr(link.path), "no such file yet; the link will wait for it")
+            yield about.wrong(("path",), repr(link.path), "no such file yet; the link will wait for it")

@@ -26,6 +26,8 @@ NOTES = """
   *mission instance* with a journal of its own.
 - Times are text in UTC, such as `2026-11-24T12:00:00Z`, quoted or not. Contacts of one spacecraft do not overlap.
   What good data or the operator opened before a planned contact goes on as that one from its AOS on.
+- Names are letters, digits, `-` and `_`, so that they can be levels of MQTT topics; where MQTT is on, no spacecraft is
+  named `home`, `streams`, `links` or `contacts`. Passwords stand in files or in the environment, never here.
 - Files end in `.yaml`. Numbers are decimal (or `0x..`): `010` and `1:30`, which YAML reads as 8 and 90, are refused.
 - Two links never listen on the same address and port, nor where the control plane does; port 0 is any free one.
 - A key that would do nothing where it stands is refused, such as `path` on a TCP link or `apids` of an opaque channel.

@@ -62,6 +62,7 @@ def load(directory: Path) -> Configuration:
     problems += checks.check_gateway(gateway, about_gateway, directory) if gateway else ()
     problems += checks.check_links(missions, links)
     problems += checks.check_ports(gateway, links)
+    problems += checks.check_topics(gateway, missions)
     problems += checks.check_missions(missions)
     if not missions.read and not problems:
         problems.append(Problem(str(directory / "missions"), 1, "", "empty", "add at least one mission file"))

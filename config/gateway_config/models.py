@@ -195,6 +195,79 @@ class RecordingKeys(Model):
     keep_days: Days = Field(7, description="remove older files (one holds a day at most); 0 = keep all")
 
 
+class MqttSettings(Model):
+    """Delivery over MQTT 3.1.1 (docs/mqtt.md): shared timely topics, and the subscriptions of home bases."""
+
+    enabled: bool = Field(False, description="publish over MQTT")
+    broker: Literal["nats", "external"] = Field(
+        "nats", description="nats: the gateway runs a nats-server of its own; external: a broker that runs elsewhere"
+    )
+    name: Name = Field(
+        "gateway", description="of this gateway at the broker: gw/v1/status/NAME tells whether it is there"
+    )
+    host: Host = Field(
+        "127.0.0.1",
+        description="nats: IP address to listen on, other than loopback needs expose; external: the broker's",
+    )
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(1883, description="nats: 0 = any free port")
+    expose: bool = Field(
+        False, description="nats: allow an address that is not loopback; needs a username and password"
+    )
+    username: Annotated[str, Field(max_length=256)] | None = Field(
+        None, description="nats: what clients give (none: anybody may listen); external: what the gateway gives"
+    )
+    password_file: PathText | None = Field(
+        None, description="file with the password in its first line, relative to the configuration directory"
+    )
+    password_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = Field(
+        None, description="environment variable with the password"
+    )
+    tls: bool = Field(False, description="external: TLS to the broker")
+    tls_ca: PathText | None = Field(
+        None, description="external: file with the authorities to trust, default the system's"
+    )
+    max_message_octets: Annotated[int, Field(ge=4096, le=8 << 20)] = Field(
+        900_000, description="largest message; must not exceed the limit of an external broker"
+    )
+    lease_s: Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)] = Field(
+        30.0, description="a home base that is silent for so long is gone"
+    )
+    idle: bool = Field(False, description="idle packets on the shared topics too")
+    bad_quality: bool = Field(False, description="rejected units on the shared topics too")
+
+    def rules(self) -> tuple[Rule, ...]:
+        """The keys are of the kind of broker, and a name goes with its password."""
+        return self._nats, self._external, self._port, self._password, self._exposed
+
+    def _nats(self) -> Iterator[Wrong]:
+        if self.broker == "nats":
+            remedy = "the gateway's own broker has no TLS yet: leave it out, or use broker: external"
+            yield from self._without_effect(["tls", "tls_ca"], remedy)
+
+    def _external(self) -> Iterator[Wrong]:
+        if self.broker == "external":
+            yield from self._without_effect(["expose"], "an external broker exposes itself: leave it out")
+            if not self.tls:
+                yield from self._without_effect(["tls_ca"], "needs tls: true")
+
+    def _port(self) -> Iterator[Wrong]:
+        if self.broker == "external" and not self.port:
+            yield ("port",), self.port, "an external broker has a port"
+
+    def _password(self) -> Iterator[Wrong]:
+        if self.password_file is not None and self.password_env is not None:
+            yield ("password_env",), self.password_env, "give password_file or password_env, not both"
+        given = self.password_file is not None or self.password_env is not None
+        if self.username is not None and not given:
+            yield ("username",), self.username, "needs password_file or password_env"
+        if self.username is None:
+            yield from self._without_effect(["password_file", "password_env"], "needs a username")
+
+    def _exposed(self) -> Iterator[Wrong]:
+        if self.broker == "nats" and self.expose and self.username is None:
+            yield ("expose",), self.expose, "nobody listens unnamed beyond loopback: give username and password_file"
+
+
 class GatewaySettings(Model):
     """gateway.yaml"""
 
@@ -202,6 +275,7 @@ class GatewaySettings(Model):
     data_dir: PathText = Field("var", description="relative to the configuration directory")
     journal: JournalKeys = Field(default_factory=JournalKeys, description="the journals of all instances")
     recording: RecordingKeys = Field(default_factory=RecordingKeys, description="the raw recordings of all links")
+    mqtt: MqttSettings = Field(default_factory=MqttSettings, description="delivery over MQTT")
     replay_folders: list[PathText] = Field(default_factory=list, description="folders whose files the API may replay")
 
 
