@@ -356,9 +356,9 @@ class MissionInstance:
 
     # ---- sessions ----
 
-    async def serve(self, channel: Channel) -> None:
+    async def serve(self, channel: Channel, limits: SessionLimits | None = None) -> None:
         """Serve one home base until it leaves."""
-        session = Session(channel, self.registry, SessionLimits())
+        session = Session(channel, self.registry, limits or SessionLimits())
         task = asyncio.create_task(session.run(), name="session")
         self._sessions.add(task)
         try:

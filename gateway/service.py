@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -24,6 +24,9 @@ from gateway_config import ConfigError, Configuration, LinkConfig, Mission, exam
 from gateway_routes.admission import Admission
 from gateway_routes.conditions import SEVERITIES, Condition, ConditionBook
 from gateway_routes.disk_watch import DiskWatch
+
+if TYPE_CHECKING:
+    from gateway.mqtt.service import Mqtt
 
 log = structlog.get_logger()
 WATCH_S, DISK_WATCH_S = 1.0, 2.0
@@ -77,6 +80,7 @@ class Gateway:
         self._machine = Machine(self._clock, self._descriptors, self.admission, disk, self._workers, self.supervisor)
         self._book = ConditionBook()
         self._watching: list[asyncio.Task[None]] = []
+        self._mqtt: Mqtt | None = None
 
     async def start(self, missions: bool = True) -> None:
         """Open every configured instance and every replay run, and start the links.
@@ -87,6 +91,7 @@ class Gateway:
         warm_up()
         self._read_kept_replays()
         if missions:
+            self._start_mqtt()
             await self._open_missions()
             for run in list(self._replays):
                 await self._reopen_kept(run)
@@ -95,6 +100,16 @@ class Gateway:
             self.supervisor.keep("disk watch", self._watch_disk),
         ]
         log.info("gateway started", instances=sorted(self.instances), data_dir=str(self.data_dir))
+
+    def _start_mqtt(self) -> None:
+        keys = self.configuration.gateway.mqtt
+        if keys.enabled:
+            from gateway.mqtt.service import Mqtt  # late: who does without MQTT starts faster
+
+            self._mqtt = Mqtt(
+                keys, self.configuration.directory, self.data_dir, lambda: self.instances, self.supervisor
+            )
+            self._mqtt.start()
 
     async def _open_missions(self) -> None:
         for mission in self.configuration.missions.values():
@@ -110,7 +125,9 @@ class Gateway:
         """Each second: look at the machine, and tell what began and ended, of it and of each instance."""
         while True:
             self._machine.look(self._now())
-            changes = self._book.update([*self._machine.conditions(), *self._not_reopened], self._now())
+            of_mqtt = self._mqtt.conditions() if self._mqtt is not None else []
+            found = [*self._machine.conditions(), *self._not_reopened, *of_mqtt]
+            changes = self._book.update(found, self._now())
             open_ones = [instance for instance in self.instances.values() if instance.replay is None]
             for instance in open_ones:
                 for change in changes:
@@ -176,18 +193,24 @@ class Gateway:
         instance = MissionInstance(name, mission, mode, links, around, replay)
         await instance.open()
         self.instances[name] = instance
+        if self._mqtt is not None:
+            self._mqtt.add(instance)
         instance.start()
         return instance
 
     async def drain(self) -> None:
         """Stop intake, commit, end the sessions."""
         await asyncio.gather(*[instance.drain() for instance in self.instances.values()])
+        if self._mqtt is not None:
+            await self._mqtt.drain()
 
     async def stop(self) -> None:
         """Close everything."""
         for task in self._watching:
             task.cancel()
         await asyncio.gather(*self._watching, return_exceptions=True)
+        if self._mqtt is not None:
+            await self._mqtt.stop()
         for instance in self.instances.values():
             await instance.close()
         for worker in self._workers:
@@ -208,7 +231,8 @@ class Gateway:
         """Return everything, worst conditions first."""
         now = self._now()
         instances = [instance.state() for instance in self.instances.values()]
-        found = [*self._machine.conditions(), *self._not_reopened]
+        mqtt = self._mqtt
+        found = [*self._machine.conditions(), *self._not_reopened, *(mqtt.conditions() if mqtt is not None else ())]
         own = [condition_row(row, self._book, now, self._clock) for row in found]
         conditions = [*own, *(c for state in instances for c in state["conditions"])]
         conditions.sort(key=lambda c: SEVERITIES.index(c["severity"]))
@@ -219,6 +243,7 @@ class Gateway:
             "uptime_s": 0.0 if self._began is None else now - self._began,
             "conditions": conditions,
             "machine": self._machine.state(),
+            "mqtt": mqtt.state() if mqtt is not None else None,
             "instances": instances,
         }
 

@@ -36,6 +36,7 @@ class _Snapshot(Collector):
         yield from _streams(instances)
         yield from _subscriptions(instances)
         yield from _timely(instances)
+        yield from _mqtt(self._state.get("mqtt"))
 
 
 def _conditions(rows: Iterable[State]) -> Metric:
@@ -176,3 +177,13 @@ def _timely(instances: Iterable[State]) -> Iterator[Metric]:
             sent.add_metric(key, row["delivered_items"])
             skipped.add_metric(key, row["skipped_items"])
     yield from (sent, skipped)
+
+
+def _mqtt(state: State | None) -> Iterator[Metric]:
+    if state is None:
+        return
+    connected = state["state"] == "connected"
+    yield GaugeMetricFamily("gateway_mqtt_connected", "1 while the gateway is connected to its broker", connected)
+    yield GaugeMetricFamily("gateway_mqtt_sessions", "Home bases' sessions over MQTT", state["sessions"])
+    for what, value in state["counters"].items():
+        yield CounterMetricFamily(f"gateway_mqtt_{what}", "Of delivery over MQTT, since the start", value)

@@ -74,6 +74,13 @@ REPORT = {
 }  # fmt: skip
 
 
+MQTT = {
+    "broker": "nats", "address": "127.0.0.1:1883", "state": "connected", "detail": "127.0.0.1:1883",
+    "broker_pid": 4711, "refused_topics": [], "sessions": 2,
+    "counters": {"connects": 1, "messages": 1830, "shared_items": 2467, "skipped_items": 0, "bad_requests": 0},
+}  # fmt: skip
+
+
 class Condition(Answer):
     """Something the operator should know; the worst come first."""
 
@@ -233,6 +240,23 @@ class ReplayReport(ReplayState):
     model_config = example(REPORT)
 
 
+class MqttState(Answer):
+    """Delivery over MQTT."""
+
+    broker: Literal["nats", "external"]
+    address: str = Field(description="where clients find the broker")
+    state: Literal["connecting", "connected", "unavailable"] = Field(
+        description="of the gateway's own connection to it"
+    )
+    detail: str = Field(description="one line on the state")
+    broker_pid: int | None = Field(description="of a broker of our own, while it runs")
+    refused_topics: list[str] = Field(description="subscriptions of the gateway that the broker refused")
+    sessions: int = Field(description="home bases' sessions over MQTT")
+    counters: dict[str, int] = Field(description="since the start, by name")
+
+    model_config = example(MQTT)
+
+
 class GatewayState(Answer):
     """The whole gateway, worst first."""
 
@@ -242,12 +266,13 @@ class GatewayState(Answer):
     uptime_s: float
     conditions: list[Condition]
     machine: MachineState
+    mqtt: MqttState | None = Field(description="delivery over MQTT, or null where it is off")
     instances: list[InstanceState]
 
     model_config = example(
         {
             "version": "0.1.0", "time_utc": "2026-11-24T10:03:10.000000000Z", "ready": True, "uptime_s": 190.5,
-            "conditions": [CONDITION], "machine": MACHINE, "instances": [INSTANCE],
+            "conditions": [CONDITION], "machine": MACHINE, "mqtt": MQTT, "instances": [INSTANCE],
         }
     )  # fmt: skip
 

@@ -32,6 +32,14 @@ app.add_typer(links_app, name="links")
 app.add_typer(clock_app, name="clock")
 
 Url = Annotated[str, typer.Option("--url", envvar="GATEWAY_URL", help="Address of the running gateway.")]
+UrlOrBroker = Annotated[
+    str,
+    typer.Option(
+        "--url", envvar="GATEWAY_URL",
+        help="Address of the running gateway, or mqtt://[USER@]HOST[:PORT] (mqtts://) of its broker; "
+        "the broker's password comes from GATEWAY_MQTT_PASSWORD.",
+    ),
+]  # fmt: skip
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ConfigDir = Annotated[Path, typer.Option("--config", "-c", help="Configuration directory.", show_default=True)]
 Links = Annotated[list[str] | None, typer.Option("--link", help="Only of these links.")]
@@ -237,7 +245,7 @@ def subscribe(
         typer.Option(help="Folder that keeps what was received; continue with the same folder. Not in timely mode."),
     ] = None,
     subscription: Annotated[str, typer.Option(help="Name of the subscription.")] = "all",
-    url: Url = DEFAULT_URL,
+    url: UrlOrBroker = DEFAULT_URL,
     spacecraft: Annotated[list[str] | None, typer.Option(help="Only these spacecraft.")] = None,
     vcid: Annotated[list[int] | None, typer.Option("--vc", help="Only these virtual channels.")] = None,
     apid: Annotated[list[int] | None, typer.Option(help="Only these APIDs.")] = None,

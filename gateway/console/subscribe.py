@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import typer
 from gateway import daemon
 from gateway.errors import UsageError
 from gateway.homes.client import Progress, Subscriber, WebSocketDial, Wish
+from gateway.homes.session import Channel
 from gateway.homes.store import HomeStore
 from gateway.real import LocalStorage, ThreadWorker
 
@@ -104,8 +107,7 @@ async def _receive(options: SubscribeOptions, store: HomeStore, worker: ThreadWo
         line = f"{options.home}/{options.subscription}: positions {first}..{end} will never come: {reason}"
         print(line, file=sys.stderr, flush=True)
 
-    dial = WebSocketDial(options.url, options.instance)
-    subscriber = Subscriber(dial, store, worker, wish, enough=enough, on_missing=missing)
+    subscriber = Subscriber(_dial(options), store, worker, wish, enough=enough, on_missing=missing)
     task = asyncio.create_task(subscriber.run(), name="subscriber")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -118,6 +120,16 @@ async def _receive(options: SubscribeOptions, store: HomeStore, worker: ThreadWo
     finally:
         reporter.cancel()
     return subscriber.progress
+
+
+def _dial(options: SubscribeOptions) -> Callable[[], Awaitable[Channel]]:
+    """Return the way in that the address names. Raises UsageError."""
+    if not options.url.startswith(("mqtt:", "mqtts:")):
+        return WebSocketDial(options.url, options.instance)
+    from gateway.homes.mqtt_dial import MqttDial, broker_address
+
+    address = broker_address(options.url, os.environ.get("GATEWAY_MQTT_PASSWORD"))
+    return MqttDial(address, options.instance, options.home, options.subscription)
 
 
 async def _report(options: SubscribeOptions, store: HomeStore, subscriber: Subscriber) -> None:

@@ -18,6 +18,8 @@ CONTACTS_SHOWN = 5
 def overview(state: State, rates: Mapping[str, float] | None = None) -> RenderableType:
     """Return the whole picture: conditions worst first, then links, contacts, streams and subscriptions."""
     parts: list[RenderableType] = [conditions(state["conditions"])]
+    if state.get("mqtt"):
+        parts.append(mqtt(state["mqtt"]))
     for instance in state["instances"]:
         parts += [heading(instance), links(instance["links"])]
         if instance["contacts"]:
@@ -48,6 +50,16 @@ def conditions(rows: Iterable[State]) -> RenderableType:
         if row.get("remedy"):
             lines.append(Text(f"           -> {row['remedy']}", style="dim"))
     return Group(*lines) if lines else Text(" all well ", style="green")
+
+
+def mqtt(state: State) -> RenderableType:
+    """Return one line on delivery over MQTT."""
+    counters = state["counters"]
+    text = Text(f"\nMQTT {state['address']}", style="bold")
+    text.append(f"  {state['state']}", style=LINK_STYLES.get(state["state"], ""))
+    text.append(f"  {number(counters['shared_items'])} items on shared topics", style="")
+    text.append(f", {number(counters['skipped_items'])} skipped; {state['sessions']} sessions", style="")
+    return text
 
 
 def links(rows: Iterable[State]) -> RenderableType:

@@ -15,7 +15,7 @@ from gateway.homes.session import Channel
 from gateway.homes.store import HomeStore
 from gateway.world import Worker
 from gateway_codecs.delivery_block import FINAL, MARK, TIMELY, DeliveryBlock, DeliveryBlockError, decode
-from gateway_routes.delivery import Lane
+from gateway_routes.delivery import Lane, normalised
 
 WAITING_BLOCKS_MAX = 64
 BACKOFF_FIRST_S = 0.1
@@ -84,7 +84,8 @@ class Subscriber:
         self.progress = Progress()
         self._tallies: dict[int, _Tally] = {}
         self._finals: set[int] = set()
-        self._lanes: set[int] = set()
+        self._lanes: dict[int, int] = {}  # how far each is: what comes next begins there, or behind what is known
+        self._known: list[tuple[int, int]] = []  # ranges that will not come: acknowledged before, or told as missing
 
     async def run(self) -> None:
         """Receive until enough, reconnecting for ever. Raises SubscriptionRefused, DigestMismatch, OSError (disk)."""
@@ -141,7 +142,8 @@ class Subscriber:
     async def _welcomed(self, welcome: dict[str, Any]) -> None:
         known = not self._store.meta and not self._wish.from_head and self._wish.mode == "complete"
         self.progress.began_at = welcome["low_water"] if known and welcome["low_water"] > welcome["tail"] else 0
-        self._lanes = {Lane[name.upper()].value for name in welcome["lanes"]}
+        self._lanes = {Lane[name.upper()].value: begin for name, begin in welcome["lanes"].items()}
+        self._known = [(first, end) for first, end in welcome["ranges"]]
         identity = (welcome["journal_id"], welcome["revision"], welcome["low_water"], self._wish.selection)
         await self._worker(lambda: self._store.begin(*identity))
 
@@ -175,19 +177,25 @@ class Subscriber:
                 await channel.send(json.dumps({"type": "ack", "lane": lane, "upto": upto}))
 
     def _keep(self, blocks: list[tuple[DeliveryBlock, bytes]]) -> None:
-        """Check, write and force. In the worker."""
-        for block, data in blocks:
-            self._check(block)
-            if not self._store.append(block, data) and block.kind != MARK:
-                self.progress.duplicates += 1
-        self._store.force()
+        """Check, write and force, also when a block is refused: the store's cursor tells what was written before it.
+
+        In the worker. Raises ConnectionError, DigestMismatch, OSError.
+        """
+        try:
+            for block, data in blocks:
+                self._check(block)
+                if not self._store.append(block, data) and block.kind != MARK:
+                    self.progress.duplicates += 1
+        finally:
+            self._store.force()
 
     def _acknowledgements(self, blocks: list[tuple[DeliveryBlock, bytes]]) -> dict[int, int]:
         self.progress.blocks += len(blocks)
-        self.progress.final = bool(self._lanes) and self._finals >= self._lanes
+        self.progress.final = bool(self._lanes) and self._finals >= self._lanes.keys()
         return {block.lane: block.upto_position for block, _ in blocks if block.kind != MARK}
 
     def _check(self, block: DeliveryBlock) -> None:
+        self._check_order(block)
         tally = self._tallies.get(block.lane)
         if block.kind != MARK:
             if tally is None:
@@ -196,6 +204,8 @@ class Subscriber:
             tally.digest.update(block.batch.octets)
             return
         tally = self._tallies.pop(block.lane, None) or _Tally(block.from_position, hashlib.sha256())
+        if tally.first != block.from_position:
+            raise ConnectionError(f"a mark of lane {block.lane} is missing before position {block.from_position}")
         if (tally.items, tally.digest.digest()) != (block.items, block.digest):
             raise DigestMismatch(
                 f"positions {block.from_position}..{block.upto_position}: {tally.items} items arrived, "
@@ -205,9 +215,19 @@ class Subscriber:
         if block.flags & FINAL:
             self._finals.add(block.lane)
 
+    def _check_order(self, block: DeliveryBlock) -> None:
+        """Each block continues its lane; else something got lost on the way, and is asked for again. Nothing behind it
+        may be acknowledged. Raises ConnectionError."""
+        at = self._lanes.get(block.lane)
+        begin = block.upto_position if block.kind == MARK else block.from_position
+        if at is None or begin < at or normalised(at, self._known).low_water < begin:
+            raise ConnectionError(f"lane {block.lane} was at {at}, and goes on at {begin}: something got lost")
+        self._lanes[block.lane] = block.upto_position
+
     async def _control(self, message: str) -> None:
         told = self._told(message)
         if told["type"] == "missing":
+            self._known.append((told["first"], told["end"]))
             await self._worker(lambda: self._store.note_missing(told["first"], told["end"]))
             self._on_missing(told["first"], told["end"], told["reason"])
 

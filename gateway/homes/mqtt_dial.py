@@ -1,0 +1,161 @@
+"""A home base's way in over MQTT (docs/mqtt.md): the same sessions as over WebSocket, through a broker.
+
+Nothing is trusted to arrive: control messages are numbered with the blocks between them, blocks carry positions, a sign
+of life is asked for. What is found missing breaks the session off, and the next one asks for exactly that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiomqtt
+
+from gateway.errors import UsageError
+from gateway.homes.session import Channel
+from gateway.mqtt.clients import BrokerAddress, BrokerError, bounded_inbox, close_client, open_client, subscribe
+from gateway.mqtt.topics import HomeTopic
+from gateway_codecs.mqtt_fragment import Assembler, FragmentError
+
+INBOX_OCTETS = 16 << 20
+WELCOME_S = 5.0
+SIGNS_PER_LEASE = 3
+PORTS = {"mqtt": 1883, "mqtts": 8883}
+
+
+def broker_address(url: str, password: str | None = None) -> BrokerAddress:
+    """Return the broker of `mqtt://[USER@]HOST[:PORT]` or `mqtts://...`. Raises UsageError."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise UsageError(f"{url!r} is no address: {error}") from None
+    if parts.scheme not in PORTS or not host or parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise UsageError(f"{url!r} is no broker", "give mqtt://[USER@]HOST[:PORT], or mqtts:// for TLS")
+    if parts.password is not None:
+        raise UsageError("a password does not belong into an address", "set GATEWAY_MQTT_PASSWORD")
+    return BrokerAddress(host, port or PORTS[parts.scheme], parts.username, password, parts.scheme == "mqtts")
+
+
+class MqttDial:
+    """Opens channels for one subscription of one home base."""
+
+    def __init__(self, address: BrokerAddress, instance: str, home: str, subscription: str) -> None:
+        self._address, self._topic = address, HomeTopic(instance, home, subscription)
+
+    async def __call__(self) -> Channel:
+        """Connect to the broker and listen. Raises ConnectionError."""
+        discarded: list[None] = []
+        inbox = bounded_inbox(INBOX_OCTETS, lambda: discarded.append(None))
+        client = await open_client(self._address, f"home-{secrets.token_hex(8)}", inbox)
+        try:
+            if await subscribe(client, [str(self._topic)]):
+                raise BrokerError(f"the broker refuses the subscription to {self._topic}")
+        except BaseException:
+            await close_client(client)
+            raise
+        return _HomeChannel(client, self._topic)
+
+
+class _HomeChannel:
+    """See gateway.homes.session.Channel. One session; ended by the first message that is missing."""
+
+    def __init__(self, client: aiomqtt.Client, topic: HomeTopic) -> None:
+        self._client, self._topic = client, topic
+        self._messages = client.messages
+        self._session = secrets.token_hex(8)
+        self._assembler = Assembler()
+        self._number = 0
+        self._silence_s = WELCOME_S
+        self._acknowledged: dict[int, str] = {}
+        self._signs: asyncio.Task[None] | None = None
+
+    async def send(self, message: str | bytes) -> None:
+        """Publish a control message of this session."""
+        told = json.loads(message)
+        if told["type"] == "ack":
+            self._acknowledged[told["lane"]] = str(message)
+        await self._publish(told)
+
+    async def _publish(self, told: dict[str, Any]) -> None:
+        payload = json.dumps({**told, "session": self._session})
+        try:
+            await self._client.publish(self._topic.request, payload)
+        except (aiomqtt.MqttError, OSError, ValueError) as error:
+            raise BrokerError(f"the broker does not take what is published: {error}") from None
+
+    async def receive(self) -> str | bytes:
+        """Return the next message of this session. Raises ConnectionError when one is missing, or none comes."""
+        while True:
+            payload = await self._next_payload()
+            try:
+                whole = self._assembler.add(payload)
+            except FragmentError as error:
+                if self._number:
+                    raise ConnectionError(f"a piece of a message got lost: {error}") from None
+                continue
+            if whole is None:
+                continue
+            if whole[:1] == b"{":
+                text = self._control(whole)
+                if text is not None:
+                    return text
+            elif self._number:  # blocks before the welcome are of an older session
+                self._number += 1
+                return whole
+
+    async def _next_payload(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._silence_s
+        while True:
+            try:
+                async with asyncio.timeout_at(until_s):
+                    message = await anext(self._messages)
+            except TimeoutError:
+                raise ConnectionError(f"the gateway has said nothing for {self._silence_s:g} s") from None
+            except aiomqtt.MqttError as error:
+                raise ConnectionError(f"the connection to the broker broke: {error.__cause__ or error}") from None
+            if isinstance(message.payload, bytes) and not message.retain:
+                return message.payload
+
+    def _control(self, whole: bytes) -> str | None:
+        """Return a control message for the subscriber; None for one that is not ours, or is done with."""
+        try:
+            told: dict[str, Any] = json.loads(whole)
+        except ValueError:
+            raise ConnectionError("a control message that cannot be read") from None
+        if told.get("session") != self._session:
+            return None
+        if told.get("type") == "closed":
+            raise ConnectionError(f"the gateway ended the session: {told.get('reason')}")
+        if "message" in told:  # else it is an answer to a request that never became a session
+            self._number += 1
+            if told["message"] != self._number:
+                raise ConnectionError(f"message {self._number} of this session was expected, here is {told['message']}")
+        if told.get("type") == "welcome":
+            self._silence_s = float(told["lease_s"])
+            self._signs = asyncio.create_task(self._give_signs(), name=f"signs of life {self._topic}")
+        return None if told.get("type") == "alive" else json.dumps(told)
+
+    async def _give_signs(self) -> None:
+        """Say that we are there, and what we acknowledged: an acknowledgement may have got lost."""
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await asyncio.sleep(self._silence_s / SIGNS_PER_LEASE)
+                for message in list(self._acknowledged.values()):
+                    await self._publish(json.loads(message))
+                await self._publish({"type": "alive"})
+
+    async def close(self, reason: str) -> None:
+        """Leave; never raises."""
+        if self._signs is not None:
+            self._signs.cancel()
+            await asyncio.gather(self._signs, return_exceptions=True)
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self._publish({"type": "leave"})
+        await close_client(self._client)

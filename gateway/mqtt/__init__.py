@@ -1,0 +1,1 @@
+"""Delivery over MQTT: the broker, the shared topics, the home bases' subscriptions (docs/mqtt.md)."""

@@ -1,0 +1,176 @@
+"""The gateway's one connection to its broker: kept up, told about, and never in anybody's way.
+
+Publishing waits while the broker does not read, and fails within WRITE_S: whoever publishes loses its own, links and
+other sessions nothing. A broker that accepts and does not answer, that refuses, dies or hangs is a state with a reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import aiomqtt
+import structlog
+
+from gateway.mqtt.backoff import Backoff
+from gateway.mqtt.clients import BrokerAddress, BrokerError, bounded_inbox, close_client, cut, open_client, subscribe
+
+log = structlog.get_logger()
+WRITE_S = 5.0
+INBOX_OCTETS = 8 << 20
+RESUBSCRIBE_S = 30.0
+Tell = Callable[[str, str], None]
+
+
+class ConnectionState(StrEnum):
+    """What an operator sees."""
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(slots=True)
+class Counters:
+    """What was counted since the start."""
+
+    connects: int = 0
+    cuts: int = 0
+    failures: int = 0  # attempts that did not connect
+    messages: int = 0  # published
+    octets: int = 0
+    received: int = 0
+    discarded: int = 0  # received, too large or too many
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the connection calls. `connected` may publish; `lost` and `message` do not wait."""
+
+    address: Callable[[], Awaitable[BrokerAddress]]  # waits until there is a broker; raises BrokerError
+    connected: Callable[[], Awaitable[None]]
+    lost: Callable[[str], None]
+    message: Callable[[str, bytes, bool], None]  # topic, payload, retained
+    tell: Tell
+    topics: tuple[str, ...] = ()
+    will: aiomqtt.Will | None = None
+    message_max_octets: int = 1 << 18
+
+
+@dataclass(slots=True)
+class BrokerConnection:
+    """See the module. `run` is one task."""
+
+    hooks: Hooks
+    identifier: str = field(default_factory=lambda: f"gateway-{secrets.token_hex(8)}")
+    counters: Counters = field(default_factory=Counters)
+    state: ConnectionState = ConnectionState.CONNECTING
+    detail: str = "not connected yet"
+    refused: tuple[str, ...] = ()
+    up: asyncio.Event = field(default_factory=asyncio.Event)
+    _client: aiomqtt.Client | None = None
+    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def run(self) -> None:
+        """Connect, serve, and again; until cancelled."""
+        loop, backoff = asyncio.get_running_loop(), Backoff()
+        while True:
+            began = loop.time()
+            try:
+                await self._life()
+            except ConnectionError as error:
+                self._down(str(error))
+            except Exception as error:
+                log.exception("MQTT connection failed")
+                self._down(f"internal error: {type(error).__name__}: {error}")
+            await asyncio.sleep(backoff.after(loop.time() - began))
+
+    async def _life(self) -> None:
+        hooks = self.hooks
+        address = await hooks.address()
+        inbox = bounded_inbox(INBOX_OCTETS, self._note_discarded, hooks.message_max_octets)
+        client = await open_client(address, self.identifier, inbox, hooks.will)
+        try:
+            self._client = client
+            self.counters.connects += 1
+            await self._subscribe(client)
+            self.state, self.detail = ConnectionState.CONNECTED, str(address)
+            self.hooks.tell("info", f"connected to the MQTT broker {address}")
+            self.up.set()
+            await hooks.connected()
+            await self._receive(client)
+        finally:
+            self._client = None
+            self.up.clear()
+            await close_client(client)
+
+    async def _subscribe(self, client: aiomqtt.Client) -> None:
+        """Subscribe to what we listen to; a refusal is told, and what can be done without it goes on."""
+        if not self.hooks.topics:
+            return
+        refused = tuple(await subscribe(client, self.hooks.topics))
+        if refused and refused != self.refused:
+            self.hooks.tell("error", f"the MQTT broker refuses the gateway's subscription to {', '.join(refused)}")
+        self.refused = refused
+
+    async def _receive(self, client: aiomqtt.Client) -> None:
+        """Hand over what comes. What takes long gives the loop to others for as long."""
+        loop = asyncio.get_running_loop()
+        asked_s = loop.time()
+        messages = client.messages
+        while True:
+            try:
+                async with asyncio.timeout(RESUBSCRIBE_S if self.refused else None):
+                    message = await anext(messages)
+            except TimeoutError:
+                message = None
+            except aiomqtt.MqttError as error:
+                raise BrokerError(f"the connection to the broker broke: {error.__cause__ or error}") from None
+            began = loop.time()
+            if message is not None:
+                self.counters.received += 1
+                payload = message.payload if isinstance(message.payload, bytes) else b""
+                self.hooks.message(str(message.topic), payload, message.retain)
+                await asyncio.sleep(took if (took := loop.time() - began) > 0.001 else 0)
+            if self.refused and loop.time() - asked_s > RESUBSCRIBE_S:
+                asked_s = loop.time()
+                await self._subscribe(client)
+
+    def _note_discarded(self) -> None:
+        self.counters.discarded += 1
+
+    def _down(self, why: str) -> None:
+        was, self.state = self.state, ConnectionState.UNAVAILABLE
+        if was == ConnectionState.CONNECTED:
+            self.counters.cuts += 1
+            self.hooks.lost(why)
+        else:
+            self.counters.failures += 1
+        if was != ConnectionState.UNAVAILABLE:
+            self.hooks.tell("warning", f"no MQTT broker: {why}")
+        self.detail = why
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Send one message at QoS 0; waits while the broker does not read. Raises BrokerError."""
+        client = self._client
+        async with self._writing:
+            if client is None or client is not self._client:
+                raise BrokerError("not connected to the broker")
+            try:
+                await client.publish(topic, payload, retain=retain, timeout=WRITE_S)
+            except (aiomqtt.MqttError, OSError, ValueError) as error:
+                cut(client)
+                raise BrokerError(f"the broker does not take what is published: {error}") from None
+        self.counters.messages += 1
+        self.counters.octets += len(payload)
+
+    async def farewell(self, retained: dict[str, bytes], within_s: float) -> None:
+        """Publish some last words, if the broker takes them in time; never raises."""
+        with contextlib.suppress(BrokerError, TimeoutError):
+            async with asyncio.timeout(within_s):
+                for topic, payload in retained.items():
+                    await self.publish(topic, payload, retain=True)
