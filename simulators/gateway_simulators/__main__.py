@@ -8,6 +8,7 @@ import json
 import sys
 from pathlib import Path
 
+from gateway_simulators.flood import FRAME_OCTETS, Flood
 from gateway_simulators.space_link import Weather
 from gateway_simulators.station import Pass, play, record
 
@@ -19,6 +20,14 @@ def main(arguments: list[str] | None = None) -> int:
     station = commands.add_parser("station", help="listen on TCP, play a pass to the gateway that connects, end")
     station.add_argument("--host", default="127.0.0.1")
     station.add_argument("--port", type=int, default=5500, help="0 = any free port; it is printed as one JSON line")
+    station.add_argument("--udp", action="store_true", help="send datagrams of one frame to HOST and PORT instead")
+    flood = commands.add_parser("flood", help="send AOS frames with counts in datagrams, evenly, and say how many")
+    flood.add_argument("--host", default="127.0.0.1")
+    flood.add_argument("--port", type=int, required=True)
+    flood.add_argument("--duration-s", type=float, default=10.0)
+    flood.add_argument("--frames-per-s", type=float, default=5000.0)
+    flood.add_argument("--frame-octets", type=int, default=FRAME_OCTETS)
+    flood.add_argument("--wait", action="store_true", help="begin when a line comes on standard input")
     recording = commands.add_parser("record", help="write the frames of a pass to a file")
     recording.add_argument("file", type=Path)
     for command in (station, recording):
@@ -29,12 +38,29 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--loss", type=float, default=0.008, help="chance that a run of frames is lost")
         command.add_argument("--ledger", type=Path, default=None, help="write what was made and what became of it")
     given = parser.parse_args(arguments)
+    if given.command == "flood":
+        return _flood(given)
     wanted = Pass(given.duration_s, given.frames_per_s, given.seed, weather=Weather(given.noise, given.loss))
     try:
         if given.command == "record":
             print(json.dumps(record(wanted, given.file, given.ledger)))
         else:
-            asyncio.run(play(wanted, given.host, given.port, given.ledger or Path("/dev/null")))
+            asyncio.run(play(wanted, given.host, given.port, given.ledger or Path("/dev/null"), given.udp))
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _flood(given: argparse.Namespace) -> int:
+    try:
+        if given.wait:
+            print(json.dumps({"waiting": True}), flush=True)
+            sys.stdin.readline()
+        flood = Flood(given.host, given.port, given.frame_octets)
+        print(json.dumps(flood.run(given.frames_per_s, given.duration_s)), flush=True)
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

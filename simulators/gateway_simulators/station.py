@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -36,10 +37,14 @@ class Pass:
 
 
 class Station:
-    """Serves one gateway at a time over TCP; frames sent while nobody is connected are lost like those of the cut."""
+    """Serves one gateway at a time over TCP, or sends datagrams.
+
+    Frames sent while nobody is connected are lost like those of the cut.
+    """
 
     def __init__(self, wanted: Pass, ledger: TextIO) -> None:
         self._pass, self._ledger = wanted, ledger
+        self._datagrams: socket.socket | None = None
         self._spacecraft = Spacecraft(wanted.seed)
         self._link = SpaceLink(wanted.seed, wanted.weather)
         self._writer: asyncio.StreamWriter | None = None
@@ -58,6 +63,15 @@ class Station:
         finally:
             server.close()
             await self._hang_up()
+
+    async def send_datagrams(self, host: str, port: int) -> None:
+        """Play the pass in datagrams of one frame each, and say so in one JSON line; nobody connects."""
+        loop = asyncio.get_running_loop()
+        family, kind, protocol, _, address = (await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM))[0]
+        with socket.socket(family, kind, protocol) as self._datagrams:
+            self._datagrams.connect(address)
+            print(json.dumps({"host": host, "port": port, "udp": True}), flush=True)
+            await self._play()
 
     async def _on_gateway(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._cut or self._writer is not None:
@@ -89,7 +103,9 @@ class Station:
     async def _send_one(self) -> None:
         frame = self._spacecraft.next_frame()
         fate, octets = self._link.pass_on(frame.octets)
-        if self._writer is None:
+        if self._datagrams is not None:
+            fate = self._as_datagram(self._datagrams, fate, octets)
+        elif self._writer is None:
             fate = CUT
         elif octets:
             try:
@@ -102,6 +118,15 @@ class Station:
         for made in self._spacecraft.made:
             self._write({"item": asdict(made)})
         self._spacecraft.made.clear()
+
+    def _as_datagram(self, sock: socket.socket, fate: str, octets: bytes) -> str:
+        """Send a frame unless the link is cut; nobody there, or no room in our own buffer, is a cut too."""
+        if self._cut:
+            return CUT
+        try:
+            return fate if not octets or sock.send(octets) else CUT
+        except OSError:
+            return CUT
 
     def _write(self, line: dict[str, Any]) -> None:
         self._ledger.write(json.dumps(line) + "\n")
@@ -116,10 +141,11 @@ class Station:
                 writer.close()
 
 
-async def play(wanted: Pass, host: str, port: int, ledger: Path) -> None:
-    """Play one pass to the gateway that connects."""
+async def play(wanted: Pass, host: str, port: int, ledger: Path, udp: bool = False) -> None:
+    """Play one pass to the gateway that connects, or in datagrams to one that is there."""
     with ledger.open("w", encoding="utf-8", buffering=1 << 16) as file:
-        await Station(wanted, file).serve(host, port)
+        station = Station(wanted, file)
+        await (station.send_datagrams(host, port) if udp else station.serve(host, port))
 
 
 def record(wanted: Pass, target: Path, ledger: Path | None) -> dict[str, int]:

@@ -1,0 +1,140 @@
+"""UDP into a real gateway: cold, fast, too fast; what the kernel dropped and what the counts miss are one number."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.console.journal import read_blocks
+from gateway_codecs.batches import Unit
+
+from .running import ENV, ROOT, Daemon
+
+pytestmark = pytest.mark.process
+DURATION_S = 10.0 if os.environ.get("GATEWAY_SOAK") else 2.0
+INSTANCE = "load.simulation"
+MISSION = """
+name: load
+support_modes: [simulation]
+spacecraft:
+  - name: aos
+    scids: [42]
+    frames: {version: aos, frame_length_octets: 1115, vcs: {1: {service: opaque}}}
+"""
+
+
+def free_udp_port() -> int:
+    """A loopback port that was free for datagrams a moment ago."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def config(folder: Path, port: int, more: str = "") -> Path:
+    """A configuration with one UDP link."""
+    for sub in ("missions", "links"):
+        (folder / "config" / sub).mkdir(parents=True)
+    (folder / "config/missions/load.yaml").write_text(MISSION)
+    (folder / "config/gateway.yaml").write_text("data_dir: ../var\n")
+    text = f"name: u\nmission: load\nspacecraft: aos\ntype: udp\nport: {port}\nallowed_peers: [127.0.0.1]\n{more}"
+    (folder / "config/links/u.yaml").write_text(text)
+    return folder / "config"
+
+
+def simulator(*arguments: str) -> subprocess.Popen[str]:
+    """The other end, as a process."""
+    command = [sys.executable, "-m", "gateway_simulators", *arguments]
+    return subprocess.Popen(
+        command, env=ENV, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def flooded(daemon: Daemon, port: int, frames_per_s: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Start cold and be flooded the moment the gateway is ready; returns what was sent, and the link at the end."""
+    rate = ("--frames-per-s", str(frames_per_s), "--duration-s", str(DURATION_S))
+    with simulator("flood", "--port", str(port), *rate, "--wait") as flood:
+        assert flood.stdout is not None
+        assert json.loads(flood.stdout.readline()) == {"waiting": True}
+        daemon.start()
+        out, err = flood.communicate("now\n", timeout=DURATION_S * 10 + 30)
+    assert flood.returncode == 0, err
+    sent = json.loads(out)
+    until_s = time.monotonic() + 60
+    while True:
+        link = daemon.get(f"/instances/{INSTANCE}/links/u")
+        counters = link["counters"]
+        if counters["frames"] + counters["datagrams_lost"] >= sent["sent"]:
+            return sent, link
+        assert time.monotonic() < until_s, (sent, counters)
+        time.sleep(0.1)
+
+
+def journalled(folder: Path) -> tuple[int, int, set[str]]:
+    """Frames kept, datagrams that gaps say are lost, reasons of frames that are missing: as the journal has them."""
+    frames = lost = 0
+    reasons: set[str] = set()
+    for block in read_blocks(folder, []):
+        units = block.items["unit"]
+        frames += int((units == Unit.FRAME).sum())
+        for row in (units == Unit.EVENT).nonzero()[0].tolist():
+            start = int(block.items["offset"][row])
+            event = json.loads(block.octets[start : start + int(block.items["length"][row])].tobytes())
+            if event["type"] == "gap" and event["what"] == "datagrams":
+                lost += event["missing"]
+            elif event["type"] == "gap":
+                reasons.add(event["reason"])
+    return frames, lost, reasons
+
+
+@pytest.mark.parametrize("frames_per_s", [5000, 30_000])
+def test_from_a_cold_start(tmp_path: Path, frames_per_s: int) -> None:
+    """From the moment it is ready nothing is lost, or exactly what the kernel counts is what the frame counts miss."""
+    port = free_udp_port()
+    daemon = Daemon(config(tmp_path, port, "record: false\n"))
+    try:
+        sent, link = flooded(daemon, port, frames_per_s)
+        assert daemon.terminate() == 0
+    finally:
+        if daemon.process is not None and daemon.process.poll() is None:
+            daemon.kill()
+    counters, channel = link["counters"], link["statistics"]["vcs"]["42/1"]
+    print(f"{frames_per_s} frames/s: {sent}, {counters}")
+    assert (channel["first_count"], channel["last_count"]) == (0, sent["sent"] - 1)
+    assert channel["frames_missing_mod"] == counters["datagrams_lost"]
+    assert counters["frames"] + counters["datagrams_lost"] == counters["datagrams"] + counters["datagrams_lost"]
+    assert counters["frames"] + counters["datagrams_lost"] == sent["sent"]
+    assert link["rejected"] == counters["refused"] == channel["repeated_counts"] == 0
+    frames, lost, reasons = journalled(tmp_path / "var" / INSTANCE)
+    assert (frames, lost) == (counters["frames"], counters["datagrams_lost"])
+    assert reasons <= {"datagrams lost in the kernel"}
+
+
+def test_too_fast_for_a_small_buffer(tmp_path: Path) -> None:
+    """What a buffer of 32 frames cannot hold is lost, and told: counter, gaps, reasons, condition and counts agree."""
+    port = free_udp_port()
+    daemon = Daemon(config(tmp_path, port, "receive_buffer_octets: 36000\n"))
+    try:
+        sent, link = flooded(daemon, port, 60_000)
+        conditions = [row["text"] for row in daemon.get("/status")["conditions"] if row["subject"] == "link u"]
+        metrics = httpx.get(f"{daemon.url}/metrics", timeout=5, trust_env=False).text
+        assert daemon.terminate() == 0
+    finally:
+        if daemon.process is not None and daemon.process.poll() is None:
+            daemon.kill()
+    lost = link["counters"]["datagrams_lost"]
+    assert lost > 0
+    assert link["statistics"]["vcs"]["42/1"]["frames_missing_mod"] == lost
+    assert f"datagrams lost in the kernel: {lost} since the counters were reset" in conditions
+    assert f'gateway_link_units_total{{instance="{INSTANCE}",link="u",what="datagrams_lost"}} {float(lost)}' in metrics
+    frames, told, reasons = journalled(tmp_path / "var" / INSTANCE)
+    assert (frames, told) == (sent["sent"] - lost, lost)
+    assert reasons == {"datagrams lost in the kernel"}
