@@ -7,7 +7,7 @@ import struct
 import tempfile
 from pathlib import Path
 
-from benchmarks import codecs, coding, end_to_end, restart, start
+from benchmarks import codecs, coding, end_to_end, restart, start, udp
 from gateway_codecs.crc import crc16
 from gateway_simulators.spacecraft import CLCW, SCID, ZONE_OCTETS
 
@@ -30,6 +30,7 @@ def main() -> None:
         for frames_per_s in (100, 1000):
             _latency(folder, frames_per_s)
         _hera_ratio(folder)
+        _udp(folder)
         for what, took, gigaoctets in restart.measure(folder):
             print(f"{f'restart, {what}':<52} {took:>8.2f}  s to the first read of {gigaoctets:.2f} GB; R8: 5")
 
@@ -64,6 +65,12 @@ def _latency(folder: Path, frames_per_s: int) -> None:
     half, most = took[len(took) // 2], took[int(len(took) * 0.99)]
     print(f"{f'latency at {frames_per_s} frames/s':<34} {half * 1e3:>12.2f}  ms p50, {most * 1e3:.2f} ms p99, "
           f"{took[-1] * 1e3:.1f} ms worst; frame written to item received")  # fmt: skip
+
+
+def _udp(folder: Path) -> None:
+    for what, rate, sent, received, kernel, counts in udp.measure(folder):
+        print(f"{what:<34} {rate:>12,.0f}  frames/s sent; of {sent} received {received}, "
+              f"lost by the kernel's count {kernel}, by the frame counts {counts} ({counts / sent:.1%})")  # fmt: skip
 
 
 def _hera_ratio(folder: Path) -> None:
