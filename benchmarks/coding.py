@@ -1,4 +1,4 @@
-"""How fast code blocks are decoded, beside reedsolo (plain Python) and galois (compiled by numba)."""
+"""How fast markers are found and code blocks decoded, beside plain ways, reedsolo (Python) and galois (numba)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from benchmarks.codecs import CHUNK, best
 from gateway_codecs.batches import U8Array
 from gateway_codecs.galois_field import EXP
 from gateway_codecs.reed_solomon import ReedSolomon
+from gateway_codecs.sync_markers import SyncMarker
+from gateway_codecs.synchroniser import Synchroniser, SyncSettings
 
 CODE = ReedSolomon(16, 5, "conventional")
 """Reedsolo and galois know the conventional basis only; ours takes as long in both."""
 BLOCKS = CHUNK // CODE.codeblock_octets
 ROOT = int(EXP[11])
 FIRST_ROOT = 112
+MARKER = SyncMarker().octets
+NOISE_OCTETS = 1 << 22
+CORRELATE_OCTETS = 1 << 19
 REEDSOLO_BLOCKS = 4
 GALOIS_BLOCKS = 20
 
@@ -59,9 +64,60 @@ def with_galois(batch: U8Array) -> Callable[[], object]:
     return lambda: codec.decode(chosen)
 
 
-def measure() -> list[tuple[str, float, str]]:
-    """Return rows (what, frames per second, note)."""
+def synchronise(data: bytes, settings: SyncSettings) -> int:
+    """Feed a link's reads; returns the CADUs found."""
+    made = Synchroniser(settings)
+    return sum(len(made.feed(data[at : at + CHUNK]).cadus) for at in range(0, len(data), CHUNK)) + len(made.end().cadus)
+
+
+def shifted(octets: U8Array, bits: int) -> U8Array:
+    """Return the octets that begin so many bits later."""
+    return (octets[:-1] << bits) | (octets[1:] >> (8 - bits)) if bits else octets
+
+
+def find_bytes(data: bytes) -> int:
+    """Look for the marker, without errors and not inverted, with bytes.count in the eight shifts of the data."""
+    octets = np.frombuffer(data, np.uint8)
+    return sum(shifted(octets, bits).tobytes().count(MARKER.tobytes()) for bits in range(8))
+
+
+def correlate(data: bytes) -> int:
+    """Look for the marker with up to 2 wrong bits, and for its inverse, by a correlation over all bits."""
+    bits = np.unpackbits(np.frombuffer(data, np.uint8)).astype(np.float32) * 2 - 1
+    marker = np.unpackbits(MARKER).astype(np.float32) * 2 - 1
+    return int((np.abs(np.correlate(bits, marker, "valid")) >= 32 - 2 * 2).sum())
+
+
+def measure_sync() -> list[tuple[str, float, str]]:
+    """Return rows (what, Mbit per second, note)."""
+    noise = np.random.default_rng(2).bytes(NOISE_OCTETS)
+    block_octets = CODE.codeblock_octets
+    body = np.random.default_rng(3).integers(0, 256, (NOISE_OCTETS // (block_octets + 4), block_octets), np.uint8)
+    stream = shifted(np.concatenate([np.tile(MARKER, (len(body), 1)), body], axis=1).ravel(), 3).tobytes()
+
+    def rate(octets: int, work: Callable[[], object]) -> float:
+        return octets * 8 / 1e6 / best(work)
+
+    plain = rate(NOISE_OCTETS, lambda: find_bytes(noise))
+    summed = rate(CORRELATE_OCTETS, lambda: correlate(noise[:CORRELATE_OCTETS]))
     rows = []
+    for name, data, settings in (
+        ("search", noise, SyncSettings(block_octets)),
+        ("search, 2 errors", noise, SyncSettings(block_octets, search_errors=2)),
+        ("search, octets", noise, SyncSettings(block_octets, alignment="octet")),
+        ("lock", stream, SyncSettings(block_octets)),
+    ):
+        found = rate(len(data), lambda data=data, settings=settings: synchronise(data, settings))  # type: ignore[misc]
+        note = f"Mbit/s; {found / plain:.2f} x bytes.count, {found / summed:.1f} x np.correlate"
+        rows.append((f"synchroniser, {name}", found, note))
+    rows.append(("  bytes.count in eight shifts", plain, "Mbit/s, without errors, one polarity"))
+    rows.append(("  np.correlate", summed, "Mbit/s, 2 errors, both polarities"))
+    return rows
+
+
+def measure() -> list[tuple[str, float, str]]:
+    """Return rows (what, rate, note)."""
+    rows = measure_sync()
     for errors, name in ((0, "clean"), (8, "8 errors a code word")):
         batch = blocks(errors)
         rate = BLOCKS / best(ours(batch), 10)
