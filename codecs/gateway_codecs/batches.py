@@ -38,7 +38,7 @@ class Unit(IntEnum):
 
     PACKET = 1  # one whole space or encapsulation packet
     FRAME = 2  # one whole transfer frame (opaque service, or a frame that could not be used)
-    OCTETS = 3  # octets that belong to no unit (between packets, after the last whole frame)
+    OCTETS = 3  # good: valid octets of a bitstream; else octets that belong to no unit (between packets, behind frames)
     EVENT = 4  # UTF-8 JSON object
 
 
@@ -68,7 +68,7 @@ class Quality(IntEnum):
     PACKET_EXCESS = 12  # octets between the end of a packet and the next first header pointer
     NO_PACKET_START = 13  # octets before the first known packet start (searching)
     REED_SOLOMON = 14  # a code word of the frame is uncorrectable
-    SYNC = 15  # octets outside CADUs
+    SYNC = 15  # octets outside CADUs, or outside frames of varying length
     FHEC = 16  # frame header error control failed
     CONTAINER = 17  # a container (a KISS frame, ...) that is broken
 
@@ -84,6 +84,8 @@ FRAME_CAUSES = frozenset(
         Quality.FHP_OUT_OF_RANGE,
         Quality.SERVICE,
         Quality.FIELD,
+        Quality.REED_SOLOMON,
+        Quality.FHEC,
     }
 )
 """Causes for which a whole frame was refused; the others are of packets and of octets between units."""
@@ -99,6 +101,10 @@ class ItemFlag:
     PACKET_VERSION = 0x0070
     IDLE = 0x0080  # idle packet: kept, not delivered unless asked for
     REPLAY = 0x0100  # AOS replay flag was set on the frame
+    MAP_SHIFT = 9  # bits 9-12: MAP id of a USLP frame (frame version 12)
+    MAP = 0x1E00
+    EXPEDITED = 0x2000  # USLP bypass flag was set on the frame
+    UNUSED_BITS = 0x0007  # of good octets (bitstream): bits at the end of the last octet that are not valid
 
 
 ITEM_DTYPE = np.dtype(
@@ -135,13 +141,14 @@ FRAME_DTYPE = np.dtype(
         ("scid", "<u2"),
         ("mc_count", "<i2"),  # master channel frame count, -1 = none (AOS)
         ("vc_count", "<i8"),
-        ("fhp", "<i2"),  # first header pointer, -1 = none
+        ("fhp", "<i2"),  # first header pointer (AOS bitstream: last valid bit), -1 = none; USLP: its 16 bits, signed
         ("ocf", "<u4"),  # operational control field, 0 when FrameFlag.OCF is not set
         ("receive_time_ns", "<i8"),
         ("earth_receive_time_ns", "<i8"),
         ("source_offset", "<i8"),  # octet offset of the frame in its source, -1 = none; of a CADU: of its first bit
         # columns stand on disk by their number: new ones come last
         ("corrected_symbols", "<i2"),  # by Reed-Solomon, over all code words; -1 = no Reed-Solomon, or uncorrectable
+        ("map_id", "i1"),  # MAP id of a USLP frame, -1 = none
     ]
 )
 
@@ -156,6 +163,7 @@ class FrameFlag:
     OPAQUE = 0x10  # octets kept as one opaque item
     SYNC_MISS = 0x20  # of a CADU: no marker stands before it
     SUSPECT = 0x40  # of a CADU: no marker, or a displaced or inverted one, stands where it ends
+    EXPEDITED = 0x80  # USLP bypass flag: counted apart from sequence-controlled frames
 
 
 def no_items(count: int = 0) -> Records:
@@ -178,6 +186,7 @@ def no_frames(count: int = 0) -> Records:
     rows["fhp"] = -1
     rows["earth_receive_time_ns"] = ABSENT
     rows["source_offset"] = rows["corrected_symbols"] = -1
+    rows["map_id"] = -1
     return rows
 
 

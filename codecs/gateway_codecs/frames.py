@@ -1,4 +1,4 @@
-"""Fixed-length transfer frames in batches: TM (CCSDS 132.0-B) and AOS (CCSDS 732.0-B).
+"""Transfer frames in batches: TM (CCSDS 132.0-B), AOS (CCSDS 732.0-B) and USLP (CCSDS 732.1-B).
 
 Everything that real links vary is a field of `FrameFormat` or `VcFormat`. `decode_frames` checks a
 batch in the order of the fact sheets (error control, version, spacecraft, channel, service, pointer)
@@ -8,27 +8,32 @@ and gives one row per frame; nothing here loops over frames in Python but the CR
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
-from gateway_codecs.batches import FrameFlag, I64Array, Quality, Records, U8Array, no_frames
-from gateway_codecs.crc import fecf_good
+from gateway_codecs.batches import BoolArray, FrameFlag, I64Array, Quality, Records, U8Array, no_frames
+from gateway_codecs.crc import Fecf, fecf_good, fecf_octets
 from gateway_codecs.packet_times import PacketTime
+from gateway_codecs.uslp_fields import NO_POINTER, UslpFields, uslp_fields
+from gateway_codecs.uslp_frame import IDLE_DATA, NONE_STARTS, OCTET_STREAM, PACKETS, SPANNING, STREAM, WHOLE
 
-Service = Literal["packets", "opaque", "idle"]
+Version = Literal["tm", "aos", "uslp"]
+VERSION_NUMBER: dict[Version, int] = {"tm": 0, "aos": 1, "uslp": 12}
+Service = Literal["packets", "opaque", "idle", "bitstream"]
 IDLE_APID = 2047
 NO_PACKET_STARTS = 0x7FF
 ONLY_IDLE = 0x7FE
 TM_HEADER_OCTETS = 6
 AOS_HEADER_OCTETS = 6
+ALL_BITS, NO_BITS = 0x3FFF, 0x3FFE
 TM_MODULUS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class VcFormat:
-    """How one virtual channel is used."""
+    """How one virtual channel is used. In USLP frames `service` is that of the MAPs that `maps` does not name."""
 
     service: Service = "packets"
     counting: Literal["vc_count", "none"] = "vc_count"
@@ -40,6 +45,15 @@ class VcFormat:
     default_apid_counting: str = "apid"
     default_time: PacketTime | None = None  # in the secondary headers of APIDs that are not listed
     apid_time: Mapping[int, PacketTime | None] = field(default_factory=dict)
+    maps: Mapping[int, Service] = field(default_factory=dict)
+    truncated_frame_octets: int | None = (
+        None  # USLP frames of varying length: of the truncated ones; None = there are none
+    )
+
+    def of_map(self, map_id: int) -> VcFormat:
+        """Return how one MAP of the channel is used (USLP)."""
+        service = self.maps.get(map_id, self.service)
+        return self if service == self.service else replace(self, service=service)
 
     def counting_of(self, apid: int) -> str:
         """Return the counting rule of an APID; idle packets do not count."""
@@ -54,11 +68,11 @@ class VcFormat:
 class FrameFormat:
     """Everything a link's transfer frames vary in. Lengths in octets."""
 
-    version: Literal["tm", "aos"]
+    version: Version
     frame_length_octets: int
     scids: Mapping[int, int]  # spacecraft id in the frame -> the journal's spacecraft id
     vcs: Mapping[int, VcFormat]
-    fecf: bool = True
+    fecf: Fecf = True
     ocf: Literal["absent", "present", "by_flag"] = "absent"
     insert_zone_octets: int = 0
     secondary_header: Literal["absent", "by_flag"] | int = "by_flag"
@@ -67,6 +81,8 @@ class FrameFormat:
     octet_interleave: int = 1
     prefix_octets: int = 0
     suffix_octets: int = 0
+    header_error_control: bool = False  # AOS
+    variable_length: bool = False  # USLP: `frame_length_octets` is of the longest frame
 
     @property
     def unit_octets(self) -> int:
@@ -78,20 +94,33 @@ class FrameFormat:
         known = self.vcs.get(vcid)
         if known is not None:
             return known
-        if self.version == "aos" and vcid == 63:
+        if self.version != "tm" and vcid == 63:
             return VcFormat(service="idle", counting="none")
         return VcFormat(service="opaque") if self.unknown_vc == "opaque" else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frames:
-    """A decoded batch: `view` uint8 (n, frame length), `rows` FRAME_DTYPE (n,), data field [start, end) int64 (n,)."""
+    """A decoded batch: `rows` FRAME_DTYPE (n,), each frame octets[offset:offset + length], its data field [start, end).
 
-    view: U8Array
+    `octets` uint8 (total,), the others int64 (n,), `start` and `end` from the frame's first octet on. Frames of one
+    length lie back to back; `uslp` is what their headers say beside what the rows hold.
+    """
+
+    octets: U8Array
+    offset: I64Array
+    length: I64Array
     rows: Records
     start: I64Array
     end: I64Array
     modulus: I64Array  # of the VC count of each frame
+    frame_octets: int = 0  # of each frame, 0 = they vary
+    uslp: UslpFields | None = None
+
+    @property
+    def view(self) -> U8Array:
+        """Frames of one length as uint8 (n, frame length)."""
+        return self.octets.reshape(-1, self.frame_octets)
 
 
 def decode_frames(octets: U8Array, fmt: FrameFormat, link: int, source_offset: int) -> Frames:
@@ -100,15 +129,35 @@ def decode_frames(octets: U8Array, fmt: FrameFormat, link: int, source_offset: i
     rows = no_frames(len(view))
     rows["link"] = link
     rows["source_offset"] = source_offset + np.arange(len(view)) * fmt.unit_octets
-    start = np.zeros(len(view), np.int64)
-    end = np.full(len(view), fmt.frame_length_octets, np.int64)
     if fmt.fecf:
-        rows["quality"] = np.where(fecf_good(view), Quality.GOOD, Quality.FECF)
-        end -= 2
+        rows["quality"] = np.where(fecf_good(view, fmt.fecf), Quality.GOOD, Quality.FECF)
+    offset = np.arange(len(view)) * fmt.frame_length_octets
+    length = np.full(len(view), fmt.frame_length_octets, np.int64)
+    if fmt.version == "uslp":
+        return _decode_uslp(view.reshape(-1), offset, length, fmt, rows, fmt.frame_length_octets)
+    start = np.zeros(len(view), np.int64)
+    end = length - fecf_octets(fmt.fecf)
     modulus = (_tm_headers if fmt.version == "tm" else _aos_headers)(view, fmt, rows, start, end)
     _check_identity(fmt, rows)
     _check_services(view, fmt, rows, start, end)
-    return Frames(view, rows, start, end, modulus)
+    return Frames(view.reshape(-1), offset, length, rows, start, end, modulus, fmt.frame_length_octets)
+
+
+def decode_varying(
+    octets: U8Array,
+    offset: I64Array,
+    length: I64Array,
+    good: BoolArray,
+    fmt: FrameFormat,
+    link: int,
+    source_offset: int,
+) -> Frames:
+    """Decode USLP frames of varying length, octets[offset:offset + length], `good` by their error control or not."""
+    rows = no_frames(len(offset))
+    rows["link"] = link
+    rows["source_offset"] = source_offset + offset
+    rows["quality"] = np.where(good, Quality.GOOD, Quality.FECF)
+    return _decode_uslp(octets, offset, length, fmt, rows, 0)
 
 
 def _frames_view(octets: U8Array, fmt: FrameFormat) -> U8Array:
@@ -180,8 +229,8 @@ def _take_ocf(view: U8Array, rows: Records, end: I64Array, has_ocf: np.ndarray) 
 
 def _check_identity(fmt: FrameFormat, rows: Records) -> None:
     """Check version, spacecraft and channel, and set the journal's spacecraft id."""
-    _set_quality(rows, rows["version"] != (0 if fmt.version == "tm" else 1), Quality.VERSION)
-    ids = np.zeros(1024, np.uint16)
+    _set_quality(rows, rows["version"] != VERSION_NUMBER[fmt.version], Quality.VERSION)
+    ids = np.zeros(1 << 16 if fmt.version == "uslp" else 1024, np.uint16)
     for scid, spacecraft in fmt.scids.items():
         ids[scid] = spacecraft
     rows["spacecraft"] = ids[rows["scid"]]
@@ -200,6 +249,8 @@ def _check_services(view: U8Array, fmt: FrameFormat, rows: Records, start: I64Ar
             rows["flags"][mine] |= FrameFlag.IDLE
         elif settings.service == "opaque":
             rows["flags"][mine] |= FrameFlag.OPAQUE
+        elif settings.service == "bitstream":
+            _check_bits(view, rows, mine, start, end)
         else:
             _check_packets(view, fmt, settings, rows, mine, start, end)
 
@@ -224,3 +275,64 @@ def _check_packets(
     rows["flags"][idle] |= FrameFlag.IDLE
     none = (rows["fhp"] == NO_PACKET_STARTS) & (settings.packet_start is None)
     _set_quality(rows, good & ~idle & ~none & (rows["fhp"] >= end - start), Quality.FHP_OUT_OF_RANGE)
+
+
+def _check_bits(view: U8Array, rows: Records, mine: np.ndarray, start: I64Array, end: I64Array) -> None:
+    """Read the B_PDU header, the first two octets of the data field (732.0-B-4 4.1.4.3)."""
+    room = mine & (start + 2 <= end)
+    _set_quality(rows, mine & ~room, Quality.FIELD)
+    index = np.flatnonzero(room)
+    at = start[index]
+    pointer = ((view[index, at].astype(np.int64) << 8) | view[index, at + 1]) & ALL_BITS
+    rows["fhp"][index] = pointer
+    start[index] += 2
+    rows["flags"][index[pointer == NO_BITS]] |= FrameFlag.IDLE
+    beyond = (pointer < NO_BITS) & (pointer >= 8 * (end - start)[index])
+    rows["quality"][index[beyond]] = Quality.FHP_OUT_OF_RANGE
+
+
+def _decode_uslp(
+    octets: U8Array, offset: I64Array, length: I64Array, fmt: FrameFormat, rows: Records, frame_octets: int
+) -> Frames:
+    """Fill rows whose quality says what the error control found. Every frame says itself what its data field holds."""
+    fields = uslp_fields(octets, offset, length, fecf_octets(fmt.fecf), fmt.insert_zone_octets)
+    for column in ("version", "scid", "vcid", "map_id", "vc_count", "ocf"):
+        rows[column] = getattr(fields, column)
+    rows["fhp"] = fields.pointer.astype(np.int16)
+    for told, flag in ((fields.has_ocf, FrameFlag.OCF), (fields.expedited, FrameFlag.EXPEDITED)):
+        rows["flags"] |= np.where(told, flag, 0).astype(np.uint8)
+    _check_identity(fmt, rows)
+    _set_quality(rows, ~fields.whole | (fields.truncated & (frame_octets > 0)), Quality.FIELD)
+    channels = fields.vcid << 4 | fields.map_id
+    for channel in np.unique(channels[rows["quality"] == Quality.GOOD]).tolist():
+        mine = (channels == channel) & (rows["quality"] == Quality.GOOD)
+        settings = fmt.vc(channel >> 4)
+        if settings is None:
+            _set_quality(rows, mine, Quality.UNKNOWN_VC)
+        else:
+            _check_data_fields(settings.of_map(channel & 15).service, rows, mine, fields)
+    return Frames(octets, offset, length, rows, fields.start, fields.end, fields.modulus, frame_octets, fields)
+
+
+def _check_data_fields(service: Service, rows: Records, mine: np.ndarray, fields: UslpFields) -> None:
+    """Check pointers, and mark the frames whose data field is idle, or holds something else than the service."""
+    if service in {"opaque", "idle"}:
+        rows["flags"][mine] |= FrameFlag.OPAQUE if service == "opaque" else FrameFlag.IDLE
+        return
+    idle = mine & (fields.protocol_id == IDLE_DATA)
+    rows["flags"][idle] |= FrameFlag.IDLE
+    pointed = (fields.pointer != NO_POINTER) & (fields.pointer != NONE_STARTS)
+    _set_quality(rows, mine & ~idle & pointed & (fields.pointer >= fields.end - fields.start), Quality.FHP_OUT_OF_RANGE)
+    rule, protocol, rules = fields.construction_rule, PACKETS, [SPANNING, WHOLE]
+    if service == "bitstream":
+        protocol, rules = OCTET_STREAM, [STREAM]
+    served = (fields.protocol_id == protocol) & ~fields.control_command
+    _set_quality(rows, mine & served & ~np.isin(rule, rules), Quality.SERVICE)
+    rows["flags"][mine & ~idle & ~served & (rows["quality"] == Quality.GOOD)] |= FrameFlag.OPAQUE
+
+
+def uslp_pointers(fields: UslpFields, index: I64Array) -> I64Array:
+    """Return where the first packet begins in the zones of frames that hold packets, -1 = none does."""
+    pointer = fields.pointer[index]
+    pointer[pointer == NONE_STARTS] = NO_POINTER
+    return np.where((fields.construction_rule[index] == WHOLE) & (fields.start < fields.end)[index], 0, pointer)

@@ -31,7 +31,19 @@ from gateway_codecs.batches import (
 )
 from gateway_codecs.counts import RESET_BEYOND, SEQUENCE_MODULUS, CountState
 from gateway_codecs.datagrams import LOST_IN_KERNEL, Datagrams, Units, find_units
-from gateway_codecs.frames import IDLE_APID, NO_PACKET_STARTS, TM_MODULUS, FrameFormat, Frames, VcFormat, decode_frames
+from gateway_codecs.frames import (
+    ALL_BITS,
+    IDLE_APID,
+    NO_PACKET_STARTS,
+    TM_MODULUS,
+    VERSION_NUMBER,
+    FrameFormat,
+    Frames,
+    VcFormat,
+    Version,
+    decode_frames,
+    uslp_pointers,
+)
 from gateway_codecs.kept_state import int64, mapping, natural
 from gateway_codecs.packet_times import PacketTime, fill_generation_times
 from gateway_codecs.packets import NO_POINTER, Extracted, OpenPacket, VcExtractor, Zones
@@ -44,22 +56,33 @@ OF_A_CHANNEL[[Quality.GOOD, Quality.FHP_OUT_OF_RANGE, Quality.SERVICE]] = True
 
 
 class ChannelKey(NamedTuple):
-    """One virtual channel of a link. Replayed AOS frames have counts and packets of their own (732.0-B-4 4.1.2.5)."""
+    """One virtual channel of a link, or one MAP of it (USLP); `map_id` -1 = the whole channel.
+
+    Replayed AOS frames have counts and packets of their own (732.0-B-4 4.1.2.5), expedited USLP frames too
+    (732.1-B-2 4.1.2.11).
+    """
 
     scid: int
     vcid: int
-    replay: bool
+    replay: bool = False
+    map_id: int = -1
+    expedited: bool = False
 
     @property
     def name(self) -> str:
         """The name in the durable state and in statistics."""
-        return f"{self.scid}/{self.vcid}/replay" if self.replay else f"{self.scid}/{self.vcid}"
+        of_map = f"/{self.map_id}" if self.map_id >= 0 else ""
+        apart = "/replay" if self.replay else "/expedited" if self.expedited else ""
+        return f"{self.scid}/{self.vcid}{of_map}{apart}"
 
     @classmethod
     def parse(cls, name: str) -> ChannelKey | None:
         """Return the channel of a name, None when it is none."""
-        match = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,2})(/replay)?", name)
-        return None if match is None else cls(int(match[1]), int(match[2]), match[3] is not None)
+        match = re.fullmatch(r"([0-9]{1,5})/([0-9]{1,2})(?:/([0-9]{1,2}))?(?:/(replay|expedited))?", name)
+        if match is None:
+            return None
+        map_id = -1 if match[3] is None else int(match[3])
+        return cls(int(match[1]), int(match[2]), match[4] == "replay", map_id, match[4] == "expedited")
 
 
 @dataclass(slots=True)
@@ -82,7 +105,7 @@ class Channel:
     apids: dict[int, CountState] = field(default_factory=dict)
     groups: dict[str, CountState] = field(default_factory=dict)  # counts that several APIDs share
     frames: int = 0
-    opaque_octets: int = 0
+    opaque_octets: int = 0  # of opaque frames and bitstreams
     unreadable_times: int = 0
     moved_apids: set[int] = field(default_factory=set)
     moved_groups: set[str] = field(default_factory=set)
@@ -158,11 +181,15 @@ def drive(restoring: Restoring, reread: Reread | None) -> None:
 
 
 class FrameIntake:
-    """Takes the octets of a frame link. See `make_intake`."""
+    """Takes the octets of a link of TM or AOS frames. See `make_intake`."""
+
+    versions: tuple[Version, ...] = ("tm", "aos")
 
     def __init__(self, settings: LinkFormat) -> None:
         if settings.frames is None:
             raise ValueError("a frame link needs a frame format")
+        if settings.frames.version not in self.versions:
+            raise ValueError(f"{type(self).__name__} is of {' and '.join(self.versions)} frames: use make_intake")
         self._settings, self._format = settings, settings.frames
         self._rest = b""
         self._offset = 0
@@ -230,7 +257,11 @@ class FrameIntake:
         """
         for channel in self._channels.values():
             channel.expect_gap(reason)
-        return self._end(now_ns, [key for key, ch in self._channels.items() if ch.settings.counting == "none"])
+        return self._end(now_ns, self._uncounted())
+
+    def _uncounted(self) -> list[ChannelKey]:
+        """Return the channels whose frames do not tell by their count that others are missing."""
+        return [key for key, channel in self._channels.items() if channel.settings.counting == "none"]
 
     def give_up(self, now_ns: int) -> IntakeBatch:
         """What was cut did not come back in time: give up the packets under way. A frame under way stays."""
@@ -256,10 +287,10 @@ class FrameIntake:
         begun = [(key, opened) for key, opened in lost if opened is not None]
         begun.sort(key=lambda lost: lost[1].source_offset)
         rows = no_frames(len(begun))
-        rows["version"] = 0 if self._format.version == "tm" else 1
+        rows["version"] = VERSION_NUMBER[self._format.version]
         for row, (key, opened) in zip(rows, begun, strict=True):
-            row["spacecraft"], row["vcid"] = self._format.scids[key.scid], key.vcid
-            row["flags"] = FrameFlag.REPLAY if key.replay else 0
+            row["spacecraft"], row["vcid"], row["map_id"] = self._format.scids[key.scid], key.vcid, key.map_id
+            row["flags"] = FrameFlag.REPLAY if key.replay else FrameFlag.EXPEDITED if key.expedited else 0
             row["vc_count"] = opened.vc_count
             row["receive_time_ns"] = opened.receive_time_ns
             row["earth_receive_time_ns"] = opened.earth_receive_time_ns
@@ -281,14 +312,11 @@ class FrameIntake:
         good = rows["quality"] == Quality.GOOD
         gaps: list[Gap] = []
         parts: list[Part | None] = [strays, self._kept_frames(frames)]
-        if strays is not None:
-            self._count(Quality.LENGTH, len(strays.items))
+        for cause in [] if strays is None else strays.items["quality"].tolist():
+            self._count(cause, 1)
         if self._format.version == "tm" and self._format.mc_counting:
             self._count_master_channels(rows[good])
-        keys, known = _channel_keys(rows), OF_A_CHANNEL[rows["quality"]]
-        for key in np.unique(keys[known]).tolist():
-            index = np.flatnonzero(known & (keys == key))
-            parts.append(self._take_channel(ChannelKey(key >> 7, (key >> 1) & 63, bool(key & 1)), index, frames, gaps))
+        parts += self._take_channels(frames, OF_A_CHANNEL[rows["quality"]], gaps)
         counters = {f"rejected_{k}": v - before.get(k, 0) for k, v in self._causes.items() if v != before.get(k, 0)}
         counters |= {"frames": len(rows), "octets": octets_in}
         if self._unreadable_times() > no_time:
@@ -296,6 +324,14 @@ class FrameIntake:
         items = _joined([p for p in parts if p is not None and len(p.items)])
         counters["packets"] = int((items.items["unit"] == Unit.PACKET).sum())
         return IntakeBatch(items, rows, tuple(gaps), self._state(whole=False), counters, octets_in)
+
+    def _take_channels(self, frames: Frames, known: BoolArray, gaps: list[Gap]) -> list[Part | None]:
+        """Take the frames whose channel is certain, channel by channel."""
+        keys, parts = _channel_keys(frames.rows), list[Part | None]()
+        for key in np.unique(keys[known]).tolist():
+            index = np.flatnonzero(known & (keys == key))
+            parts.append(self._take_channel(ChannelKey(key >> 7, (key >> 1) & 63, bool(key & 1)), index, frames, gaps))
+        return parts
 
     def _unreadable_times(self) -> int:
         return sum(channel.unreadable_times for channel in self._channels.values())
@@ -314,9 +350,8 @@ class FrameIntake:
         index = np.flatnonzero(bad | ((rows["flags"] & FrameFlag.OPAQUE) != 0))
         items = self._from_frames(rows[index], Unit.FRAME)
         items["quality"] = rows["quality"][index]
-        items["offset"] = index * frames.view.shape[1]
-        items["length"] = frames.view.shape[1]
-        return Part(frames.view.reshape(-1), items, index, np.zeros(len(index), np.int64))
+        items["offset"], items["length"] = frames.offset[index], frames.length[index]
+        return Part(frames.octets, items, index, _zeros(len(index)))
 
     def _from_frames(self, rows: Records, unit: Unit) -> Records:
         """Return item rows with the columns that frame rows give, one for each."""
@@ -340,12 +375,31 @@ class FrameIntake:
         if len(counted):
             breaks[good] = self._count_frames(channel, frames.rows[counted], frames.modulus[counted], gaps)
         if channel.settings.service == "opaque":
-            channel.opaque_octets += len(counted) * frames.view.shape[1]
+            channel.opaque_octets += len(counted) * frames.frame_octets
+        if channel.settings.service == "bitstream":
+            return self._bits(channel, counted, frames)
         if channel.settings.service != "packets":
             return None
-        found = channel.extractor.feed(_zones(frames, index, breaks, channel.settings))
-        self._remember_open(channel, index, frames)
+        zones = zones_of(frames, index, breaks, channel.settings)
+        found = channel.extractor.feed(zones)
+        self._remember_open(channel, zones, frames)
         return self._items(channel, index, found, frames, gaps)
+
+    def _bits(self, channel: Channel, index: I64Array, frames: Frames) -> Part:
+        """Return the valid bits of a bitstream's frames: good octets, with how many bits of the last are not valid."""
+        index = index[(frames.rows["flags"][index] & FrameFlag.IDLE) == 0]
+        rows, start = frames.rows[index], frames.start[index]
+        bits = 8 * (frames.end[index] - start)
+        if self._format.version == "aos":
+            bits = np.where(rows["fhp"] == ALL_BITS, bits, rows["fhp"].astype(np.int64) + 1)
+        length = (bits + 7) // 8
+        some = length > 0
+        items = self._from_frames(rows, Unit.OCTETS)
+        items["flags"] |= (8 * length - bits).astype(np.uint16)  # ItemFlag.UNUSED_BITS
+        items["length"], items["offset"] = length, np.cumsum(length) - length
+        channel.opaque_octets += int(length.sum())
+        octets = gather(frames.octets, frames.offset[index] + start, length)
+        return Part(octets, items[some], index[some], _zeros(int(some.sum())))
 
     def _open_channel(self, key: ChannelKey) -> Channel:
         settings = self._format.vc(key.vcid)
@@ -355,8 +409,10 @@ class FrameIntake:
 
     def _count_frames(self, channel: Channel, rows: Records, modulus: I64Array, gaps: list[Gap]) -> BoolArray:
         last = channel.count.last
-        # a TM count comes round too often to tell a reset from a loss
-        reset_beyond = TM_MODULUS if self._format.version == "tm" else modulus // 2
+        # a count of eight bits comes round too often to tell a reset from a loss
+        reset_beyond = (
+            TM_MODULUS if self._format.version == "tm" else np.where(modulus > TM_MODULUS, modulus // 2, modulus)
+        )
         moved = channel.count.take(rows["vc_count"].astype(np.int64), modulus, reset_beyond)
         reason = channel.count.take_reason()
         if channel.settings.counting == "none":
@@ -371,10 +427,10 @@ class FrameIntake:
             )  # fmt: skip
         return moved.jump
 
-    def _remember_open(self, channel: Channel, index: I64Array, frames: Frames) -> None:
+    def _remember_open(self, channel: Channel, zones: Zones, frames: Frames) -> None:
         opened = channel.extractor.open
         if opened is not None and opened.vc_count < 0 and opened.receive_time_ns < 0:
-            row = frames.rows[index[opened.source_offset]]
+            row = frames.rows[zones.row[opened.source_offset]]
             opened.source_offset = int(row["source_offset"])
             opened.vc_count = int(row["vc_count"])
             opened.receive_time_ns = int(row["receive_time_ns"])
@@ -436,14 +492,19 @@ class FrameIntake:
         self._offset = (natural(state.get("source_offset")) or 0) if resumable else 0
         for name, value in mapping(state.get("vcs")).items():
             key, kept = ChannelKey.parse(name), mapping(value)
-            if key is None or key.scid not in self._format.scids or self._format.vc(key.vcid) is None:
+            if key is None or not self._has(key):
                 continue
-            channel = self._open_channel(key)
+            channel = self._channels.get(key) or self._open_channel(key)
             channel.count.last = natural(kept.get("count"))
             channel.restore_packet_counts(kept)
             channel.expect_gap("" if resumable else "gateway restart")
             if resumable and channel.settings.service == "packets":
                 channel.extractor.open = yield from self._reopen(key, channel, kept.get("open"))
+
+    def _has(self, key: ChannelKey) -> bool:
+        """Whether a channel of a durable state can be one of this link."""
+        known = key.scid in self._format.scids and self._format.vc(key.vcid) is not None
+        return known and key.map_id < 0 and not key.expedited
 
     def _reopen(
         self, key: ChannelKey, channel: Channel, kept: object
@@ -457,10 +518,10 @@ class FrameIntake:
         while at < self._offset:
             wanted = min(max(1, REREAD_OCTETS // unit) * unit, self._offset - at)
             data = yield at, wanted
-            whole = min(len(data), wanted) // unit * unit
+            frames, whole = self._again(data[:wanted], at)
             if not whole:
                 return None
-            zones = self._zones_again(np.frombuffer(data, np.uint8, whole), key, channel, at, opened)
+            zones = self._zones_again(frames, key, channel, at, opened)
             if zones is None:
                 return None
             at += whole
@@ -473,19 +534,28 @@ class FrameIntake:
                 return None
         return replace(opened, octets=bytes(gathered[opened.index :])) if octets is None else None
 
+    def _again(self, data: bytes, at: int) -> tuple[Frames, int]:
+        """Return the frames of a piece read again, and how many octets they take."""
+        whole = len(data) // self._format.unit_octets * self._format.unit_octets
+        return decode_frames(np.frombuffer(data, np.uint8, whole), self._format, self._settings.link, at), whole
+
     def _zones_again(
-        self, octets: U8Array, key: ChannelKey, channel: Channel, at: int, opened: OpenPacket
+        self, frames: Frames, key: ChannelKey, channel: Channel, at: int, opened: OpenPacket
     ) -> Zones | None:
         """Return the zones of a channel in a piece read again; None when the packet did not begin there."""
-        frames = decode_frames(octets, self._format, self._settings.link, at)
         rows = frames.rows
         mine = (rows["quality"] == Quality.GOOD) & ((rows["flags"] & FrameFlag.IDLE) == 0)
-        index = np.flatnonzero(mine & (_channel_keys(rows) == _channel_key(key)))
-        zones = _zones(frames, index, np.zeros(len(index), np.bool_), channel.settings)
+        index = np.flatnonzero(mine & self._of_channel(rows, key))
+        zones = zones_of(frames, index, np.zeros(len(index), np.bool_), channel.settings)
         if at > opened.source_offset:
             return zones
         begins = len(index) > 0 and index[0] == 0 and int(rows["vc_count"][0]) == opened.vc_count
         return zones if begins and opened.index < int(zones.length[0]) else None
+
+    def _of_channel(self, rows: Records, key: ChannelKey) -> BoolArray:
+        """Which frames are of a channel."""
+        mine: BoolArray = _channel_keys(rows) == (key.scid << 7 | key.vcid << 1 | key.replay)
+        return mine
 
     def reset_statistics(self) -> None:
         """Count from zero; what comes next is still compared with what came last."""
@@ -559,10 +629,6 @@ def _channel_keys(rows: Records) -> I64Array:
     return keys
 
 
-def _channel_key(key: ChannelKey) -> int:
-    return key.scid << 7 | key.vcid << 1 | key.replay
-
-
 def _kept_open(opened: OpenPacket | None) -> list[int] | None:
     """Return a packet under way as the durable state has it; its octets are in the source."""
     if opened is None:
@@ -576,7 +642,8 @@ def _opened(kept: object) -> tuple[OpenPacket | None, int | None]:
     the state is of a version that did not keep it."""
     if not isinstance(kept, list | tuple) or len(kept) not in {4, 6}:
         return None, None
-    offset, index, vc_count = (natural(value) for value in kept[:3])
+    offset, index = (natural(value) for value in kept[:2])
+    vc_count = -1 if kept[2] == -1 else natural(kept[2])  # USLP: a frame without a count
     octets = natural(kept[5]) if len(kept) > 4 else None
     if offset is None or index is None or vc_count is None or (len(kept) > 4 and not octets):
         return None, None
@@ -584,18 +651,24 @@ def _opened(kept: object) -> tuple[OpenPacket | None, int | None]:
     return OpenPacket(b"", offset, index, vc_count, int64(kept[3], 0), earth_receive_time_ns), octets
 
 
-def _zones(frames: Frames, index: I64Array, breaks: BoolArray, settings: VcFormat) -> Zones:
+def zones_of(
+    frames: Frames, index: I64Array, breaks: BoolArray, settings: VcFormat, own: BoolArray | None = None
+) -> Zones:
+    """Return the packet zones of frames `index` (m,) of one channel; what is not its `own` brings only breaks."""
     rows, start, end = frames.rows, frames.start[index], frames.end[index]
-    pointer = rows["fhp"][index].astype(np.int64)
-    empty = ((rows["flags"][index] & FrameFlag.IDLE) != 0) | (rows["quality"][index] != Quality.GOOD)
+    pointer = rows["fhp"][index].astype(np.int64) if frames.uslp is None else uslp_pointers(frames.uslp, index)
+    nothing = FrameFlag.IDLE | FrameFlag.OPAQUE
+    empty = ((rows["flags"][index] & nothing) != 0) | (rows["quality"][index] != Quality.GOOD)
+    if own is not None:
+        empty |= ~own
     end[empty] = start[empty]
     pointer[empty] = NO_POINTER
-    if settings.packet_start is None:
+    if settings.packet_start is None and frames.uslp is None:
         pointer[pointer == NO_PACKET_STARTS] = NO_POINTER
-    if len(index) and (start == start[0]).all() and (end == end[0]).all():
+    if frames.frame_octets and len(index) and (start == start[0]).all() and (end == end[0]).all():
         octets = frames.view[index, int(start[0]) : int(end[0])].reshape(-1)
     else:
-        octets = gather(frames.view.reshape(-1), index * frames.view.shape[1] + start, end - start)
+        octets = gather(frames.octets, frames.offset[index] + start, end - start)
     if settings.packet_start is not None:
         breaks = np.ones(len(index), np.bool_)
     return Zones(octets, end - start, pointer, index, breaks)

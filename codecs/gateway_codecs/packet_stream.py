@@ -45,6 +45,7 @@ from gateway_codecs.intake import (
 from gateway_codecs.kept_state import mapping, natural
 from gateway_codecs.packet_walk import IDLE_OCTET, packet_length
 from gateway_codecs.packets import VcExtractor
+from gateway_codecs.uslp_intake import make_frame_intake
 
 SKIPPED_MAX_OCTETS = 65536
 """A search without success keeps what it skipped in items of at most this size."""
@@ -270,7 +271,7 @@ Intake = FrameIntake | PacketIntake
 
 def make_intake(settings: LinkFormat) -> Intake:
     """Return the intake for a link: frames when a frame format is given, else packets."""
-    return FrameIntake(settings) if settings.frames is not None else PacketIntake(settings)
+    return PacketIntake(settings) if settings.frames is None else make_frame_intake(settings)
 
 
 __all__ = ["Intake", "PacketIntake", "VcFormat", "make_intake"]

@@ -122,7 +122,8 @@ class VcExtractor:
         late = np.zeros(len(end), np.bool_)
         if quality.any():
             late, rows = _shown_later(zones, octets, bounds, offset, end, quality)
-            end_row[late] = rows
+            own, end_row[late] = end_row[late], rows
+            late[late] = (own != rows) | (end[late] <= lead)  # else its own frame cuts it off
         return Extracted(
             octets,
             offset,

@@ -135,7 +135,7 @@ def decode(data: bytes, fecf: Fecf, insert_zone_octets: int = 0) -> UslpFrame:
     """Decode one frame, all of `data`; what the header does not say is given.
 
     Raises FormatError: FECF, version, a length field of another frame, a header longer than the frame, a rule that
-    needs a pointer in a truncated frame, a pointer beyond the data.
+    needs a pointer in a truncated frame. Where a pointer points to is for the service to judge.
     """
     octets = fecf_octets(fecf)
     if octets and frame_check(data[:-octets], fecf) != data[-octets:]:
@@ -168,7 +168,4 @@ def _pointer(data: bytes, truncated: bool) -> int:
     """Return the pointer that a data field has after its first octet."""
     if truncated:
         raise FormatError("USLP frame: a truncated one has no rule with a pointer")
-    pointer = int(parse(TFDF_POINTER, data, "USLP data field pointer"))
-    if pointer != NONE_STARTS and pointer >= len(data) - 2:
-        raise FormatError(f"USLP frame: pointer {pointer} beyond {len(data) - 2} octets of data")
-    return pointer
+    return int(parse(TFDF_POINTER, data, "USLP data field pointer"))

@@ -159,7 +159,7 @@ def test_octets_that_are_no_frame_say_why() -> None:
     for octets, says in (
         (good[:-1], "length field says 15 octets, there are 14"),
         (b"\x40" + good[1:], "version 4, expected 12"),
-        (good[:9] + b"\0\4" + good[11:], "pointer 4 beyond 4 octets of data"),
+        (b"\xc0\0\x10\x46\0\x08\1\1\0", "data field pointer"),
         (b"\xc0\0\x10\x46\0\6\1\1", "length field says 7"),
         (b"\xc0\0\x10\x46\0\7\1\1", "headers end at 8, the data field at 8"),
         (b"\xc0\0\x10\x47\0\1\2\3", "a truncated one has no rule with a pointer"),
