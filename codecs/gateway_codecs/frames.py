@@ -15,6 +15,7 @@ import numpy as np
 
 from gateway_codecs.batches import BoolArray, FrameFlag, I64Array, Quality, Records, U8Array, no_frames
 from gateway_codecs.crc import Fecf, fecf_good, fecf_octets
+from gateway_codecs.header_error_control import FIELD_OCTETS, UNCORRECTABLE, correct
 from gateway_codecs.packet_times import PacketTime
 from gateway_codecs.uslp_fields import NO_POINTER, UslpFields, uslp_fields
 from gateway_codecs.uslp_frame import IDLE_DATA, NONE_STARTS, OCTET_STREAM, PACKETS, SPANNING, STREAM, WHOLE
@@ -116,6 +117,7 @@ class Frames:
     modulus: I64Array  # of the VC count of each frame
     frame_octets: int = 0  # of each frame, 0 = they vary
     uslp: UslpFields | None = None
+    corrected_headers: int = 0  # of frames whose own check, if they have one, is good
 
     @property
     def view(self) -> U8Array:
@@ -137,10 +139,17 @@ def decode_frames(octets: U8Array, fmt: FrameFormat, link: int, source_offset: i
         return _decode_uslp(view.reshape(-1), offset, length, fmt, rows, fmt.frame_length_octets)
     start = np.zeros(len(view), np.int64)
     end = length - fecf_octets(fmt.fecf)
-    modulus = (_tm_headers if fmt.version == "tm" else _aos_headers)(view, fmt, rows, start, end)
+    if fmt.version == "tm":
+        modulus, corrected = _tm_headers(view, fmt, rows, start, end), 0
+    else:
+        head, corrected = _corrected(view, rows, start) if fmt.header_error_control else (view, 0)
+        modulus = _aos_headers(view, head, fmt, rows, start, end)
     _check_identity(fmt, rows)
     _check_services(view, fmt, rows, start, end)
-    return Frames(view.reshape(-1), offset, length, rows, start, end, modulus, fmt.frame_length_octets)
+    octets = view.reshape(-1)
+    return Frames(
+        octets, offset, length, rows, start, end, modulus, fmt.frame_length_octets, corrected_headers=corrected
+    )
 
 
 def decode_varying(
@@ -203,13 +212,27 @@ def _set_sync(rows: Records, sync: np.ndarray) -> None:
     rows["fhp"][sync] = -1  # the pointer is undefined when the synchronisation flag is set
 
 
-def _aos_headers(view: U8Array, fmt: FrameFormat, rows: Records, start: I64Array, end: I64Array) -> I64Array:
-    first = _word(view, 0)
+def _corrected(view: U8Array, rows: Records, start: I64Array) -> tuple[U8Array, int]:
+    """Return corrected headers and in how many something was corrected; mark frames that could not be.
+
+    A header that is not one of AOS even so is told as that.
+    """
+    fixed = correct(view[:, : AOS_HEADER_OCTETS + FIELD_OCTETS])
+    start += FIELD_OCTETS
+    lost = (fixed.corrected == UNCORRECTABLE) & (fixed.headers[:, 0] >> 6 == VERSION_NUMBER["aos"])
+    _set_quality(rows, lost, Quality.FHEC)
+    return fixed.headers, int(((fixed.corrected > 0) & (rows["quality"] == Quality.GOOD)).sum())
+
+
+def _aos_headers(
+    view: U8Array, head: U8Array, fmt: FrameFormat, rows: Records, start: I64Array, end: I64Array
+) -> I64Array:
+    first = _word(head, 0)
     rows["version"] = first >> 14
     rows["scid"] = (first >> 6) & 0xFF
     rows["vcid"] = first & 0x3F
-    signalling = view[:, 5].astype(np.int64)
-    count = (_word(view, 2) << 8) | view[:, 4]
+    signalling = head[:, 5].astype(np.int64)
+    count = (_word(head, 2) << 8) | head[:, 4]
     cycle = (signalling & 0x40) != 0
     rows["vc_count"] = np.where(cycle, ((signalling & 0x0F) << 24) | count, count)
     rows["flags"] |= np.where(signalling & 0x80, FrameFlag.REPLAY, 0).astype(np.uint8)

@@ -319,6 +319,8 @@ class FrameIntake:
         parts += self._take_channels(frames, OF_A_CHANNEL[rows["quality"]], gaps)
         counters = {f"rejected_{k}": v - before.get(k, 0) for k, v in self._causes.items() if v != before.get(k, 0)}
         counters |= {"frames": len(rows), "octets": octets_in}
+        if frames.corrected_headers:
+            counters["corrected_headers"] = frames.corrected_headers
         if self._unreadable_times() > no_time:
             counters["unreadable_times"] = self._unreadable_times() - no_time
         items = _joined([p for p in parts if p is not None and len(p.items)])
