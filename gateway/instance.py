@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gateway import wiring
 from gateway.errors import Conflict, NotFound, UsageError
 from gateway.event_pump import EventPump
+from gateway.homes.lines import Lines
 from gateway.homes.registry import SubscriptionRegistry, acknowledged_end
 from gateway.homes.session import Channel, Session, SessionLimits
 from gateway.journal import Journal, Recording, SmallStore, stored_id
@@ -57,6 +58,7 @@ class Surroundings:
     small_store: SmallStore
     homes: frozenset[str]
     supervisor: Supervisor
+    lines: Lines = field(default_factory=Lines)
 
 
 class MissionInstance:
@@ -100,7 +102,7 @@ class MissionInstance:
             self.journal.name_id("spacecraft", craft.name)
         prime = frozenset(link.name for link in self._configs if link.prime)
         self.registry = SubscriptionRegistry(
-            self.journal, around.small_store, around.keeper, around.homes, prime, timely=self.timely
+            self.journal, around.small_store, around.keeper, around.homes, prime, lines=around.lines, timely=self.timely
         )
         for config in self._configs:
             self._add_link(config)

@@ -12,6 +12,7 @@ import structlog
 from gateway import __version__, replays
 from gateway.descriptors import Descriptors
 from gateway.errors import Conflict, GatewayError, NotFound, Refused, StartError
+from gateway.homes.lines import Lines
 from gateway.instance import MissionInstance, Surroundings, condition_row
 from gateway.journal import SmallStore
 from gateway.journal.tally import journalled_packets
@@ -69,6 +70,8 @@ class Gateway:
             ThreadWorker(name) for name in ("journal-writer", "journal-reader", "small-store", "thinker")
         )
         self._clock = clock or SystemClock()
+        rates = {home.name: home.rate_limit_bps for home in configuration.homes.values()}
+        self._lines = Lines({name: rate for name, rate in rates.items() if rate is not None})
         self._small_store = _small_store(self.data_dir / "small.sqlite")
         self._began: float | None = None
         self._replays: dict[str, dict[str, Any]] = {}
@@ -187,6 +190,7 @@ class Gateway:
             self._clock, self._storage, TcpNetwork(), self._writer, self._reader, self._keeper,
             self._thinker, self.configuration.gateway,
             self.configuration.directory, self._small_store, frozenset(self.configuration.homes), self.supervisor,
+            self._lines,
         )  # fmt: skip
         if name in self.instances:
             raise Conflict(f"the mission instance {name} is open already", "one journal has one writer")

@@ -37,11 +37,19 @@ class TimelyFeed:
 
         One item at least comes, if there is one, however large it is. Raises FeedEnded, after everything was taken.
         """
+        await self.ready()
+        return self.take_now(max_items, max_octets)
+
+    async def ready(self) -> None:
+        """Wait until there is something to take. Raises FeedEnded, after everything was taken."""
         while self._queue.idle:
             if self._ended:
                 raise FeedEnded("the stream has ended")
             self._changed.clear()
             await self._changed.wait()
+
+    def take_now(self, max_items: int = TAKE_ITEMS, max_octets: int = TAKE_OCTETS) -> Taken:
+        """Return what can be taken now; both parts may be empty."""
         return self._queue.take(_now_s(), max_items, max_octets)
 
     @property

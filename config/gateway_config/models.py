@@ -617,3 +617,6 @@ class Home(Model):
 
     name: Name
     description: str = Field("", description="for people, shown nowhere yet")
+    rate_limit_bps: Annotated[int, Field(ge=1000, le=10**12)] | None = Field(
+        None, description="all its sessions together, of messages; a subscription may ask for less"
+    )

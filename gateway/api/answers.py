@@ -210,6 +210,8 @@ class SubscriptionState(Answer):
     window_octets: dict[str, int] | None = Field(default=None, description="not yet acknowledged, by lane")
     waiting_items: int | None = Field(default=None, description="timely: in the queue now")
     max_delay_ms: int | None = Field(default=None, description="timely: what waits longer is skipped")
+    priority: Literal["high", "normal", "low"] | None = Field(default=None, description="of this session")
+    rate_limit_bps: int | None = Field(default=None, description="bits/s that it may get, with its home base's others")
 
     model_config = example(SUBSCRIPTION)
 

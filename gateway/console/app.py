@@ -70,6 +70,14 @@ class DeliveryMode(StrEnum):
     TIMELY = "timely"
 
 
+class SubscriptionPriority(StrEnum):
+    """How a subscription competes with others."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
 class Sabotage(StrEnum):
     """Where the demo may lose a packet on purpose."""
 
@@ -267,6 +275,12 @@ def subscribe(
     max_delay_ms: Annotated[
         int | None, typer.Option(min=10, max=60_000, help="Timely: what waits longer is skipped; default 1000.")
     ] = None,
+    rate_limit_bps: Annotated[
+        int | None, typer.Option(min=1000, max=10**12, help="Receive at most so many bits per second.")
+    ] = None,
+    priority: Annotated[
+        SubscriptionPriority, typer.Option(help="Where subscriptions compete: shares of 16, 4 and 1.")
+    ] = SubscriptionPriority.NORMAL,
     as_json: AsJson = False,
 ) -> None:
     """Receive items as a home base: store, force to disk, acknowledge; resumes exactly after any cut.
@@ -284,6 +298,7 @@ def subscribe(
         options = SubscribeOptions(
             url, instance, home, subscription, store, selection, sequential, from_head, count, until_end,
             from_position, upto_position, export, as_json, mode.value, max_delay_ms,
+            rate_limit_bps, priority.value,
         )  # fmt: skip
         raise typer.Exit(listen(options) if mode is DeliveryMode.TIMELY else subscribe_home(options))
 

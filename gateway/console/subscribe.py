@@ -45,6 +45,8 @@ class SubscribeOptions:
     as_json: bool
     mode: str = "complete"
     max_delay_ms: int | None = None
+    rate_limit_bps: int | None = None
+    priority: str = "normal"
 
     def chosen(self) -> dict[str, Any]:
         """Return the selection without what was not chosen."""
@@ -52,7 +54,8 @@ class SubscribeOptions:
 
     def timely_hello(self) -> dict[str, Any]:
         """Return what a timely session asks for."""
-        hello = {"home": self.home, "subscription": self.subscription, "selection": self.chosen()}
+        hello: dict[str, Any] = {"home": self.home, "subscription": self.subscription, "selection": self.chosen()}
+        hello |= {"rate_limit_bps": self.rate_limit_bps, "priority": self.priority}
         return hello if self.max_delay_ms is None else {**hello, "max_delay_ms": self.max_delay_ms}
 
     def wish(self) -> Wish:
@@ -61,7 +64,7 @@ class SubscribeOptions:
         return Wish(
             self.home, self.subscription, self.chosen(),
             "offline" if offline else "complete", self.sequential, self.from_head,
-            self.from_position, self.upto_position,
+            self.from_position, self.upto_position, self.rate_limit_bps, self.priority,
         )  # fmt: skip
 
 

@@ -43,6 +43,8 @@ class Wish:
     from_head: bool = False
     from_position: int | None = None
     upto_position: int | None = None
+    rate_limit_bps: int | None = None
+    priority: str = "normal"
 
 
 @dataclass(slots=True)
@@ -119,6 +121,7 @@ class Subscriber:
         hello: dict[str, Any] = {
             "type": "subscribe", "home": wish.home, "subscription": wish.subscription, "mode": wish.mode,
             "sequential": wish.sequential, "selection": wish.selection, "from": "head" if wish.from_head else "tail",
+            "rate_limit_bps": wish.rate_limit_bps, "priority": wish.priority,
         }  # fmt: skip
         if wish.mode == "offline":
             hello |= {k: v for k in ("from_position", "upto_position") if (v := getattr(wish, k)) is not None}

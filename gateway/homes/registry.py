@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from gateway.errors import Conflict, NotFound
+from gateway.homes.lines import Lines
 from gateway.homes.timely_sender import TimelyCount
 from gateway.journal import Journal, SmallStore
 from gateway.timely import TimelyTap
@@ -71,6 +72,7 @@ class SubscriptionRegistry:
     subscriptions: dict[Key, Subscription] = field(default_factory=dict)
     sessions: dict[Key, Session] = field(default_factory=dict)
     offline: list[Session] = field(default_factory=list)
+    lines: Lines = field(default_factory=Lines)
     timely: TimelyTap = field(default_factory=TimelyTap)
     timely_sessions: dict[Key, Session] = field(default_factory=dict)
     timely_counts: dict[str, TimelyCount] = field(init=False)

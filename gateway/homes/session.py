@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import structlog
 
+from gateway.homes.lines import Pace, asked_pace
 from gateway.homes.registry import SUBSCRIPTIONS_PER_HOME_MAX, Subscription, SubscriptionRegistry
 from gateway.homes.timely_sender import TimelySender, timely_limits
 from gateway.journal import Slice
@@ -25,7 +26,9 @@ log = structlog.get_logger()
 PROTOCOL = 1
 CONTROL_MAX_OCTETS = 1 << 18
 HELLO_KEYS = {"type", "home", "subscription", "mode", "selection", "sequential", "from", "cursor"}
-HELLO_KEYS |= {"from_position", "upto_position", "max_delay_ms"}
+HELLO_KEYS |= {"from_position", "upto_position", "max_delay_ms", "rate_limit_bps", "priority"}
+NEAR_POSITIONS = 8192
+"""So close to the head a session is live: it reads from memory, and waits for nobody's reading."""
 OFFLINE_PER_HOME_MAX = 4
 TIMELY_PER_HOME_MAX = 16
 
@@ -94,6 +97,7 @@ class Session:
         self._subscription: Subscription | None = None
         self._delivery: Delivery
         self._timely: TimelySender | None = None
+        self._pace: Pace
         self._selection: Selection
         self._end: int | None = None
 
@@ -172,6 +176,7 @@ class Session:
         mode = hello.get("mode", "complete")
         if mode != "timely" and hello.get("max_delay_ms") is not None:
             raise DeliveryError("bad message", '"max_delay_ms" is for mode timely: the other modes skip nothing')
+        self._pace = asked_pace(self._registry.lines, (self.home, self.name, str(mode)[:64]), hello)
         if mode == "timely":
             await self._begin_timely(hello)
         elif mode == "complete":
@@ -279,7 +284,7 @@ class Session:
         journal = self._journal
         feed = self._registry.timely.open(self._selection, limits)
         count = self._registry.timely_counts[self.home]
-        self._timely = TimelySender(feed, self._channel.send, lambda: journal.names("spacecraft"), count)
+        self._timely = TimelySender(feed, self._channel.send, self._pace, lambda: journal.names("spacecraft"), count)
         welcome = {
             "type": "welcome",
             "protocol": PROTOCOL,
@@ -288,8 +293,9 @@ class Session:
             "revision": journal.revision,
             "names": {"spacecraft": journal.names("spacecraft"), "links": journal.names("links")},
             "max_delay_ms": round(limits.max_delay_s * 1000),
+            **self._pace.described(),
         }
-        await self._channel.send(json.dumps(welcome))
+        await self._say(welcome)
 
     async def _send_welcome(self) -> None:
         journal = self._journal
@@ -310,8 +316,15 @@ class Session:
             },
             "names": {"spacecraft": journal.names("spacecraft"), "links": journal.names("links")},
             "window": {"octets": self._limits.window_octets, "blocks": self._limits.window_blocks},
+            **self._pace.described(),
         }
-        await self._channel.send(json.dumps(welcome))
+        await self._say(welcome)
+
+    async def _say(self, told: Mapping[str, Any]) -> None:
+        """Send a control message: it counts for the rate, and does not wait for it."""
+        message = json.dumps(told)
+        self._pace.spend(len(message))
+        await self._channel.send(message)
 
     @property
     def _head(self) -> int:
@@ -386,7 +399,7 @@ class Session:
                 await asyncio.sleep(self._limits.cursor_retry_s)
                 continue
             told = {"type": "cursor", "low_water": cursor.low_water, "ranges": [list(r) for r in cursor.ranges]}
-            await self._channel.send(json.dumps(told))
+            await self._say(told)
             # each stored cursor is a forced write of its own: too many of them would delay the journal's
             await asyncio.sleep(self._limits.cursor_every_s)
 
@@ -407,7 +420,8 @@ class Session:
     async def _send_from(self, lane: Lane) -> None:
         first, end = self._delivery.next_range(lane, self._head)
         at = max(first, self._scanned.get(lane, first))
-        found = await self._journal.read(at, self._selection, self._limits.block_items, self._limits.block_octets)
+        live = lane == Lane.LIVE and self._head - at <= NEAR_POSITIONS
+        found = await self._read(at, live)
         if found.expired is not None:
             await self._tell_expired(lane, found.end_position)
             return
@@ -420,15 +434,27 @@ class Session:
         if not len(found.positions) and found.end_position < end:
             self._scanned[lane] = found.end_position
             return
-        await self._send_block(lane, first, found)
+        await self._send_block(lane, first, found, live)
 
-    async def _send_block(self, lane: Lane, first: int, found: Slice) -> None:
+    async def _read(self, at: int, live: bool) -> Slice:
+        """Read a block; who is behind takes turns with the others who are, and leaves the loop to those who are not."""
+        limits = self._pace.limits(self._limits.block_items, self._limits.block_octets)
+        if live:
+            return await self._journal.read(at, self._selection, *limits)
+        async with self._pace.reading() as turn:
+            found = await self._journal.read(at, self._selection, *limits)
+            turn.cost = len(found.batch.octets) + found.batch.items.nbytes
+        return found
+
+    async def _send_block(self, lane: Lane, first: int, found: Slice, live: bool) -> None:
         data = encode_data(lane, first, found.end_position, found.positions, found.batch)
         tally = self._tally(lane, first)
         tally.items += len(found.positions)
         tally.upto = found.end_position
         tally.digest.update(found.batch.octets)
         self._delivery.sent(lane, first, found.end_position, len(data))
+        async with self._pace.sending(live) as turn:
+            turn.cost = len(data)
         await self._channel.send(data)
         self.sent_items += len(found.positions)
         self.sent_octets += len(data)
@@ -465,7 +491,9 @@ class Session:
         if final:
             self._finals.add(lane)
         flags = FINAL if final else 0
-        await self._channel.send(encode_mark(lane, tally.first, tally.upto, tally.items, tally.digest.digest(), flags))
+        mark = encode_mark(lane, tally.first, tally.upto, tally.items, tally.digest.digest(), flags)
+        self._pace.spend(len(mark))
+        await self._channel.send(mark)
 
     async def _idle_mark(self, lane: Lane) -> None:
         """Nothing for this home below the head: say so, but not for every commit of others."""
@@ -479,7 +507,7 @@ class Session:
         first, _ = self._delivery.next_range(lane, self._head)
         if upto is not None and upto > first:
             empty = Slice(np.zeros(0, np.int64), empty_items(), upto)
-            await self._send_block(lane, first, empty)
+            await self._send_block(lane, first, empty, live=True)
 
     async def _tell_expired(self, lane: Lane, tail: int) -> None:
         if lane in self._tallies:
@@ -499,7 +527,7 @@ class Session:
     async def _tell_missing(self, lane: Lane, first: int, end: int, reason: str) -> None:
         self._count_drops(end - first)
         told = {"type": "missing", "lane": int(lane), "first": first, "end": end, "reason": reason}
-        await self._channel.send(json.dumps(told))
+        await self._say(told)
 
     def _count_drops(self, positions: int) -> None:
         self.drops += positions
@@ -539,6 +567,7 @@ class Session:
             "window_octets": {
                 lane.name.lower(): state.window_octets for lane, state in self._delivery.lanes.items()
             } if self.state == "live" else {},
+            **(self._pace.described() if self.state == "live" else {}),
         }  # fmt: skip
 
     def _timely_snapshot(self) -> dict[str, Any]:
@@ -553,6 +582,7 @@ class Session:
             "drops": sender.skipped_items if sender else 0,
             "waiting_items": sender.feed.counts.waiting_items if sender else 0,
             "max_delay_ms": round(sender.feed.counts.limits.max_delay_s * 1000) if sender else None,
+            **self._pace.described(),
         }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.homes.lines import Pace
 from gateway.timely import FeedEnded, TimelyFeed
 from gateway_codecs.delivery_block import encode_timely
 from gateway_routes.delivery import DeliveryError
@@ -45,34 +46,43 @@ class TimelySender:
         self,
         feed: TimelyFeed,
         send: Callable[[str | bytes], Awaitable[None]],
+        pace: Pace,
         names: Callable[[], Mapping[int, str]],
         count: TimelyCount,
     ) -> None:
         self.feed = feed
-        self._send, self._names, self._count = send, names, count
+        self._send, self._pace, self._names, self._count = send, pace, names, count
         self.sent_items = self.skipped_items = self.sent_octets = 0
 
     async def run(self, max_items: int, max_octets: int) -> None:
         """Send until the feed has ended, then say so. Raises ConnectionError."""
+        max_items, max_octets = self._pace.limits(max_items, max_octets)
         while True:
             try:
-                taken = await self.feed.take(max_items, max_octets)
+                await self.feed.ready()
             except FeedEnded:
                 break
-            await self._send_taken(taken)
+            async with self._pace.sending(live=True) as turn:  # taken when it may go: what waits gets no older unseen
+                taken = self.feed.take_now(max_items, max_octets)
+                messages = self._messages(taken)
+                turn.cost = sum(len(message) for message in messages)
+            for message in messages:
+                await self._send(message)
+            self._note(taken, turn.cost)
         await self._send(json.dumps({"type": "finished"}))
 
-    async def _send_taken(self, taken: Taken) -> None:
-        for skipped in taken.skipped:  # all of it was offered before the batch
-            self.skipped_items += skipped.total.items
-            self._count.skipped_items += skipped.total.items
-            await self._send(json.dumps(skipped_message(skipped, self._names())))
-        if len(taken.batch):
-            data = encode_timely(taken.batch)
-            await self._send(data)
-            self.sent_items += len(taken.batch)
-            self.sent_octets += len(data)
-            self._count.delivered_items += len(taken.batch)
+    def _messages(self, taken: Taken) -> list[str | bytes]:
+        """Return what is sent: what was skipped was offered before the batch."""
+        told: list[str | bytes] = [json.dumps(skipped_message(skipped, self._names())) for skipped in taken.skipped]
+        return [*told, encode_timely(taken.batch)] if len(taken.batch) else told
+
+    def _note(self, taken: Taken, octets: int) -> None:
+        skipped = sum(skipped.total.items for skipped in taken.skipped)
+        self.skipped_items += skipped
+        self._count.skipped_items += skipped
+        self.sent_items += len(taken.batch)
+        self.sent_octets += octets
+        self._count.delivered_items += len(taken.batch)
 
 
 def skipped_message(skipped: Skipped, names: Mapping[int, str]) -> dict[str, Any]:

@@ -1,0 +1,164 @@
+"""What subscriptions share, and how each gets its part: the gateway's reading of journals, and a home base's line.
+
+*Reading*: who is behind reads blocks by the hundred, from the disk, on the loop that all share. So those take turns,
+one at a time, by the weights of their priorities; who is close to the head never waits for them.
+*A home base's line* is what `rate_limit_bps` of its file says: its sessions together stay within it. Turns on it go
+by weight too, live and timely before what is caught up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Hashable, Mapping
+from contextlib import asynccontextmanager
+
+from gateway_routes.delivery import DeliveryError
+from gateway_routes.pacing import (
+    RATE_BPS_MAX,
+    RATE_BPS_MIN,
+    WEIGHTS,
+    FairTurns,
+    Priority,
+    Ticket,
+    TokenBucket,
+    message_octets,
+)
+
+ROW_OCTETS = 72
+READ_COST_OCTETS = 4096
+"""What a read costs that finds nothing."""
+
+
+class Turn:
+    """A turn under way; `cost` is what it used."""
+
+    cost = 0
+
+
+class Line:
+    """Something that one may use at a time, in fair turns, at a pace if there is a `bucket`."""
+
+    def __init__(self, bucket: TokenBucket | None = None) -> None:
+        self.bucket = bucket
+        self._turns = FairTurns()
+        self._granted: dict[Ticket, asyncio.Future[None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    @asynccontextmanager
+    async def turn(self, key: Hashable, weight: int, live: bool) -> AsyncIterator[Turn]:
+        """Wait for a turn, and have it for the length of the block."""
+        ticket = self._turns.ask(key, weight, live)
+        granted = self._granted[ticket] = asyncio.get_running_loop().create_future()
+        self._look()
+        try:
+            await granted
+        except asyncio.CancelledError:
+            if granted.done() and not granted.cancelled():
+                self._end(ticket, 0)
+            else:
+                self._turns.leave(ticket)
+            raise
+        finally:
+            self._granted.pop(ticket, None)
+        turn = Turn()
+        try:
+            yield turn
+        finally:
+            self._end(ticket, turn.cost)
+
+    def _end(self, ticket: Ticket, cost: int) -> None:
+        self._turns.done(ticket, cost)
+        if self.bucket is not None and cost:
+            self.bucket.spend(cost, asyncio.get_running_loop().time())
+        self._look()
+
+    def _look(self) -> None:
+        """See to it that whoever is next gets the turn, when the pace lets them; all who ask until then compete."""
+        if self._timer is None and self._turns.due:
+            loop = asyncio.get_running_loop()
+            wait_s = 0.0 if self.bucket is None else self.bucket.wait_s(loop.time())
+            self._timer = loop.call_later(wait_s, self._grant)
+
+    def _grant(self) -> None:
+        self._timer = None
+        now_s = asyncio.get_running_loop().time()
+        if self.bucket is None or self.bucket.wait_s(now_s) <= 0:
+            ticket = self._turns.next()
+            if ticket is not None:
+                self._granted[ticket].set_result(None)
+        self._look()
+
+
+class Lines:
+    """The lines of one gateway. `rates_bps` has the home bases that have a limit."""
+
+    def __init__(self, rates_bps: Mapping[str, float] | None = None) -> None:
+        self.reading = Line()
+        self.homes = {home: Line(TokenBucket(rate)) for home, rate in (rates_bps or {}).items()}
+
+
+class Pace:
+    """How one session sends: its own limit, its home base's line, its priority."""
+
+    def __init__(
+        self, lines: Lines, key: tuple[str, ...], priority: Priority = Priority.NORMAL, rate_bps: float | None = None
+    ) -> None:
+        self._lines, self._key, self.priority = lines, key, priority
+        self._own = None if rate_bps is None else TokenBucket(rate_bps)
+        self._line = lines.homes.get(key[0])
+        both = (self._own, None if self._line is None else self._line.bucket)
+        self._buckets = [bucket for bucket in both if bucket is not None]
+        self.rate_bps = min((bucket.rate_bps for bucket in self._buckets), default=None)
+
+    def described(self) -> dict[str, object]:
+        """Return what the welcome and the API say of it."""
+        return {"priority": self.priority.value, "rate_limit_bps": self.rate_bps and int(self.rate_bps)}
+
+    def limits(self, items: int, octets: int) -> tuple[int, int]:
+        """Return how many items and octets of items a message may have, rows included, at this pace."""
+        if self.rate_bps is None:
+            return items, octets
+        most = message_octets(self.rate_bps, octets)
+        return max(1, min(items, most // (2 * ROW_OCTETS))), max(1, most // 2)
+
+    @asynccontextmanager
+    async def sending(self, live: bool) -> AsyncIterator[Turn]:
+        """Wait until the pace lets a message pass; what it `cost` is said in the block, nothing is waited for there."""
+        own, loop = self._own, asyncio.get_running_loop()
+        while own is not None and (wait_s := own.wait_s(loop.time())) > 0:
+            await asyncio.sleep(wait_s)
+        if self._line is None:
+            turn = Turn()
+            yield turn
+        else:
+            async with self._line.turn(self._key, WEIGHTS[self.priority], live) as turn:
+                yield turn
+        if own is not None:
+            own.spend(turn.cost, loop.time())
+
+    def spend(self, octets: int) -> None:
+        """Note a message that does not wait: control, which is small."""
+        if not self._buckets:
+            return
+        now_s = asyncio.get_running_loop().time()
+        for bucket in self._buckets:
+            bucket.spend(octets, now_s)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Turn]:
+        """Wait for a turn to read what is far behind the head."""
+        async with self._lines.reading.turn(self._key, WEIGHTS[self.priority], live=False) as turn:
+            yield turn
+            turn.cost += READ_COST_OCTETS
+
+
+def asked_pace(lines: Lines, key: tuple[str, ...], hello: Mapping[str, object]) -> Pace:
+    """Return the pace that a hello asks for. Raises DeliveryError."""
+    rate, priority = hello.get("rate_limit_bps"), hello.get("priority", "normal")
+    whole = isinstance(rate, int) and not isinstance(rate, bool)
+    if rate is not None and not (whole and RATE_BPS_MIN <= rate <= RATE_BPS_MAX):  # type: ignore[operator]
+        text = f'"rate_limit_bps" is a whole number from {RATE_BPS_MIN} to {RATE_BPS_MAX}, not {str(rate)[:64]}'
+        raise DeliveryError("bad message", text)
+    if not isinstance(priority, str) or priority not in [p.value for p in Priority]:
+        raise DeliveryError("bad message", f'"priority" is high, normal or low, not {str(priority)[:64]!r}')
+    return Pace(lines, key, Priority(priority), None if rate is None else float(rate))  # type: ignore[arg-type]
