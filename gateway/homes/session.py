@@ -28,7 +28,7 @@ CONTROL_MAX_OCTETS = 1 << 18
 HELLO_KEYS = {"type", "home", "subscription", "mode", "selection", "sequential", "from", "cursor"}
 HELLO_KEYS |= {"from_position", "upto_position", "max_delay_ms", "rate_limit_bps", "priority"}
 NEAR_POSITIONS = 8192
-"""So close to the head a session is live: it reads from memory, and waits for nobody's reading."""
+"""So close to the head a session waits for nobody's reading: what it reads is in memory, or little."""
 OFFLINE_PER_HOME_MAX = 4
 TIMELY_PER_HOME_MAX = 16
 
@@ -420,8 +420,8 @@ class Session:
     async def _send_from(self, lane: Lane) -> None:
         first, end = self._delivery.next_range(lane, self._head)
         at = max(first, self._scanned.get(lane, first))
-        live = lane == Lane.LIVE and self._head - at <= NEAR_POSITIONS
-        found = await self._read(at, live)
+        near = self._head - at <= NEAR_POSITIONS
+        found = await self._read(at, near)
         if found.expired is not None:
             await self._tell_expired(lane, found.end_position)
             return
@@ -434,12 +434,12 @@ class Session:
         if not len(found.positions) and found.end_position < end:
             self._scanned[lane] = found.end_position
             return
-        await self._send_block(lane, first, found, live)
+        await self._send_block(lane, first, found, live=near and lane == Lane.LIVE)
 
-    async def _read(self, at: int, live: bool) -> Slice:
+    async def _read(self, at: int, near: bool) -> Slice:
         """Read a block; who is behind takes turns with the others who are, and leaves the loop to those who are not."""
         limits = self._pace.limits(self._limits.block_items, self._limits.block_octets)
-        if live:
+        if near:
             return await self._journal.read(at, self._selection, *limits)
         async with self._pace.reading() as turn:
             found = await self._journal.read(at, self._selection, *limits)
