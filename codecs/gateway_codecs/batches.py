@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -232,12 +232,25 @@ class Gap:
     group: str = ""  # APIDs that share one count: `apid` is the one that showed the gap
 
 
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """What happened to the alignment of CADUs, and at which bit of the source.
+
+    `lock`: `bits` before it were searched since the last CADU; `loss`: `bits` since the last good marker; `slip`: by so
+    many `bits` the marker came late (or early, below zero); `inversion`: the polarity is another one from here on.
+    """
+
+    what: Literal["lock", "loss", "slip", "inversion"]
+    position_bits: int
+    bits: int = 0
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class IntakeBatch:
     """What one turn of a link gives the journal; committed as a whole or not at all.
 
     `frames` has FRAME_DTYPE (n,); `state` is a JSON-able merge patch for this link's durable
-    state (source offset, counts, open packets); `counters` are increments by name.
+    state (source offset, counts, open packets); `counters` are increments by name; `transitions` are for people.
     """
 
     items: ItemBatch
@@ -246,6 +259,7 @@ class IntakeBatch:
     state: dict[str, Any] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=dict)
     octets_in: int = 0
+    transitions: tuple[Transition, ...] = ()
 
 
 def gather(octets: U8Array, offset: I64Array, length: NDArray[Any]) -> U8Array:

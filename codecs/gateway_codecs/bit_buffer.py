@@ -22,14 +22,16 @@ class BitBuffer:
     def __init__(self, begin: int = 0) -> None:
         self.begin = begin - begin % 8
         self._octets = _PADDING
+        self._spare_bits = 0
 
     @property
     def end(self) -> int:
         """The bit behind the last one that is here."""
-        return self.begin + 8 * (len(self._octets) - len(_PADDING))
+        return self.begin + 8 * (len(self._octets) - len(_PADDING)) - self._spare_bits
 
-    def append(self, octets: U8Array) -> None:
-        """Take the next octets of the source, uint8 (n,)."""
+    def append(self, octets: U8Array, spare_bits: int = 0) -> None:
+        """Take the next octets of the source, uint8 (n,); the last bits of the last ones may be none."""
+        self._spare_bits = spare_bits
         self._octets = np.concatenate([self._octets[: len(self._octets) - len(_PADDING)], octets, _PADDING])
 
     def forget(self, before: int) -> None:
@@ -38,6 +40,12 @@ class BitBuffer:
         if octets > 0:
             self._octets = self._octets[octets:]
             self.begin += 8 * octets
+
+    def close(self) -> int:
+        """Give up all bits; returns where the next octet begins."""
+        self._spare_bits = 0
+        self.forget(self.end)
+        return self.end
 
     def windows(self, places: I64Array, bits: int) -> U8Array:
         """Return the bits from each place on, uint8 (n, octets for `bits`); spare bits of the last octet are zero."""

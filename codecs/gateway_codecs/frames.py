@@ -127,12 +127,22 @@ class Frames:
 
 def decode_frames(octets: U8Array, fmt: FrameFormat, link: int, source_offset: int) -> Frames:
     """Decode whole stored frames, uint8 (n * unit_octets,), into rows with quality, counts and data fields."""
-    view = _frames_view(octets, fmt)
+    frames = decode_bare_frames(_frames_view(octets, fmt), fmt, link)
+    frames.rows["source_offset"] = source_offset + np.arange(len(frames.rows)) * fmt.unit_octets
+    return frames
+
+
+def decode_bare_frames(view: U8Array, fmt: FrameFormat, link: int, quality: U8Array | None = None) -> Frames:
+    """Decode frames of one length without what is stored around them, uint8 (n, frame length).
+
+    `quality` uint8 (n,) is what checks before these say (Quality); the frame's own checks do not take it back.
+    """
     rows = no_frames(len(view))
     rows["link"] = link
-    rows["source_offset"] = source_offset + np.arange(len(view)) * fmt.unit_octets
+    if quality is not None:
+        rows["quality"] = quality
     if fmt.fecf:
-        rows["quality"] = np.where(fecf_good(view, fmt.fecf), Quality.GOOD, Quality.FECF)
+        _set_quality(rows, ~fecf_good(view, fmt.fecf), Quality.FECF)
     offset = np.arange(len(view)) * fmt.frame_length_octets
     length = np.full(len(view), fmt.frame_length_octets, np.int64)
     if fmt.version == "uslp":

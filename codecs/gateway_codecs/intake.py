@@ -25,10 +25,12 @@ from gateway_codecs.batches import (
     U8Array,
     Unit,
     concatenate,
+    empty_items,
     gather,
     no_frames,
     no_items,
 )
+from gateway_codecs.cadus import CaduFormat
 from gateway_codecs.counts import RESET_BEYOND, SEQUENCE_MODULUS, CountState
 from gateway_codecs.datagrams import LOST_IN_KERNEL, Datagrams, Units, find_units
 from gateway_codecs.frames import (
@@ -156,7 +158,10 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class LinkFormat:
-    """How to read one link: frames, or packets back to back with `packet_prefix_octets` before each."""
+    """How to read one link: frames, or packets back to back with `packet_prefix_octets` before each.
+
+    With `cadus` the frames come as CADUs, and what is stored around frames on other links is not looked at.
+    """
 
     link: int
     frames: FrameFormat | None = None
@@ -164,6 +169,7 @@ class LinkFormat:
     packets: VcFormat = field(default_factory=VcFormat)
     packet_prefix_octets: int = 0
     data_mode: DataMode = DataMode.REAL_TIME
+    cadus: CaduFormat | None = None
 
 
 Reread = Callable[[int, int], bytes]
@@ -211,7 +217,7 @@ class FrameIntake:
         whole = len(data) // self._format.unit_octets * self._format.unit_octets
         self._rest = bytes(data[whole:])
         if not whole:
-            return IntakeBatch(ItemBatch(np.zeros(0, np.uint8), no_items()), octets_in=len(octets))
+            return IntakeBatch(empty_items(), counters={"octets": len(octets)}, octets_in=len(octets))
         frames = decode_frames(np.frombuffer(data, np.uint8, whole), self._format, self._settings.link, self._offset)
         frames.rows["receive_time_ns"] = now_ns
         frames.rows["earth_receive_time_ns"] = earth_receive_time_ns
@@ -432,11 +438,16 @@ class FrameIntake:
     def _remember_open(self, channel: Channel, zones: Zones, frames: Frames) -> None:
         opened = channel.extractor.open
         if opened is not None and opened.vc_count < 0 and opened.receive_time_ns < 0:
-            row = frames.rows[zones.row[opened.source_offset]]
+            at = int(zones.row[opened.source_offset])
+            row, opened.place = frames.rows[at], self._place(at)
             opened.source_offset = int(row["source_offset"])
             opened.vc_count = int(row["vc_count"])
             opened.receive_time_ns = int(row["receive_time_ns"])
             opened.earth_receive_time_ns = int(row["earth_receive_time_ns"])
+
+    def _place(self, row: int) -> tuple[int, ...]:
+        """Return what beside its offset is needed to find a frame of the batch in the source again."""
+        return ()
 
     def _items(self, channel: Channel, index: I64Array, found: Extracted, frames: Frames, gaps: list[Gap]) -> Part:
         self._idle_octets += found.idle_octets
@@ -512,7 +523,7 @@ class FrameIntake:
         self, key: ChannelKey, channel: Channel, kept: object
     ) -> Generator[tuple[int, int], bytes, OpenPacket | None]:
         """Gather the octets of a packet under way; None when the source does not hold it as the state says."""
-        opened, octets = _opened(kept)
+        opened, octets = opened_as_kept(kept)
         if opened is None or (octets or 0) > channel.settings.max_packet_octets:
             return None
         until = opened.index + (channel.settings.max_packet_octets if octets is None else octets)
@@ -636,21 +647,22 @@ def _kept_open(opened: OpenPacket | None) -> list[int] | None:
     if opened is None:
         return None
     times = [opened.receive_time_ns, opened.earth_receive_time_ns]
-    return [opened.source_offset, opened.index, opened.vc_count, *times, len(opened.octets)]
+    return [opened.source_offset, opened.index, opened.vc_count, *times, len(opened.octets), *opened.place]
 
 
-def _opened(kept: object) -> tuple[OpenPacket | None, int | None]:
+def opened_as_kept(kept: object) -> tuple[OpenPacket | None, int | None]:
     """Return (the packet under way without its octets, how many they are); None as the first = none, as the second =
     the state is of a version that did not keep it."""
-    if not isinstance(kept, list | tuple) or len(kept) not in {4, 6}:
+    if not isinstance(kept, list | tuple) or len(kept) not in {4, 6, 9}:
         return None, None
     offset, index = (natural(value) for value in kept[:2])
     vc_count = -1 if kept[2] == -1 else natural(kept[2])  # USLP: a frame without a count
     octets = natural(kept[5]) if len(kept) > 4 else None
+    place = tuple(number for value in kept[6:] if (number := natural(value)) is not None)
     if offset is None or index is None or vc_count is None or (len(kept) > 4 and not octets):
         return None, None
     earth_receive_time_ns = int64(kept[4], ABSENT) if len(kept) > 4 else ABSENT
-    return OpenPacket(b"", offset, index, vc_count, int64(kept[3], 0), earth_receive_time_ns), octets
+    return OpenPacket(b"", offset, index, vc_count, int64(kept[3], 0), earth_receive_time_ns, place), octets
 
 
 def zones_of(

@@ -28,6 +28,7 @@ from gateway_codecs.batches import (
     empty_items,
     no_items,
 )
+from gateway_codecs.cadu_intake import make_cadu_intake
 from gateway_codecs.datagrams import Datagrams
 from gateway_codecs.frames import VcFormat
 from gateway_codecs.intake import (
@@ -270,7 +271,9 @@ Intake = FrameIntake | PacketIntake
 
 
 def make_intake(settings: LinkFormat) -> Intake:
-    """Return the intake for a link: frames when a frame format is given, else packets."""
+    """Return the intake for a link: CADUs or frames when their formats are given, else packets."""
+    if settings.cadus is not None:
+        return make_cadu_intake(settings)
     return PacketIntake(settings) if settings.frames is None else make_frame_intake(settings)
 
 

@@ -42,6 +42,7 @@ class OpenPacket:
     vc_count: int
     receive_time_ns: int
     earth_receive_time_ns: int = ABSENT
+    place: tuple[int, ...] = ()  # what else is needed to find that frame in its source again
 
 
 @dataclass(frozen=True, slots=True, eq=False)

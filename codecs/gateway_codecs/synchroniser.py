@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gateway_codecs.batches import BoolArray, I64Array, Records, U8Array
+from gateway_codecs.batches import BoolArray, I64Array, Records, Transition, U8Array
 from gateway_codecs.bit_buffer import BitBuffer
 from gateway_codecs.kept_state import mapping, natural
 from gateway_codecs.sync_markers import SyncMarker
@@ -137,19 +137,6 @@ class Outside:
     octets: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """What happened to the alignment, and at which bit of the source.
-
-    `lock`: `bits` before it were searched since the last CADU; `loss`: `bits` since the last good marker; `slip`: by so
-    many `bits` the marker came late (or early, below zero); `inversion`: the polarity is another one from here on.
-    """
-
-    what: Literal["lock", "loss", "slip", "inversion"]
-    position_bits: int
-    bits: int = 0
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class SyncBatch:
     """What a piece of the source completed: code blocks `bodies` uint8 (n, L) with `cadus` CADU_DTYPE (n,), and what
@@ -197,11 +184,16 @@ class Synchroniser:
         self._buffer.append(np.frombuffer(octets, np.uint8) if isinstance(octets, bytes) else octets)
         return self._run()
 
-    def end(self) -> SyncBatch:
-        """The source ended or was cut: tell of what is left. What comes next is searched anew."""
+    def end(self, rest: bytes | U8Array = b"", spare_bits: int = 0) -> SyncBatch:
+        """The source ended or was cut: tell of what is left, and of a `rest` whose last bits are none.
+
+        What comes next is searched anew.
+        """
+        self._buffer.append(np.frombuffer(rest, np.uint8) if isinstance(rest, bytes) else rest, spare_bits)
         self._last = True
         batch = self._run()
         self._last = False
+        self._done = self._look = self._buffer.close()
         return batch
 
     def _run(self) -> SyncBatch:
