@@ -132,10 +132,10 @@ class _HomeChannel:
             return None
         if told.get("type") == "closed":
             raise ConnectionError(f"the gateway ended the session: {told.get('reason')}")
-        if "message" in told:  # else it is an answer to a request that never became a session
+        if "number" in told:  # else it is an answer to a request that never became a session
             self._number += 1
-            if told["message"] != self._number:
-                raise ConnectionError(f"message {self._number} of this session was expected, here is {told['message']}")
+            if told["number"] != self._number:
+                raise ConnectionError(f"message {self._number} of this session was expected, here is {told['number']}")
         if told.get("type") == "welcome":
             self._silence_s = float(told["lease_s"])
             self._signs = asyncio.create_task(self._give_signs(), name=f"signs of life {self._topic}")

@@ -90,7 +90,7 @@ class MqttChannel:
         told: dict[str, Any] = json.loads(message)
         if told["type"] == "welcome":
             told["lease_s"] = self._lease_s
-        return json.dumps({**told, "session": self.session, "message": self._number}).encode()
+        return json.dumps({**told, "session": self.session, "number": self._number}).encode()
 
     async def close(self, reason: str) -> None:
         """Say that the session is over, also one that a newer one replaced; never raises."""

@@ -96,5 +96,5 @@ def connected(daemon: Daemon, timeout_s: float = 20) -> None:
         state = daemon.get("/status")["mqtt"]
         if state["state"] == "connected":
             return
-        time.sleep(0.05)
+        time.sleep(0.15)
     raise AssertionError(f"not connected: {state}")

@@ -67,13 +67,15 @@ def until(told: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
     limit = time.monotonic() + timeout_s
     while not told():
         assert time.monotonic() < limit, f"not within {timeout_s} s: {what}"
-        time.sleep(0.05)
+        time.sleep(0.15)
 
 
 def mosquitto_sub(broker: Broker, into: Path, *arguments: str) -> subprocess.Popen[bytes]:
     assert MOSQUITTO_SUB is not None
     with into.open("wb") as file:
-        return subprocess.Popen([MOSQUITTO_SUB, "-p", str(broker.port), *arguments], stdout=file)
+        return subprocess.Popen(
+            [MOSQUITTO_SUB, "-p", str(broker.port), *arguments], stdout=file, stderr=subprocess.DEVNULL
+        )
 
 
 def listened_late(broker: Broker, into: Path) -> str:
