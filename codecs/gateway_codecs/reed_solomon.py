@@ -114,6 +114,15 @@ class ReedSolomon:
             self._correct(words, syndromes[chosen], chosen, frames, corrected)
         return Decoded(frames, corrected)
 
+    def are_words(self, blocks: U8Array) -> BoolArray:
+        """Return which code words of blocks uint8 (n, codeblock_octets) have no error, bool (n, interleave).
+
+        Raises FormatError for another shape or type.
+        """
+        _check(blocks, self.codeblock_octets, "code blocks")
+        syndromes = row_sums(self._syndrome_table(), self._words(blocks))
+        return ~_not_zero(syndromes).reshape(len(blocks), self.interleave)
+
     def _words(self, blocks: U8Array) -> U8Array:
         """Return the interleaved code words as columns, (octets of a word, n * interleave)."""
         rows = blocks.reshape(len(blocks), blocks.shape[1] // self.interleave, self.interleave)
