@@ -636,12 +636,14 @@ def _channel_of(name: str) -> dict[str, Any]:
     """Return the columns that tell a channel from others of its spacecraft, from its name in the statistics."""
     key = ChannelKey.parse(name)
     if key is None:
-        return {"scid": None, "vcid": None, "replay": False}
-    return {"scid": key.scid, "vcid": key.vcid, "replay": key.replay}
+        return {"scid": None, "vcid": None, "map_id": None, "replay": False, "expedited": False}
+    map_id = key.map_id if key.map_id >= 0 else None
+    return {"scid": key.scid, "vcid": key.vcid, "map_id": map_id, "replay": key.replay, "expedited": key.expedited}
 
 
 def _channel_order(named: tuple[str, Any]) -> tuple[int, ...]:
-    return ChannelKey.parse(named[0]) or ()
+    key = ChannelKey.parse(named[0])
+    return () if key is None else (key.scid, key.vcid, key.replay, key.expedited, key.map_id)
 
 
 def _vc_row(vc: Mapping[str, Any], of_frames: bool) -> dict[str, Any]:

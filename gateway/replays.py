@@ -32,6 +32,8 @@ def settled(mission: Mission, wish: Mapping[str, Any]) -> Run:
         raise UsageError("frames per second and bits per second are two paces", "give one")
     if wish["frames_per_s"] and unit == "packets":
         raise UsageError("packets have no pace in frames per second", "give the bits per second: rate_bps")
+    if wish["frames_per_s"] and craft.frames is not None and craft.frames.variable_length:
+        raise UsageError(f"frames of {craft.name} vary in length", "give the bits per second: rate_bps")
     return {**wish, "spacecraft": craft.name, "unit": unit}
 
 

@@ -71,6 +71,8 @@ def vc_format(settings: VcSettings) -> VcFormat:
         counting=settings.counting,
         packet_start=None if settings.packet_start == "pointer" else settings.packet_start,
         packet_zone_padding=settings.packet_zone_padding == "ignore",
+        maps=settings.maps,
+        truncated_frame_octets=settings.truncated_frame_octets,
     )
 
 
@@ -88,6 +90,8 @@ def frame_format(frames: FrameSettings, scids: dict[int, int]) -> FrameFormat:
         unknown_vc=frames.unknown_vc,
         mc_counting=frames.mc_counting,
         octet_interleave=frames.octet_interleave,
+        header_error_control=frames.header_error_control,
+        variable_length=frames.variable_length,
         prefix_octets=frames.prefix_octets,
         suffix_octets=frames.suffix_octets,
     )
@@ -113,8 +117,7 @@ def about_recording(instance: str, link: LinkConfig, craft: Spacecraft) -> dict[
     """Return what a recording says of itself."""
     if craft.frames is None:
         raise ValueError("only frames are recorded")
-    frames = craft.frames
-    unit_octets = frames.prefix_octets + frames.frame_length_octets + frames.suffix_octets
+    unit_octets = 1 if craft.frames.variable_length else craft.frames.unit_octets  # 1: octets are kept as they came
     about = {"instance": instance, "mission": link.mission, "spacecraft": craft.name, "link": link.name}
     return {**about, "unit": link.unit, "unit_octets": unit_octets}
 
@@ -150,7 +153,5 @@ def octets_per_s(link: LinkConfig, craft: Spacecraft) -> float | None:
     if link.rate_bps is not None:
         return link.rate_bps / 8 * link.speed
     if link.frames_per_s is not None and craft.frames is not None:
-        frames = craft.frames
-        unit = frames.prefix_octets + frames.frame_length_octets + frames.suffix_octets
-        return link.frames_per_s * unit * link.speed
+        return link.frames_per_s * craft.frames.unit_octets * link.speed
     return None

@@ -156,13 +156,20 @@ def _check_spacecraft(link: LinkConfig, document: Document, mission: Mission) ->
     elif link.unit == "frames" and crafts[link.spacecraft].frames is None:
         remedy = f"{link.spacecraft} has no frames settings: add them, or use unit: packets"
         yield document.wrong(("unit",), repr(link.unit), remedy)
+    elif link.unit == "frames" and link.frames_per_s and _varies(crafts[link.spacecraft]):
+        remedy = f"frames of {link.spacecraft} vary in length: give the pace in rate_bps"
+        yield document.wrong(("frames_per_s",), f"{link.frames_per_s:g}", remedy)
     elif link.type == "udp" and link.unit == "frames":
         yield from judged(_check_datagrams(crafts[link.spacecraft], document))
 
 
+def _varies(craft: Spacecraft) -> bool:
+    return craft.frames is not None and craft.frames.variable_length
+
+
 def _check_datagrams(craft: Spacecraft, document: Document) -> Iterator[Problem]:
     frames = craft.frames
-    octets = 0 if frames is None else frames.prefix_octets + frames.frame_length_octets + frames.suffix_octets
+    octets = 0 if frames is None else frames.unit_octets
     if octets > DATAGRAM_OCTETS_MAX:
         remedy = (
             f"a datagram holds at most {DATAGRAM_OCTETS_MAX} octets, and a stored frame of {craft.name} has {octets}"

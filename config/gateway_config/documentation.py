@@ -18,7 +18,20 @@ NOTES = """
 ## Notes
 
 - Channels, packets and counts of real spacecraft differ in everything; the built-in missions
-  (`gateway replay --missions`) show how some of them are described. VC 63 of AOS frames is idle without being listed.
+  (`gateway replay --missions`) show how some of them are described. VC 63 of AOS and USLP frames is idle without being
+  listed.
+- `frames` of a USLP spacecraft: `{version: uslp, frame_length_octets: 1115, fecf: crc32, vcs: {0: {}, 1: {maps: {2:
+  bitstream}}, 3: {service: opaque}}}`. Each frame says what it holds: of `service: packets` the packets are taken
+  (rules 000 and 111), of `bitstream` the octet streams (rule 011); what a frame holds beside that is kept whole, and
+  idle frames are idle in any MAP. Frames are counted by channel and quality of service, packets belong to a MAP; a
+  missing frame breaks the packets under way of all MAPs of its channel.
+- `variable_length: true` (TCP, files, datagrams): where no good frame begins, every octet is tried in turn, so that a
+  length that lies costs no frame that is good by its FECF. Without an FECF a plausible header is believed. Keep
+  `frame_length_octets` as small as the longest frame allows: so much is waited for behind a header that lies.
+- `header_error_control: true` corrects up to two symbols of four bits of an AOS header. A wrong header may be taken for
+  another one, and the frame count is not protected: without FECF or Reed-Solomon only the data tell.
+- `service: bitstream` gives the valid octets of each frame as one item (unit `octets`, quality good), with how many bits
+  are not valid in its last octet.
 - A link belongs to one mission in one support mode. One link per spacecraft and support mode is *prime*: its items
   are delivered, those of the others are journalled only, unless a home base names the link. Without a prime link
   events alone are delivered.

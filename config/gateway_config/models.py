@@ -336,6 +336,9 @@ class ApidSettings(Model):
     )
 
 
+Service = Literal["packets", "opaque", "idle", "bitstream"]
+
+
 class _PacketKeys(Model):
     packet_versions: list[PacketVersion] = Field([0, 7], description="packet versions accepted (7 = encapsulation)")
     max_packet_octets: Annotated[int, Field(ge=7, le=1 << 20)] = Field(65542, description="longer ones are refused")
@@ -355,7 +358,9 @@ class PacketSettings(_PacketKeys):
 class VcSettings(_PacketKeys):
     """One virtual channel."""
 
-    service: Literal["packets", "opaque", "idle"] = Field("packets", description="what its frames carry")
+    service: Service = Field(
+        "packets", description="what its frames carry; bitstream: the valid bits of AOS B_PDUs, USLP octet streams"
+    )
     counting: Literal["vc_count", "none"] = Field("vc_count", description="none: the frame count says nothing")
     packet_start: Literal["pointer"] | Octets = Field(
         "pointer", description="first header pointer, or packets at this fixed octet of the data field"
@@ -363,13 +368,24 @@ class VcSettings(_PacketKeys):
     packet_zone_padding: Literal["none", "ignore"] = Field(
         "none", description="ignore: one packet starts in a frame, what follows it is padding (counted, not kept)"
     )
+    maps: dict[Annotated[int, Field(ge=0, le=15)], Service] = Field(
+        default_factory=dict, description="USLP: MAPs with another service than the channel's, by id"
+    )
+    truncated_frame_octets: Annotated[int, Field(ge=6, le=65536)] | None = Field(
+        None, description="USLP, variable_length: length of truncated frames; without it there are none"
+    )
 
     def rules(self) -> tuple[Rule, ...]:
         """Packets are described where they are looked at."""
         return (self._packets,)
 
+    @property
+    def services(self) -> set[Service]:
+        """What its frames may carry."""
+        return {self.service, *self.maps.values()}
+
     def _packets(self) -> Iterator[Wrong]:
-        if self.service != "packets":
+        if "packets" not in self.services:
             looked_at = f"packets of a channel with service: {self.service} are not looked at"
             keys = (*_PacketKeys.model_fields, "packet_start", "packet_zone_padding")
             yield from self._without_effect(keys, f"{looked_at}: leave it out, or use service: packets")
@@ -378,11 +394,23 @@ class VcSettings(_PacketKeys):
 class FrameSettings(Model):
     """The transfer frames of a spacecraft, as a link delivers them."""
 
-    version: Literal["tm", "aos"] = Field(description="transfer frame: tm (CCSDS 132.0-B) or aos (CCSDS 732.0-B)")
-    frame_length_octets: Annotated[int, Field(ge=8, le=65536)] = Field(description="of the frame alone")
-    fecf: bool = Field(True, description="frame error control field present")
-    ocf: Literal["absent", "present", "by_flag"] = Field("absent", description="operational control field")
-    insert_zone_octets: Octets = Field(0, description="AOS insert zone")
+    version: Literal["tm", "aos", "uslp"] = Field(
+        description="transfer frame: tm (CCSDS 132.0-B), aos (CCSDS 732.0-B) or uslp (CCSDS 732.1-B)"
+    )
+    frame_length_octets: Annotated[int, Field(ge=8, le=65536)] = Field(
+        description="of the frame alone; with variable_length of the longest one"
+    )
+    variable_length: bool = Field(False, description="USLP: frames of varying length, delimited by their length field")
+    fecf: bool | Literal["crc32"] = Field(
+        True, description="frame error control field: none, of 16 bits, or of 32 bits (crc32: USLP)"
+    )
+    ocf: Literal["absent", "present", "by_flag"] = Field(
+        "absent", description="operational control field of TM and AOS frames; a USLP frame says it itself"
+    )
+    header_error_control: bool = Field(
+        False, description="AOS frame header error control field: headers are corrected; it does not protect the count"
+    )
+    insert_zone_octets: Octets = Field(0, description="AOS, USLP insert zone")
     secondary_header: Literal["absent", "by_flag"] | Octets = Field("by_flag", description="TM secondary header")
     unknown_vc: Literal["opaque", "bad"] = Field("opaque", description="frames of channels that are not listed")
     mc_counting: bool = Field(True, description="the TM master channel frame count is checked")
@@ -395,7 +423,8 @@ class FrameSettings(Model):
 
     def rules(self) -> tuple[Rule, ...]:
         """Everything is of the frame's version, and leaves room for data."""
-        return self._channels, self._insert_zone, self._headers, self._ocf, self._interleave, self._room
+        layout = (self._insert_zone, self._headers, self._ocf, self._error_control, self._varying, self._interleave)
+        return self._channels, self._services, *layout, self._room
 
     def _channels(self) -> Iterator[Wrong]:
         highest = 7 if self.version == "tm" else 63
@@ -407,16 +436,55 @@ class FrameSettings(Model):
         if self.version == "tm" and self.insert_zone_octets:
             yield ("insert_zone_octets",), self.insert_zone_octets, "TM frames have no insert zone: leave it out"
 
+    def _services(self) -> Iterator[Wrong]:
+        """Every channel carries what frames of the version can."""
+        for vcid, vc in self.vcs.items():
+            at = ("vcs", vcid)
+            if self.version == "tm" and vc.service == "bitstream":
+                yield (*at, "service"), vc.service, "TM frames carry no bitstreams: packets, opaque or idle"
+            if self.version != "uslp" and vc.maps:
+                yield (*at, "maps"), vc.maps, f"{self.version.upper()} frames have no MAPs: leave it out"
+            if self.version == "uslp" and vc.packet_start != "pointer":
+                yield (*at, "packet_start"), vc.packet_start, "USLP frames say where packets start: leave it out"
+            if vc.truncated_frame_octets is not None:
+                yield from self._truncated(at, vc.truncated_frame_octets)
+
+    def _truncated(self, at: tuple[str | int, ...], octets: int) -> Iterator[Wrong]:
+        key, least = (*at, "truncated_frame_octets"), 6 + self._fecf_octets
+        if self.version != "uslp" or not self.variable_length:
+            yield key, octets, "only USLP frames with variable_length: true can be truncated: leave it out"
+        elif not least <= octets <= self.frame_length_octets:
+            yield key, octets, f"expected {least} to frame_length_octets ({self.frame_length_octets})"
+
     def _headers(self) -> Iterator[Wrong]:
-        if self.version == "aos":
-            remedy = "AOS frames have no secondary header: leave it out, or use insert_zone_octets"
+        if self.version != "tm":
+            name = self.version.upper()
+            remedy = f"{name} frames have no secondary header: leave it out, or use insert_zone_octets"
             yield from self._without_effect(["secondary_header"], remedy)
-            remedy = "AOS frames have no master channel frame count: leave it out"
+            remedy = f"{name} frames have no master channel frame count: leave it out"
             yield from self._without_effect(["mc_counting"], remedy)
 
     def _ocf(self) -> Iterator[Wrong]:
         if self.version == "aos" and self.ocf == "by_flag":
             yield ("ocf",), self.ocf, "the AOS header has no OCF flag: present or absent"
+        if self.version == "uslp":
+            yield from self._without_effect(["ocf"], "each USLP frame says whether it has one: leave it out")
+
+    def _error_control(self) -> Iterator[Wrong]:
+        name = self.version.upper()
+        if self.fecf == "crc32" and self.version != "uslp":
+            yield ("fecf",), self.fecf, f"the field of {name} frames has 16 bits: true, or false if there is none"
+        if self.header_error_control and self.version != "aos":
+            remedy = f"{name} frames have no header error control: leave it out"
+            yield ("header_error_control",), self.header_error_control, remedy
+
+    def _varying(self) -> Iterator[Wrong]:
+        if self.variable_length and self.version != "uslp":
+            remedy = f"{self.version.upper()} frames of a link have one length: leave it out"
+            yield ("variable_length",), self.variable_length, remedy
+        elif self.variable_length:
+            remedy = "frames of varying length are delimited by their length field alone: leave it out"
+            yield from self._without_effect(["octet_interleave", "prefix_octets", "suffix_octets"], remedy)
 
     def _interleave(self) -> Iterator[Wrong]:
         length = self.frame_length_octets
@@ -427,8 +495,10 @@ class FrameSettings(Model):
     def _room(self) -> Iterator[Wrong]:
         length = self.frame_length_octets
         room = self._data_octets()
-        pointers = any(vc.service == "packets" and vc.packet_start == "pointer" for vc in self.vcs.values())
-        least = 3 if self.version == "aos" and pointers else 1  # AOS: the M_PDU header stands in the data field
+        pointers = any(
+            vc.services & {"packets", "bitstream"} and vc.packet_start == "pointer" for vc in self.vcs.values()
+        )
+        least = 3 if self.version != "tm" and pointers else 1  # AOS, USLP: the pointer stands in the data field
         if room < least:
             beside = length - room + least - 1
             yield ("frame_length_octets",), length, f"no room for data beside {beside} octets of headers and trailers"
@@ -440,8 +510,18 @@ class FrameSettings(Model):
     def _data_octets(self) -> int:
         """Octets of the data field when everything that may stand beside it does."""
         secondary = 0 if isinstance(self.secondary_header, str) else self.secondary_header
-        beside = 6 + self.insert_zone_octets + secondary + 4 * (self.ocf != "absent") + 2 * self.fecf
+        header = {"tm": 6, "aos": 6 + 2 * self.header_error_control, "uslp": 8}[self.version]
+        beside = header + self.insert_zone_octets + secondary + 4 * (self.ocf != "absent") + self._fecf_octets
         return self.frame_length_octets - beside
+
+    @property
+    def _fecf_octets(self) -> int:
+        return 4 if self.fecf == "crc32" else 2 * bool(self.fecf)
+
+    @property
+    def unit_octets(self) -> int:
+        """Octets of one stored frame, of the longest one if they vary."""
+        return self.prefix_octets + self.frame_length_octets + self.suffix_octets
 
 
 class PlannedContact(Model):
@@ -485,7 +565,7 @@ class Spacecraft(Model):
     """One spacecraft of a mission."""
 
     name: Name
-    scids: list[Annotated[int, Field(ge=0, le=1023)]] = Field(default_factory=list, description="ids in its frames")
+    scids: list[Annotated[int, Field(ge=0, le=65535)]] = Field(default_factory=list, description="ids in its frames")
     frames: FrameSettings | None = Field(None, description="its transfer frames")
     packets: PacketSettings = Field(default_factory=PacketSettings, description="its packets on links without frames")
     contacts: list[PlannedContact] = Field(default_factory=list, description="contacts planned in advance")
@@ -496,8 +576,9 @@ class Spacecraft(Model):
 
     def _ids(self) -> Iterator[Wrong]:
         for k, scid in enumerate(self.scids):
-            if self.frames is not None and self.frames.version == "aos" and scid > 255:
-                yield ("scids", k), scid, "AOS frames: 0 to 255"
+            highest = 65535 if self.frames is None else {"tm": 1023, "aos": 255, "uslp": 65535}[self.frames.version]
+            if self.frames is not None and scid > highest:
+                yield ("scids", k), scid, f"{self.frames.version.upper()} frames: 0 to {highest}"
 
     def _one_contact_at_a_time(self) -> Iterator[Wrong]:
         right = [(k, contact) for k, contact in enumerate(self.contacts) if not any(contact.wrongs())]

@@ -151,7 +151,9 @@ class Statistics(Answer):
     idle_octets: int
     padding_octets: int
     mc_count_jumps: int
-    vcs: dict[str, ChannelCounts] = Field(description="by spacecraft id/virtual channel, or `packets` without frames")
+    vcs: dict[str, ChannelCounts] = Field(
+        description="by spacecraft id/virtual channel[/MAP][/replay or /expedited], or `packets` without frames"
+    )
 
 
 class LinkDetail(LinkState):

@@ -129,12 +129,12 @@ def _contacts(instances: Iterable[State]) -> Iterator[Metric]:
 
 
 def _streams(instances: Iterable[State]) -> Iterator[Metric]:
-    labels = ["instance", "link", "spacecraft", "scid", "vcid", "replay", "apid"]
+    labels = ["instance", "link", "spacecraft", "scid", "vcid", "map_id", "replay", "expedited", "apid"]
     packets = CounterMetricFamily("gateway_stream_packets", "Packets by virtual channel and APID", labels=labels)
     missing = CounterMetricFamily("gateway_stream_missing", "Missing units by their count", labels=[*labels, "unit"])
     for instance in instances:
         for row in instance["streams"]:
-            told = {**row, "replay": "true" if row["replay"] else "false"}
+            told = {**row, **{flag: "true" if row[flag] else "false" for flag in ("replay", "expedited")}}
             *channel, apid = ("" if told[label] is None else str(told[label]) for label in labels[1:])
             key = [instance["instance"], *channel]
             unit = "packets" if apid else "frames"

@@ -57,7 +57,8 @@ MACHINE = {
     "task_failures": {},
 }  # fmt: skip
 STREAM = {
-    "link": "station", "spacecraft": "picard", "scid": 42, "vcid": 1, "replay": False, "apid": 200, "frames": None,
+    "link": "station", "spacecraft": "picard", "scid": 42, "vcid": 1, "map_id": None, "replay": False,
+    "expedited": False, "apid": 200, "frames": None,
     "packets": 2467, "octets": 602112, "missing_frames": None, "missing_packets": 2, "shared_missing": {},
     "count_jumps": None, "seq_gaps": 1,
 }  # fmt: skip
@@ -185,6 +186,7 @@ class JournalRange(JournalState):
 class StreamRow(Answer):
     """One virtual channel (apid null) or one APID of it, as counted by one link; null = not counted there.
 
+    Of USLP frames the channel has a row, and each MAP of it: frames are counted for the channel, packets by MAP.
     A sequence count that APIDs share counts for the channel, not for each APID.
     """
 
@@ -192,7 +194,9 @@ class StreamRow(Answer):
     spacecraft: str
     scid: int | None = Field(description="spacecraft id; null on a link without frames")
     vcid: int | None
+    map_id: int | None = Field(description="MAP of a USLP channel; null = the channel")
     replay: bool = Field(description="replayed frames of an AOS channel, counted apart")
+    expedited: bool = Field(description="expedited frames of a USLP channel, counted apart")
     apid: int | None
     frames: int | None
     packets: int

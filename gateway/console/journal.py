@@ -256,10 +256,10 @@ def export_journal(folder: Path, target: Path, form: str, choice: Choice) -> Non
     if form == "frames":
         if choice != Choice():
             raise UsageError("--frames takes no --vc, --apid, --link, --spacecraft or --idle", NO_CHOICE)
-        count = write_frames(recording_of(folder), target)
+        written = write_frames(recording_of(folder), target)
     else:
-        count = _write_items(folder, target, form, choice, damage)
-    typer.echo(f"{count} {'frames' if form == 'frames' else 'items'} in {target}")
+        written = f"{_write_items(folder, target, form, choice, damage)} items"
+    typer.echo(f"{written} in {target}")
     if damage:
         raise typer.Exit(1)
 
@@ -305,18 +305,21 @@ def about_recording(recording: Path) -> dict[str, Any]:
         raise NotFound(f"{recording}: {error}", "a recording has an about.json beside its .rec files") from None
 
 
-def write_frames(recording: Path, target: Path) -> int:
-    """Write a recording's whole frames back to back, each connection from its first octet; returns how many."""
+def write_frames(recording: Path, target: Path) -> str:
+    """Write a recording's whole frames back to back, each connection from its first octet; returns how many.
+
+    Of frames that vary in length all octets are written, whole or not: their length fields delimit them.
+    """
     unit_octets = int(about_recording(recording)["unit_octets"])
     units = WholeUnits(LocalStorage(recording.parent), recording.name, unit_octets)
     with target.open("wb") as file:
         for octets in units:
             file.write(octets)
-        frames = file.tell() // unit_octets
+        written = f"{file.tell() // unit_octets} {'octets of frames' if unit_octets == 1 else 'frames'}"
     if units.left_out_octets:
         text = f"left out: {units.left_out_octets} octets of frames that a cut left incomplete"
         typer.secho(text, fg="yellow", err=True)
-    return frames
+    return written
 
 
 def _readable(item: dict[str, Any]) -> dict[str, Any]:

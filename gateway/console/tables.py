@@ -131,7 +131,9 @@ def _channel_name(row: State, several_ids: frozenset[str], several_links: frozen
     scid = f" SCID {row['scid']}" if spacecraft in several_ids and row["scid"] is not None else ""
     channel = "packets" if row["vcid"] is None else f"VC{row['vcid']}"
     link = f" ({row['link']})" if spacecraft in several_links else ""
-    return f"{spacecraft}{scid} {channel}{' replay' if row['replay'] else ''}{link}"
+    of_map = "" if row["map_id"] is None else f" MAP {row['map_id']}"
+    apart = " replay" if row["replay"] else " expedited" if row["expedited"] else ""
+    return f"{spacecraft}{scid} {channel}{of_map}{apart}{link}"
 
 
 def subscriptions(rows: Iterable[State]) -> Table:
@@ -168,7 +170,7 @@ def event_line(event: State) -> Text:
 
 def stream_key(row: State) -> str:
     """Return the key under which a stream's rate is kept."""
-    return "/".join(str(row[column]) for column in ("link", "scid", "vcid", "replay", "apid"))
+    return "/".join(str(row[column]) for column in ("link", "scid", "vcid", "map_id", "replay", "expedited", "apid"))
 
 
 def segments(rows: Iterable[State]) -> Table:

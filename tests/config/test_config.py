@@ -71,7 +71,7 @@ def test_all_errors_at_once(tmp_path: Path) -> None:
     for wanted in (
         "gateway.yaml:2: api.port = 99999",
         "gateway.yaml:3: journall = 1: unknown key",
-        "missions/m.yaml:6: spacecraft.0.frames.version = 'xx': expected 'tm' or 'aos'",
+        "missions/m.yaml:6: spacecraft.0.frames.version = 'xx': expected 'tm', 'aos' or 'uslp'",
         "links/l.yaml:4: type = 'sctp'",
         "links/l.yaml:6: watchdog_s = -1",
         "homes/h.yaml:1: name = 'h h'",

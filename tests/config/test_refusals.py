@@ -17,9 +17,10 @@ FRAMES = "    frames: {version: tm, frame_length_octets: 100}\n"
 CONTACT = "      - {{peer: a, aos_utc: {}, los_utc: {}}}\n"
 
 
-def mission(frames: str = "", rest: str = "") -> str:
+def mission(frames: str = "", rest: str = "", version: str = "tm") -> str:
     """The mission with other settings of its frames, and what follows them."""
-    return MISSION.replace("frame_length_octets: 100", f"frame_length_octets: 100, {frames}") + rest
+    changed = MISSION.replace("frame_length_octets: 100", f"frame_length_octets: 100, {frames}")
+    return changed.replace("version: tm", f"version: {version}") + rest
 
 
 def contacts(*times: tuple[str, str]) -> str:
@@ -72,17 +73,51 @@ REFUSED = [
     ({"missions__m": mission("secondary_header: 92")}, "0.frames.frame_length_octets = 100: no room for data"),
     ({"missions__m": mission("secondary_header: 88, ocf: present")}, "no room for data"),
     ({"missions__m": mission("secondary_header: 88, ocf: by_flag")}, "no room for data"),
-    ({"missions__m": mission("insert_zone_octets: 92").replace("version: tm", "version: aos")}, "no room for data"),
-    ({"missions__m": mission("insert_zone_octets: 91, vcs: {1: {}}").replace("version: tm", "version: aos")},
+    ({"missions__m": mission("insert_zone_octets: 92", version="aos")}, "no room for data"),
+    ({"missions__m": mission("insert_zone_octets: 91, vcs: {1: {}}", version="aos")},
      "no room for data"),
     # -- what the other version has
     ({"missions__m": mission("insert_zone_octets: 20")},
      "spacecraft.0.frames.insert_zone_octets = 20: TM frames have no insert zone"),
-    ({"missions__m": mission("secondary_header: 4").replace("version: tm", "version: aos")},
+    ({"missions__m": mission("secondary_header: 4", version="aos")},
      "spacecraft.0.frames.secondary_header = 4: AOS frames have no secondary header"),
-    ({"missions__m": mission("ocf: by_flag").replace("version: tm", "version: aos")},
+    ({"missions__m": mission("ocf: by_flag", version="aos")},
      "spacecraft.0.frames.ocf = 'by_flag': the AOS header has no OCF flag: present or absent"),
-    ({"missions__m": mission().replace("version: tm", "version: aos").replace("[1]", "[256]")}, "0 to 255"),
+    ({"missions__m": mission(version="aos").replace("[1]", "[256]")}, "0 to 255"),
+    ({"missions__m": mission("secondary_header: 4", version="uslp")},
+     "frames.secondary_header = 4: USLP frames have no secondary header"),
+    ({"missions__m": mission("mc_counting: true", version="uslp")},
+     "frames.mc_counting = True: USLP frames have no master channel frame count: leave it out"),
+    ({"missions__m": mission("ocf: by_flag", version="uslp")},
+     "frames.ocf = 'by_flag': each USLP frame says whether it has one: leave it out"),
+    ({"missions__m": mission("fecf: crc32")}, "frames.fecf = 'crc32': the field of TM frames has 16 bits: true, or"),
+    ({"missions__m": mission("fecf: crc16")}, "frames.fecf = 'crc16': expected true or false, or 'crc32'"),
+    ({"missions__m": mission("header_error_control: true")},
+     "frames.header_error_control = True: TM frames have no header error control: leave it out"),
+    ({"missions__m": mission("header_error_control: true", version="uslp")},
+     "USLP frames have no header error control"),
+    ({"missions__m": mission("variable_length: true")},
+     "frames.variable_length = True: TM frames of a link have one length: leave it out"),
+    ({"missions__m": mission("variable_length: true, prefix_octets: 4", version="uslp")},
+     "frames.prefix_octets = 4: frames of varying length are delimited by their length field alone: leave it out"),
+    ({"missions__m": mission("vcs: {0: {service: bitstream}}")},
+     "vcs.0.service = 'bitstream': TM frames carry no bitstreams: packets, opaque or idle"),
+    ({"missions__m": mission("vcs: {0: {maps: {1: opaque}}}", version="aos")},
+     "vcs.0.maps = {1: 'opaque'}: AOS frames have no MAPs: leave it out"),
+    ({"missions__m": mission("vcs: {0: {maps: {16: opaque}}}", version="uslp")},
+     "vcs.0.maps.16 = 16: expected at most 15"),
+    ({"missions__m": mission("vcs: {0: {packet_start: 4}}", version="uslp")},
+     "vcs.0.packet_start = 4: USLP frames say where packets start: leave it out"),
+    ({"missions__m": mission("vcs: {0: {truncated_frame_octets: 9}}", version="uslp")},
+     "vcs.0.truncated_frame_octets = 9: only USLP frames with variable_length: true can be truncated: leave it out"),
+    ({"missions__m": mission("variable_length: true, fecf: crc32, vcs: {0: {truncated_frame_octets: 9}}",
+                             version="uslp")},
+     "vcs.0.truncated_frame_octets = 9: expected 10 to frame_length_octets (100)"),
+    ({"missions__m": mission("insert_zone_octets: 90", version="uslp")}, "no room for data"),
+    ({"missions__m": mission().replace("[1]", "[1024]")}, "scids.0 = 1024: TM frames: 0 to 1023"),
+    ({"missions__m": mission("variable_length: true", version="uslp"),
+      "links__l": FILE + "frames_per_s: 5\n"},
+     "links/l.yaml:6: frames_per_s = 5: frames of s vary in length: give the pace in rate_bps"),
     # -- what would do nothing
     ({"links__l": FILE + "speed: 2\n"}, "links/l.yaml:6: speed = 2.0: a factor on a pace: give frames_per_s or"),
     ({"links__l": FILE + "host: 10.0.0.1\n"},
@@ -123,9 +158,9 @@ REFUSED = [
      "vcs.0.apids.1.time.submillisecond = 'us': a width of cds codes, this is cuc: leave it out"),
     ({"missions__m": mission("vcs: {0: {default_time: {code: cuc, p_field: present, fine_octets: 3}}}")},
      "vcs.0.default_time.fine_octets = 3: each P-field says it: leave it out, or use p_field: implied"),
-    ({"missions__m": mission("mc_counting: false").replace("version: tm", "version: aos")},
+    ({"missions__m": mission("mc_counting: false", version="aos")},
      "spacecraft.0.frames.mc_counting = False: AOS frames have no master channel frame count: leave it out"),
-    ({"missions__m": mission("secondary_header: by_flag").replace("version: tm", "version: aos")},
+    ({"missions__m": mission("secondary_header: by_flag", version="aos")},
      "spacecraft.0.frames.secondary_header = 'by_flag': AOS frames have no secondary header: leave it out"),
     ({"homes__h": "name: h\norganisation: x\n"}, "homes/h.yaml:2: organisation = 'x': unknown key"),
     # -- contacts
@@ -206,6 +241,10 @@ def test_it_is_refused(tmp_path: Path, files: dict[str, str], wanted: str) -> No
 
 
 ACCEPTED = [
+    {"missions__m": mission("fecf: crc32, vcs: {0: {service: opaque, apids: {5: {}}, maps: {15: packets}}}",
+                            version="uslp").replace("[1]", "[65535]")},
+    {"missions__m": mission("variable_length: true, vcs: {0: {truncated_frame_octets: 8}}", version="uslp")},
+    {"missions__m": mission("header_error_control: true, vcs: {0: {service: bitstream}}", version="aos")},
     {"links__l": LINK + "host: station-1.example_net.org\n"},
     {"links__l": LINK + 'host: "2001:db8::1"\n'},
     {"links__l": SERVER + 'allowed_peers: [10.0.0.1, "::1"]\n'},

@@ -126,7 +126,8 @@ async def test_an_opaque_channel_shows_its_octets(shown: tuple[list[dict[str, An
 def test_channels_of_two_links_have_their_names() -> None:
     """Where two links bring one spacecraft's channels, the table says which is which."""
     row = {
-        "link": "a", "spacecraft": "s", "scid": None, "vcid": None, "replay": False, "apid": None, "frames": None,
+        "link": "a", "spacecraft": "s", "scid": None, "vcid": None, "map_id": None, "replay": False, "expedited": False,
+        "apid": None, "frames": None,
         "packets": 1, "octets": 7, "missing_frames": None, "missing_packets": None, "shared_missing": {},
     }  # fmt: skip
     console = Console(width=100)
