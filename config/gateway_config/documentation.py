@@ -30,8 +30,8 @@ NOTES = """
   `frame_length_octets` as small as the longest frame allows: so much is waited for behind a header that lies.
 - `header_error_control: true` corrects up to two symbols of four bits of an AOS header. A wrong header may be taken for
   another one, and the frame count is not protected: without FECF or Reed-Solomon only the data tell.
-- `service: bitstream` gives the valid octets of each frame as one item (unit `octets`, quality good), with how many bits
-  are not valid in its last octet.
+- `service: bitstream` gives the valid octets of each frame as one item (unit `octets`, quality good), with how many
+  bits are not valid in its last octet.
 - A link belongs to one mission in one support mode. One link per spacecraft and support mode is *prime*: its items
   are delivered, those of the others are journalled only, unless a home base names the link. Without a prime link
   events alone are delivered.
