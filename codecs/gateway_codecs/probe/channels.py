@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gateway_codecs.batches import BoolArray, FrameFlag, I64Array, ItemBatch, Quality, U8Array, Unit
+from gateway_codecs.crc import fecf_octets
 from gateway_codecs.frames import NO_PACKET_STARTS, ONLY_IDLE, FrameFormat, VcFormat, decode_frames
 from gateway_codecs.intake import FrameIntake, LinkFormat
 
@@ -101,7 +102,7 @@ def _follows(counts: I64Array, fmt: FrameFormat, settings: VcFormat) -> BoolArra
 
 
 def _beside(fmt: FrameFormat) -> int:
-    return 6 + fmt.insert_zone_octets + 2 * (fmt.version == "aos") + 4 * (fmt.ocf == "present") + 2 * fmt.fecf
+    return 6 + fmt.insert_zone_octets + 2 * (fmt.version == "aos") + 4 * (fmt.ocf == "present") + fecf_octets(fmt.fecf)
 
 
 def _kinds(batch: ItemBatch, packets: BoolArray) -> tuple[int, int]:

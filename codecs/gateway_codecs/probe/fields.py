@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from gateway_codecs.batches import I64Array, U8Array
-from gateway_codecs.crc import fecf_good
+from gateway_codecs.crc import fecf_good, fecf_octets
 from gateway_codecs.frames import NO_PACKET_STARTS, ONLY_IDLE, FrameFormat, VcFormat
 from gateway_codecs.probe.channels import LEAST_AGREED, ChannelFit, fit, pointers, stands_still, versions_at_pointers
 from gateway_codecs.probe.checksums import FecfFound, find_fecf
@@ -131,7 +131,7 @@ def _tm_headers(own: U8Array, fmt: FrameFormat, notes: Notes) -> FrameFormat:
 
 
 def _find_zone(own: U8Array, fmt: FrameFormat, vcids: I64Array, more_trailers: tuple[int, ...]) -> ZoneFit | None:
-    fecf = 2 * fmt.fecf
+    fecf = fecf_octets(fmt.fecf)
     trailers: tuple[int, ...] = (fecf, fecf + 4) if fmt.fecf else COMMON_TRAILERS
     if fmt.version == "tm":  # the OCF has a flag
         trailers = (2,) if fmt.fecf else (0, 2)
@@ -220,7 +220,7 @@ def _with_zone(
         _note_no_zone(own, fmt, notes)
         return replace(fmt, suffix_octets=unit_octets - fmt.frame_length_octets)
     zone, fitted = found.zone, found.fit
-    trailer = zone.trailer_octets - 2 * fmt.fecf
+    trailer = zone.trailer_octets - fecf_octets(fmt.fecf)
     ocf = fmt.ocf if fmt.version == "tm" else "present" if trailer in (4, 6) else "absent"
     beyond = trailer - 4 * (ocf == "present")
     how = f"packets of VC{found.vcid} end where the next frame's pointer says"
@@ -229,7 +229,7 @@ def _with_zone(
         notes.found("insert zone", value, fitted.agreed, fitted.pairs, how)
         notes.found("OCF", ocf, fitted.agreed, fitted.pairs, how)
         if ocf == "present":
-            _note_ocf(own, fmt.frame_length_octets - 2 * fmt.fecf - beyond, notes)
+            _note_ocf(own, fmt.frame_length_octets - fecf_octets(fmt.fecf) - beyond, notes)
     length = fmt.frame_length_octets
     if beyond and exact:
         notes.open(
@@ -249,7 +249,7 @@ def _with_zone(
 def _note_no_zone(own: U8Array, fmt: FrameFormat, notes: Notes) -> None:
     if fmt.version == "aos":
         notes.open("insert zone", "no channel carries packets whose pointers could tell it from data; taken as absent")
-        words = len(np.unique(own[:, -4 - 2 * fmt.fecf : own.shape[1] - 2 * fmt.fecf], axis=0))
+        words = len(np.unique(own[:, -4 - fecf_octets(fmt.fecf) : own.shape[1] - fecf_octets(fmt.fecf)], axis=0))
         why = "AOS frames have no flag for it, and no packets show where the data end; taken as absent"
         notes.open("OCF", f"{why} (the last four octets{' before the FECF' if fmt.fecf else ''} take {words} values)")
 
@@ -338,7 +338,7 @@ def _packet_settings(
 def _fixed_place(frames: U8Array, fmt: FrameFormat, vcid: int, base: VcFormat) -> tuple[ChannelFit, VcFormat] | None:
     """Return how packets fit that begin at the same octet of each data field, None when they do not."""
     start = _zone_start(frames, fmt) - 2 * (fmt.version == "aos")
-    end = frames.shape[1] - 2 * fmt.fecf - 4 * (fmt.ocf == "present")
+    end = frames.shape[1] - fecf_octets(fmt.fecf) - 4 * (fmt.ocf == "present")
     for place in range(min(LONGEST_PLACE_OCTETS, end - start - 7) + 1):
         heads = frames[:, start + place : start + place + 6].astype(np.int64)
         length = (heads[:, 4] << 8 | heads[:, 5]) + 7
