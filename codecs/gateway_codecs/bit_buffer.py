@@ -5,13 +5,14 @@ Bits are counted from the beginning of the source, the highest bit of an octet f
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
+from numpy.typing import NDArray
 
 from gateway_codecs.batches import BoolArray, I64Array, U8Array
 from gateway_codecs.sync_markers import LONGEST_BITS, SyncMarker
 
-HEAD_BITS = 56
-"""What of a marker a 64-bit word holds behind any octet boundary; longer markers are compared in a second look."""
 _PADDING = np.zeros(LONGEST_BITS // 8 + 16, np.uint8)
 """Zeros behind the bits that are there, so that a word may be read where a marker no longer fits."""
 
@@ -93,33 +94,39 @@ class BitBuffer:
         count = (upto - 1 - self.begin) // 8 + 1 - at
         if upto <= first or count <= 0:
             return np.zeros(0, np.int64), np.zeros(0, np.bool_)
-        octets = np.ascontiguousarray(self._octets[at : at + count + 8])
-        words = np.ndarray((count,), ">u8", octets.data, 0, (1,)).astype(np.uint64)
-        bits = min(marker.bits, HEAD_BITS)
-        head = int.from_bytes(marker.octets.tobytes().ljust(8, b"\0")[:8], "big") >> (64 - bits)
-        hits = [
-            8 * _where(words, head << (64 - bits - shift), ((1 << bits) - 1) << (64 - bits - shift), errors, either)
-            + shift
-            for shift in range(1 if octets_only else 8)
-        ]
-        places = np.sort(np.concatenate(hits)) + self.begin + 8 * at
+        table = _possible_shifts(marker, errors, octets_only, either)
+        shifts = table.take(self._second_and_third(at, count), mode="clip")
+        candidates = np.flatnonzero(shifts != 0)
+        shifts = shifts[candidates]
+        at_shift = [8 * candidates[shifts >> shift & 1 != 0] + shift for shift in range(8)]
+        places = np.sort(np.concatenate(at_shift)) + self.begin + 8 * at
         places = places[(places >= first) & (places < upto)]
         wrong = self.errors(places, marker)
         inverted = wrong > marker.bits // 2
         found = np.where(inverted, marker.bits - wrong, wrong) <= errors
+        if not either:
+            found &= ~inverted
         return places[found], inverted[found]
 
+    def _second_and_third(self, at: int, count: int) -> NDArray[np.uint16]:
+        """Return for each octet from `at` on the two behind it as one little-endian number, uint16 (count,)."""
+        octets = np.ascontiguousarray(self._octets[at : at + count + 2])
+        return np.ndarray((count,), "<u2", octets.data, 1, (1,))
 
-def _where(words: np.ndarray, value: int, mask: int, errors: int, either: bool) -> I64Array:
-    """Return the indices of 64-bit words that are `value` under `mask`, or its inverse, with at most so many errors."""
-    difference = (words ^ np.uint64(value)) & np.uint64(mask)
-    if errors == 0:
-        hit = difference == 0
-        if either:
-            hit |= difference == np.uint64(mask)
-    else:
-        wrong = np.bitwise_count(difference)
-        hit = wrong <= errors
-        if either:
-            hit |= wrong >= mask.bit_count() - errors
-    return np.flatnonzero(hit)
+
+@lru_cache(maxsize=32)
+def _possible_shifts(marker: SyncMarker, errors: int, octets_only: bool, either: bool) -> U8Array:
+    """Return at which bits of an octet a marker may begin, by the two octets behind that one (little-endian), uint8
+    (65536,): bit `shift` is set when they have at most `errors` wrong bits then.
+
+    Those two octets lie within the first 24 bits of the marker wherever it begins, so one look-up per octet tells the
+    few places that need a closer look.
+    """
+    head = int.from_bytes(marker.octets[:3].tobytes(), "big")
+    octets = np.arange(1 << 16, dtype=np.uint16).byteswap()
+    shifts = np.zeros(1 << 16, np.uint8)
+    for shift in range(1 if octets_only else 8):
+        wrong = np.bitwise_count(octets ^ np.uint16(head >> shift & 0xFFFF))
+        possible = (wrong <= errors) | (either & (wrong >= 16 - errors))
+        shifts |= possible.astype(np.uint8) << shift
+    return shifts
