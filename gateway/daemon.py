@@ -29,6 +29,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 STOP_DEADLINE_S = 10.0
 SERVER_AGAIN_S = 1.0
+UNSENT_OCTETS = 1 << 17
 OPEN_FILES = 65_536
 SWITCH_INTERVAL_S = 0.0005  # CPython's default lets a busy loop starve the journal's writer thread (DESIGN 3)
 
@@ -112,6 +113,8 @@ def bind(host: str, port: int) -> socket.socket:
         hint = "another program has it: stop that, or set api.port in gateway.yaml"
         raise StartError(f"cannot listen on {host}:{port}: {error.strerror}", hint) from error
     sock.set_inheritable(False)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # what a peer does not read must not fill megabytes of the kernel
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_OCTETS)
     return sock
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
-RESERVE = 16
+RESERVE, RESERVE_MIN, LEFT_FREE = 16, 8, 4
+"""How many are kept; how many at least when there are hardly any; how many are then left for connections that come."""
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE})
 OPEN_FILES = "/proc/self/fd"
 
@@ -25,7 +26,7 @@ class Descriptors:
     """Thread-safe. `close` gives the reserve back."""
 
     def __init__(self, reserve: int = RESERVE) -> None:
-        self.wanted = reserve
+        self.wanted, self._most = reserve, reserve
         self._kept: list[int] = []
         self._lock = threading.Lock()
         self._fill()
@@ -67,9 +68,25 @@ class Descriptors:
         count = len(self.lend(lambda: os.listdir(OPEN_FILES))) - 1  # the listing itself
         return count - len(self._kept), limit
 
+    def leave_room(self) -> None:
+        """Make the reserve smaller while descriptors are scarce: who cannot be accepted cannot even be told why."""
+        used, limit = self.usage()
+        self.wanted = min(self._most, max(RESERVE_MIN, limit - used - LEFT_FREE))
+        with self._lock:
+            self._shrink()
+        self._fill()
+
+    def _shrink(self) -> None:
+        while len(self._kept) > self.wanted:
+            os.close(self._kept.pop())
+
+    @property
+    def short(self) -> bool:
+        """Whether the reserve is not whole."""
+        return len(self._kept) < self._most
+
     def close(self) -> None:
         """Give the reserve back."""
         with self._lock:
-            self.wanted = 0
-            while self._kept:
-                os.close(self._kept.pop())
+            self.wanted = self._most = 0
+            self._shrink()

@@ -32,11 +32,12 @@ from gateway_routes.contact import Contact, ContactBook, ContactEvent, ContactRe
 from gateway_routes.link_state import LinkStatus
 from gateway_routes.selection import Selection
 
-DOWNLOAD_OCTETS = 1 << 18
+DOWNLOAD_OCTETS = 1 << 16
 HOUSEKEEPING_S = 1.0
 RETENTION_S = 60.0
 EVENTS_TOGETHER_S = 0.05
 NEWEST_EVENTS_IN = 1 << 18
+AWAY_SHOWN = 3  # of one home base; more are summed up
 COMMIT_SLOW_S, COMMIT_LATE_S = 0.5, 2.0
 FREE_SPACE = "free space on the device: everything goes on by itself then"
 LOOK_AT_DISK = "look at the disk's errors (dmesg) and at what else writes to it; nothing is lost, everything is late"
@@ -485,11 +486,18 @@ class MissionInstance:
         if problem := self.registry.problem:
             text = f"cursors are not stored: {problem}; after a restart they are where they were stored last"
             found.append(Condition("error", "cursors not stored", f"subscriptions {self.name}", text, FREE_SPACE))
+        away: dict[str, list[dict[str, Any]]] = {}
         for row in self.subscriptions():
             if row.get("lag_items") and row["state"] == "away":
-                subject = f"subscription {row['home']}/{row['subscription']}"
+                away.setdefault(row["home"], []).append(row)
+        for home, rows in away.items():
+            if len(rows) > AWAY_SHOWN:
+                text = f"{len(rows)} subscriptions are away, up to {max(r['lag_items'] for r in rows)} positions behind"
+                found.append(Condition("info", "away", f"home {home}", text, told=True))
+                continue
+            for row in rows:
                 text = f"away, {row['lag_items']} positions behind"
-                found.append(Condition("info", "away", subject, text, told=True))
+                found.append(Condition("info", "away", f"subscription {home}/{row['subscription']}", text, told=True))
         return found
 
     async def events(self, position: int | None, limit: int, wait_s: float) -> dict[str, Any]:
@@ -603,16 +611,20 @@ class MissionInstance:
 
     async def _packets(self, at: int, end: int, selection: Selection, partial: bool) -> AsyncIterator[bytes]:
         while at < end:
-            found = await self.journal.read(at, selection, 4096, DOWNLOAD_OCTETS)
-            gone = found.expired or any(damage.first < end for damage in found.damaged)
-            if gone and not partial:
-                raise Conflict(f"positions near {at} are gone")  # the answer is under way: it breaks off
-            inside = found.positions < end
-            octets = int(found.batch.items["length"][inside].astype("int64").sum())
-            yield found.batch.octets[:octets].tobytes()
-            if found.end_position <= at:
+            data, after = await self._some_packets(at, end, selection, partial)
+            yield data  # nothing else is held while the client does not read
+            if after <= at:
                 return
-            at = found.end_position
+            at = after
+
+    async def _some_packets(self, at: int, end: int, selection: Selection, partial: bool) -> tuple[bytes, int]:
+        found = await self.journal.read(at, selection, 4096, DOWNLOAD_OCTETS)
+        gone = found.expired or any(damage.first < end for damage in found.damaged)
+        if gone and not partial:
+            raise Conflict(f"positions near {at} are gone")  # the answer is under way: it breaks off
+        inside = found.positions < end
+        octets = int(found.batch.items["length"][inside].astype("int64").sum())
+        return found.batch.octets[:octets].tobytes(), found.end_position
 
 
 def condition_row(row: Condition, book: ConditionBook, now_s: float, clock: Clock) -> dict[str, Any]:

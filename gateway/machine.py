@@ -5,14 +5,15 @@ Everything here is the whole gateway's; what is one mission instance's own (its 
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Any, Protocol
 
 from gateway.descriptors import Descriptors
+from gateway.patient_log import LINES_LOST
 from gateway.real import ClockSteps, ThreadWorker
 from gateway.supervision import Supervisor
-from gateway_routes.admission import Admission
+from gateway_routes.admission import NEWCOMERS_EXTRA, Admission
 from gateway_routes.conditions import Condition
 from gateway_routes.disk_watch import DiskWatch
 
@@ -49,18 +50,21 @@ class Machine:
         self._workers, self._supervisor = tuple(workers), supervisor
         self._steps = clock.steps()
         self._open = self._limit = 0
-        self._refusals: deque[tuple[float, dict[str, int]]] = deque()
+        self._refusals: deque[tuple[float, int, dict[str, int]]] = deque()
         self.look(0.0)
 
     def look(self, now_s: float) -> None:
         """Measure everything that is measured at once; make room for connections, or take it."""
         self._steps = self._clock.steps()
+        self._descriptors.leave_room()
         self._open, self._limit = self._descriptors.usage()
-        headroom = min(HEADROOM_MAX, self._limit // HEADROOM_SHARE) + self._descriptors.kept
-        others = max(0, self._open - self.admission.inside)
+        headroom = min(HEADROOM_MAX, self._limit // HEADROOM_SHARE)
+        others = max(0, self._open - self.admission.inside) + self._descriptors.kept + NEWCOMERS_EXTRA
         self.admission.in_all = max(CONNECTIONS_MIN, self._limit - others - headroom)
-        if refused := self.admission.take_refused():
-            self._refusals.append((now_s, refused))
+        self.admission.told_at_once = max(1, headroom // 2)
+        total, most = self.admission.take_refused()
+        if total:
+            self._refusals.append((now_s, total, most))
         while self._refusals and now_s - self._refusals[0][0] > REFUSALS_SHOWN_S:
             self._refusals.popleft()
 
@@ -69,7 +73,7 @@ class Machine:
     def conditions(self) -> list[Condition]:
         """Return what is wrong."""
         found = [*self.disk.conditions(), *self._clock_conditions(), *self._descriptor_conditions()]
-        return [*found, *self._refused(), *self._busy(), *self._supervisor.conditions()]
+        return [*found, *self._refused(), *self._busy(), *_log_conditions(), *self._supervisor.conditions()]
 
     def _clock_conditions(self) -> list[Condition]:
         steps = self._steps
@@ -86,26 +90,26 @@ class Machine:
         return []
 
     def _descriptor_conditions(self) -> list[Condition]:
-        kept, wanted = self._descriptors.kept, self._descriptors.wanted
-        if self._open + wanted < NEARLY * self._limit and kept == wanted:
+        kept, short = self._descriptors.kept, self._descriptors.short
+        if self._open + kept < NEARLY * self._limit and not short:
             return []
         text = f"file descriptors: {self._open} of {self._limit} in use, {kept} more are kept for the journal"
-        severity = "error" if kept < wanted else "warning"
+        severity = "error" if short else "warning"
         remedy = "raise the limit (LimitNOFILE= of the service, or ulimit -n), or find who holds so many connections"
         return [Condition(severity, "file descriptors", "descriptors", text, remedy)]
 
     def _refused(self) -> list[Condition]:
         if not self._refusals:
             return []
-        by_peer: dict[str, int] = {}
-        for _, refused in self._refusals:
-            for peer, count in refused.items():
-                by_peer[peer] = by_peer.get(peer, 0) + count
-        worst = sorted(by_peer.items(), key=lambda row: -row[1])[:3]
-        text = "refused in the last minute: " + ", ".join(f"{count} of {peer}" for peer, count in worst)
+        by_peer = Counter[str]()
+        for _, _, most in self._refusals:
+            by_peer.update(most)
+        total = sum(count for _, count, _ in self._refusals)
+        worst = ", ".join(f"{peer} ({count})" for peer, count in by_peer.most_common(3))
         limits = f"{self.admission.per_peer} per peer, {self.admission.in_all} in all"
+        text = f"{total} connections were refused in the last minute, most of them of {worst}; at most {limits}"
         remedy = "if these are wanted, raise api.connections_per_peer in gateway.yaml or the limit of open files"
-        return [Condition("warning", "connections refused", "connections", f"{text} (at most {limits})", remedy)]
+        return [Condition("warning", "connections refused", "connections", text, remedy)]
 
     def _busy(self) -> list[Condition]:
         found = []
@@ -133,8 +137,18 @@ class Machine:
             },
             "disk": {"free_octets": disk.free_octets, "reserve_octets": disk.reserve_octets},
             "workers": {worker.name: round(worker.busy_s(), 3) for worker in self._workers},
+            "log_lines_lost": LINES_LOST[0],
             "task_failures": {name: row.times for name, row in self._supervisor.failures.items()},
         }
+
+
+def _log_conditions() -> list[Condition]:
+    if not LINES_LOST[0]:
+        return []
+    text = f"{LINES_LOST[0]} lines could not be written to standard error since the start"
+    return [
+        Condition("warning", "log lines lost", "log", text, "look at where the log of the service goes: is it full?")
+    ]
 
 
 def _seconds(value: float) -> str:

@@ -22,8 +22,8 @@ BODY_S = 30.0
 UNREAD_S = 60.0
 CLOSING_S = 10.0
 LOOK_S = 1.0
-TOLD_S, TOLD_AT_ONCE_MAX = 1.0, 64
-"""A connection that is refused is given so long to read why; of so many at a time, the others just end."""
+TOLD_S = 1.0
+"""A connection that is refused is given so long to read why."""
 UNREAD_MAX_OCTETS = 2 << 20  # more than the largest block under way
 
 
@@ -95,7 +95,7 @@ class BoundedHttp(H11Protocol):
         self._waits_since_s = self.loop.time()
 
     def _tell(self, why: str) -> None:
-        if self._all.being_told >= TOLD_AT_ONCE_MAX:
+        if self._all.being_told >= self._all.admission.told_at_once:
             self.transport.abort()
             return
         self._all.being_told += 1

@@ -70,6 +70,7 @@ def _machine(machine: State) -> Iterator[Metric]:
     busy = GaugeMetricFamily("gateway_worker_busy_seconds", "Time in one piece of work", labels=["worker"])
     for worker, busy_s in machine["workers"].items():
         busy.add_metric([worker], busy_s)
+    yield CounterMetricFamily("gateway_log_lines_lost", "Lines that could not be logged", machine["log_lines_lost"])
     failures = CounterMetricFamily("gateway_task_failures", "Internal failures", labels=["task"])
     for task, times in machine["task_failures"].items():
         failures.add_metric([task], times)

@@ -54,7 +54,7 @@ MACHINE = {
     },
     "disk": {"free_octets": 81_604_378_624, "reserve_octets": 67_108_864},
     "workers": {"journal-writer": 0.0, "journal-reader": 0.0, "small-store": 0.0, "thinker": 0.0},
-    "task_failures": {},
+    "log_lines_lost": 0, "task_failures": {},
 }  # fmt: skip
 STREAM = {
     "link": "station", "spacecraft": "picard", "scid": 42, "vcid": 1, "map_id": None, "replay": False,
@@ -147,6 +147,7 @@ class MachineState(Answer):
     connections: ConnectionState
     disk: DiskState
     workers: dict[str, float] = Field(description="for how many seconds each thread does the same piece of work")
+    log_lines_lost: int = Field(description="lines that could not be written since the start")
     task_failures: dict[str, int] = Field(description="internal failures since the start, by task")
 
     model_config = example(MACHINE)

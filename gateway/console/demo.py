@@ -21,11 +21,11 @@ from rich.table import Table
 
 from gateway import daemon
 from gateway.console import reconcile, tables
-from gateway.console.run import set_up_logging
 from gateway.errors import GatewayError, UsageError
 from gateway.homes.store import HomeStore
 from gateway.instance import MissionInstance
 from gateway.journal import Journal
+from gateway.patient_log import set_up_logging
 from gateway.real import LocalStorage
 from gateway.service import Gateway
 from gateway_codecs.batches import IntakeBatch, ItemBatch, Unit

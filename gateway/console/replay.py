@@ -21,8 +21,8 @@ from gateway import daemon
 from gateway.console import tables
 from gateway.console.journal import about_recording, recording_of, write_frames
 from gateway.console.remote import Remote
-from gateway.console.run import set_up_logging
 from gateway.errors import GatewayError, UsageError
+from gateway.patient_log import set_up_logging
 from gateway.replays import settled
 from gateway.service import Gateway
 from gateway_config import Configuration, GatewaySettings, Home, example_mission, example_names, load

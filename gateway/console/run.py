@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from pathlib import Path
 
-import structlog
 import typer
 
 from gateway import daemon
+from gateway.patient_log import set_up_logging
 from gateway.service import Gateway
 from gateway_config import load, schemas
-
-
-def set_up_logging(as_json: bool = False, level: int = logging.INFO) -> None:
-    """Log to standard error."""
-    renderer = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 def run_gateway(config: Path, data_dir: Path | None, port: int | None, log_json: bool) -> None:

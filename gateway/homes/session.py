@@ -65,6 +65,10 @@ class SessionLimits:
     goodbye_s: float = 2.0
 
 
+FIRST_BLOCK_OCTETS = 1 << 15
+"""Blocks begin small and grow as they are acknowledged: who never reads costs little memory."""
+
+
 @dataclass(slots=True)
 class _Tally:
     """What a lane delivered since its previous mark."""
@@ -83,6 +87,7 @@ class Session:
         self._journal = registry.journal
         self._wake = asyncio.Event()
         self._store_wake = asyncio.Event()
+        self._block_octets = min(limits.block_octets, FIRST_BLOCK_OCTETS)
         self._tallies: dict[Lane, _Tally] = {}
         self._scanned: dict[Lane, int] = {}
         self._finals: set[Lane] = set()
@@ -370,6 +375,8 @@ class Session:
             if moved and self._subscription is not None and not self._told_to_end.is_set():
                 self._change(replace(self._subscription, cursor=self._delivery.cursor))
                 self._store_wake.set()
+            if moved:
+                self._block_octets = min(2 * self._block_octets, self._limits.block_octets)
             self._wake.set()
 
     def _change(self, subscription: Subscription) -> None:
@@ -438,7 +445,7 @@ class Session:
 
     async def _read(self, at: int, near: bool) -> Slice:
         """Read a block; who is behind takes turns with the others who are, and leaves the loop to those who are not."""
-        limits = self._pace.limits(self._limits.block_items, self._limits.block_octets)
+        limits = self._pace.limits(self._limits.block_items, self._block_octets)
         if near:
             return await self._journal.read(at, self._selection, *limits)
         async with self._pace.reading() as turn:

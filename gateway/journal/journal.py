@@ -36,6 +36,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 DAY_NS = 86_400 * 1_000_000_000
 TURN_S, TURN_BLOCKS = 0.002, 64
+NEAR_ITEMS, WALKERS_MAX = 8192, 4
 DISK_BLOCKS_MAX = 256
 PROMISED = "destroyed: acknowledged by a home base"
 RESERVE_FOR_EVENTS = 0.75
@@ -123,6 +124,7 @@ class Journal:
         self._names_patch: dict[str, Any] = {}
         self._is_blocked = asyncio.Event()
         self._times = CommitTimes()
+        self._walkers = asyncio.Semaphore(WALKERS_MAX)
 
     @classmethod
     async def open(
@@ -414,7 +416,17 @@ class Journal:
     # ---- reading ----
 
     async def read(self, position: int, wanted: GroupFilter, max_items: int, max_octets: int) -> Slice:
-        """Return wanted items from `position` on, at most so many (at least one when there is one)."""
+        """Return wanted items from `position` on, at most so many (at least one when there is one).
+
+        Who follows near the head reads at once; of those that catch up only a few walk at a time, the others wait for
+        their turn: a hundred that come back together must not hold up who is there.
+        """
+        if self.head - position <= NEAR_ITEMS:
+            return await self._read(position, wanted, max_items, max_octets)
+        async with self._walkers:
+            return await self._read(position, wanted, max_items, max_octets)
+
+    async def _read(self, position: int, wanted: GroupFilter, max_items: int, max_octets: int) -> Slice:
         first, taken, turn, walked = position, _Taken(max_items, max_octets), _Turn(), 0
         while self.tail <= position < self.head and not taken.full and walked < DISK_BLOCKS_MAX:
             block, damage = self._recent.find(position), None

@@ -24,15 +24,18 @@ def peer_of(address: str) -> str:
 
 
 class Admission:
-    """Counts connections by peer. `in_all` may be changed at any time; who is in stays in."""
+    """Counts connections by peer. `in_all` may be changed at any time; who is in stays in.
+
+    `told_at_once` is how many that are refused may be told why at a time; the others just end.
+    """
 
     def __init__(self, per_peer: int, in_all: int) -> None:
-        self.per_peer, self.in_all = per_peer, in_all
+        self.per_peer, self.in_all, self.told_at_once = per_peer, in_all, 32
         self.refused: Counter[str] = Counter()  # by reason
         self.closed: Counter[str] = Counter()  # of those that were let in, by why we closed them
         self.admitted = 0
         self._inside: Counter[str] = Counter()
-        self._refused_by_peer: Counter[str] = Counter()
+        self._refused_by_peer: Counter[str] = Counter()  # since they were taken
 
     @property
     def inside(self) -> int:
@@ -64,8 +67,8 @@ class Admission:
         if self._inside[peer] <= 0:
             del self._inside[peer]
 
-    def take_refused(self) -> dict[str, int]:
-        """Return who was refused how often since the last time, the most often first; at most ten."""
-        found = dict(self._refused_by_peer.most_common(10))
+    def take_refused(self) -> tuple[int, dict[str, int]]:
+        """Return how many were refused since the last time, and of the ten peers with most of them how many each."""
+        total, most = self._refused_by_peer.total(), dict(self._refused_by_peer.most_common(10))
         self._refused_by_peer.clear()
-        return found
+        return total, most
