@@ -149,7 +149,7 @@ class MissionInstance:
         around = self._around
         craft = next(c for c in self.mission.spacecraft if c.name == config.spacecraft)
         recording = None
-        if config.record and config.unit == "frames" and config.type != "file":
+        if wiring.is_recorded(config):
             keep_days = around.gateway.recording.keep_days
             folder = f"{self.name}/recording/{config.name}"
             about, reserve = wiring.about_recording(self.name, config, craft), around.gateway.journal.reserve_octets

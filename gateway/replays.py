@@ -9,11 +9,11 @@ from gateway.errors import UsageError
 from gateway_config import LinkConfig, Mission, Spacecraft
 
 LINK = "replay"
-REPLAYED = ("file", "size_octets", "mission", "support_mode", "spacecraft", "unit")
+REPLAYED = ("file", "size_octets", "mission", "support_mode", "spacecraft", "unit", "container")
 """What a run plays: the same for as long as its id is."""
 PACE = ("frames_per_s", "rate_bps")
 KEYS = ("run", "instance", *REPLAYED, *PACE)
-MAY_BE_NONE = ("spacecraft", "unit", *PACE)
+MAY_BE_NONE = ("spacecraft", "unit", "container", *PACE)
 Run = dict[str, Any]
 
 
@@ -25,16 +25,26 @@ def kept_run(stored: Mapping[str, Any]) -> Run:
 def settled(mission: Mission, wish: Mapping[str, Any]) -> Run:
     """Return the run with the spacecraft and unit that it means. Raises UsageError for what cannot be played."""
     craft = _spacecraft(mission, wish["spacecraft"])
+    if wish["frames_per_s"] and wish["rate_bps"]:
+        raise UsageError("frames per second and bits per second are two paces", "give one")
+    if wish.get("container") == "kiss":
+        return _settled_kiss(wish, craft)
     unit = wish["unit"] or ("packets" if craft.frames is None else "frames")
     if unit == "frames" and craft.frames is None:
         raise UsageError(f"{mission.name} says nothing of frames of {craft.name}", "unit packets plays packets")
-    if wish["frames_per_s"] and wish["rate_bps"]:
-        raise UsageError("frames per second and bits per second are two paces", "give one")
     if wish["frames_per_s"] and unit == "packets":
         raise UsageError("packets have no pace in frames per second", "give the bits per second: rate_bps")
     if wish["frames_per_s"] and craft.frames is not None and craft.frames.variable_length:
         raise UsageError(f"frames of {craft.name} vary in length", "give the bits per second: rate_bps")
-    return {**wish, "spacecraft": craft.name, "unit": unit}
+    return {**wish, "spacecraft": craft.name, "unit": unit, "container": "none"}
+
+
+def _settled_kiss(wish: Mapping[str, Any], craft: Spacecraft) -> Run:
+    if wish["unit"] == "packets":
+        raise UsageError("KISS frames are played as they are, they are no packets", "leave the unit out")
+    if wish["frames_per_s"]:
+        raise UsageError("KISS frames have no common length", "give the bits per second: rate_bps")
+    return {**wish, "spacecraft": craft.name, "unit": "frames", "container": "kiss"}
 
 
 def _spacecraft(mission: Mission, name: str | None) -> Spacecraft:
@@ -56,10 +66,10 @@ def differing(known: Mapping[str, Any], wanted: Mapping[str, Any], keys: tuple[s
 
 def link_of(run: Mapping[str, Any]) -> LinkConfig:
     """Return the link that plays a settled run."""
+    held = {"container": "kiss"} if run["container"] == "kiss" else {"unit": run["unit"]}
     return LinkConfig(
         name=LINK, mission=run["mission"], support_mode=run["support_mode"], spacecraft=run["spacecraft"], type="file",
-        unit=run["unit"], path=run["file"], data_mode="playback", frames_per_s=run["frames_per_s"],
-        rate_bps=run["rate_bps"],
+        path=run["file"], data_mode="playback", frames_per_s=run["frames_per_s"], rate_bps=run["rate_bps"], **held,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from gateway.machine import Machine
 from gateway.real import LocalStorage, SystemClock, TcpNetwork, ThreadWorker
 from gateway.supervision import Supervisor
 from gateway.warm_up import warm_up
+from gateway_codecs.kiss import looks_like_kiss
 from gateway_codecs.time_scales import format_utc
 from gateway_config import ConfigError, Configuration, LinkConfig, Mission, example_mission, example_names
 from gateway_routes.admission import Admission
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 WATCH_S, DISK_WATCH_S = 1.0, 2.0
 REPLAYS = "replays"
+LOOK_OCTETS = 1 << 18
 
 
 def _is_file(path: Path) -> bool:
@@ -39,6 +41,12 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):  # a name that the system does not take
         return False
+
+
+def _container(path: Path) -> str:
+    """Return in what a file's frames seem to be packed. Raises OSError."""
+    with path.open("rb") as file:
+        return "kiss" if looks_like_kiss(file.read(LOOK_OCTETS)) else "none"
 
 
 def _small_store(path: Path) -> SmallStore:
@@ -324,6 +332,8 @@ class Gateway:
             raise Conflict(f"{path} is empty", "there is nothing to replay")
         instance = f"{request['mission']}.{request['support_mode']}.replay-{request['run']}"
         wish = {**request, "file": str(path), "size_octets": size, "instance": instance}
+        if not request.get("container") and not request.get("unit"):
+            wish["container"] = await asyncio.to_thread(_container, path)
         kept = self._settled(replays.kept_run(wish))
         self._check_known(kept)
         if instance not in self.instances:

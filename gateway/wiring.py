@@ -100,7 +100,7 @@ def frame_format(frames: FrameSettings, scids: dict[int, int]) -> FrameFormat:
 def intake_maker(link: LinkConfig, craft: Spacecraft, link_id: int, spacecraft_id: int) -> Callable[[], Intake]:
     """Return what makes a fresh intake for a link."""
     frames = None
-    if link.unit == "frames" and craft.frames is not None:
+    if link.unit == "frames" and link.container == "none" and craft.frames is not None:
         frames = frame_format(craft.frames, dict.fromkeys(craft.scids, spacecraft_id))
     settings = LinkFormat(
         link=link_id,
@@ -109,8 +109,14 @@ def intake_maker(link: LinkConfig, craft: Spacecraft, link_id: int, spacecraft_i
         packets=packet_format(craft.packets),
         packet_prefix_octets=craft.packets.prefix_octets,
         data_mode=DataMode[link.data_mode.upper()],
+        container=link.container,
     )
     return lambda: make_intake(settings)
+
+
+def is_recorded(link: LinkConfig) -> bool:
+    """Whether the raw octets of a link are kept."""
+    return link.record and link.unit == "frames" and link.container == "none" and link.type != "file"
 
 
 def about_recording(instance: str, link: LinkConfig, craft: Spacecraft) -> dict[str, Any]:

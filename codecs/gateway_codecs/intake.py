@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -158,7 +158,7 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class LinkFormat:
-    """How to read one link: frames, or packets back to back with `packet_prefix_octets` before each.
+    """How to read one link: frames, packets back to back with `packet_prefix_octets` before each, or a container.
 
     With `cadus` the frames come as CADUs, and what is stored around frames on other links is not looked at.
     """
@@ -170,6 +170,7 @@ class LinkFormat:
     packet_prefix_octets: int = 0
     data_mode: DataMode = DataMode.REAL_TIME
     cadus: CaduFormat | None = None
+    container: Literal["none", "kiss"] = "none"  # kiss: its frames are items as they are
 
 
 Reread = Callable[[int, int], bytes]

@@ -44,6 +44,7 @@ from gateway_codecs.intake import (
     stray,
 )
 from gateway_codecs.kept_state import mapping, natural
+from gateway_codecs.kiss_intake import KissIntake
 from gateway_codecs.packet_walk import IDLE_OCTET, packet_length
 from gateway_codecs.packets import VcExtractor
 from gateway_codecs.uslp_intake import make_frame_intake
@@ -267,11 +268,13 @@ class PacketIntake:
         }
 
 
-Intake = FrameIntake | PacketIntake
+Intake = FrameIntake | PacketIntake | KissIntake
 
 
 def make_intake(settings: LinkFormat) -> Intake:
-    """Return the intake for a link: CADUs or frames when their formats are given, else packets."""
+    """Return the intake for a link: of its container, of CADUs or frames when their formats are given, else packets."""
+    if settings.container == "kiss":
+        return KissIntake(settings)
     if settings.cadus is not None:
         return make_cadu_intake(settings)
     return PacketIntake(settings) if settings.frames is None else make_frame_intake(settings)

@@ -153,6 +153,8 @@ def _check_spacecraft(link: LinkConfig, document: Document, mission: Mission) ->
     crafts = {craft.name: craft for craft in mission.spacecraft}
     if link.spacecraft not in crafts:
         yield document.wrong(("spacecraft",), repr(link.spacecraft), f"{mission.name} has {', '.join(crafts)}")
+    elif link.container == "kiss":
+        return
     elif link.unit == "frames" and crafts[link.spacecraft].frames is None:
         remedy = f"{link.spacecraft} has no frames settings: add them, or use unit: packets"
         yield document.wrong(("unit",), repr(link.unit), remedy)

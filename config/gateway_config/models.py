@@ -40,6 +40,7 @@ Rule = Callable[[], Iterator[Wrong]]
 WIDTHS = {"cuc": ("coarse_octets", "fine_octets"), "cds": ("day_octets", "submillisecond")}
 USERS = {
     "path": ("file",),
+    "container": ("file", "tcp_client", "tcp_server"),
     "frames_per_s": ("file",),
     "rate_bps": ("file",),
     "speed": ("file",),
@@ -623,6 +624,9 @@ class LinkConfig(Model):
         description="a file, who connects to whom, or datagrams of one or more whole units each"
     )
     unit: Literal["frames", "packets"] = Field("frames", description="transfer frames, or packets back to back")
+    container: Literal["none", "kiss"] = Field(
+        "none", description="kiss: KISS frames, each kept whole with its AX.25 or CSP headers; leave out unit"
+    )
     path: PathText = Field("", description="file: relative to the configuration directory")
     frames_per_s: Pace | None = Field(None, description="file: pace")
     rate_bps: Annotated[float, Field(ge=1, le=10**12, allow_inf_nan=False)] | None = Field(
@@ -655,7 +659,9 @@ class LinkConfig(Model):
 
     def rules(self) -> tuple[Rule, ...]:
         """The link's type has what it needs, and nothing that it does not use."""
-        return self._users, self._path, self._port, self._pace, self._speed, self._record, self._retries
+        return (
+            self._users, self._path, self._port, self._container, self._pace, self._speed, self._record, self._retries
+        )  # fmt: skip
 
     def _users(self) -> Iterator[Wrong]:
         for key, types in USERS.items():
@@ -671,6 +677,12 @@ class LinkConfig(Model):
         if self.type == "tcp_client" and not self.port:
             yield ("port",), self.port, "a tcp_client link needs a port"
 
+    def _container(self) -> Iterator[Wrong]:
+        if self.container == "kiss":
+            yield from self._without_effect(["unit"], "KISS frames are items as they are: leave it out")
+            if self.frames_per_s:
+                yield ("frames_per_s",), self.frames_per_s, "KISS frames have no common length: use rate_bps"
+
     def _pace(self) -> Iterator[Wrong]:
         if self.frames_per_s and self.rate_bps:
             yield ("rate_bps",), self.rate_bps, "give frames_per_s or rate_bps, not both"
@@ -684,7 +696,7 @@ class LinkConfig(Model):
             )
 
     def _record(self) -> Iterator[Wrong]:
-        if self.record and (self.type == "file" or self.unit == "packets"):
+        if self.record and (self.type == "file" or self.unit == "packets" or self.container == "kiss"):
             remedy = "only frames of tcp_client, tcp_server and udp links are recorded: leave it out"
             yield from self._without_effect(["record"], remedy)
 

@@ -49,8 +49,8 @@ EVENT: Data = {
 }  # fmt: skip
 RUN: Data = {
     "run": "first", "file": "/data/passes/pass-2024-10-07.bin", "size_octets": 1_113_000, "mission": "hera",
-    "support_mode": "simulation", "spacecraft": "hera", "unit": "frames", "frames_per_s": 500.0, "rate_bps": None,
-    "instance": "hera.simulation.replay-first",
+    "support_mode": "simulation", "spacecraft": "hera", "unit": "frames", "container": "none", "frames_per_s": 500.0,
+    "rate_bps": None, "instance": "hera.simulation.replay-first",
 }  # fmt: skip
 SCIDS: Data = {"name": "picard", "scids": [42]}
 
@@ -290,6 +290,7 @@ class ReplayRun(Answer):
     support_mode: Literal["flight", "simulation", "test", "training"]
     spacecraft: str
     unit: Literal["frames", "packets"]
+    container: Literal["none", "kiss"] = Field(description="what the frames are packed in")
     frames_per_s: float | None = Field(description="pace of frames; both paces null = as fast as possible")
     rate_bps: float | None = Field(description="pace in bits per second")
     instance: str

@@ -319,6 +319,9 @@ class ReplayRequest(BaseModel):
     unit: Literal["frames", "packets"] | None = Field(
         default=None, description="what the file holds; default frames if the spacecraft has frames"
     )
+    container: Literal["none", "kiss"] | None = Field(
+        default=None, description="what the frames are packed in; default: as the file looks, none if unit is given"
+    )
     frames_per_s: float | None = Field(
         default=None, ge=0.001, le=1e7, allow_inf_nan=False, description="pace of frames; default as fast as possible"
     )

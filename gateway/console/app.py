@@ -78,6 +78,13 @@ class SubscriptionPriority(StrEnum):
     LOW = "low"
 
 
+class Container(StrEnum):
+    """What the frames of a recorded file are packed in."""
+
+    NONE = "none"
+    KISS = "kiss"
+
+
 class Sabotage(StrEnum):
     """Where the demo may lose a packet on purpose."""
 
@@ -195,7 +202,7 @@ def demo(
 def replay(
     file: Annotated[
         Path | None,
-        typer.Argument(help="Frames or packets back to back, or a folder recorded by a gateway (.rec files)."),
+        typer.Argument(help="Frames or packets back to back, KISS, or a folder recorded by a gateway (.rec files)."),
     ] = None,
     mission: Annotated[
         str, typer.Option("--mission", "-m", help="Mission name in --config, or a built-in example (see --missions).")
@@ -207,6 +214,9 @@ def replay(
     spacecraft: Annotated[str | None, typer.Option(help="Whose file it is; default: the mission's only one.")] = None,
     unit: Annotated[
         ReplayUnit | None, typer.Option(help="What the file holds; default: frames if the spacecraft has frames.")
+    ] = None,
+    container: Annotated[
+        Container | None, typer.Option(help="What its frames are packed in; default: as the file looks.")
     ] = None,
     frames_per_s: Annotated[
         float | None,
@@ -239,7 +249,7 @@ def replay(
             raise UsageError("which file?", "gateway replay FILE --mission NAME; --missions lists the built-in ones")
         options = ReplayOptions(
             file, mission, run_id, support_mode.value, config, data_dir, spacecraft, unit and unit.value, frames_per_s,
-            rate_bps, subscribe_to, vcid, url, as_json,
+            rate_bps, subscribe_to, vcid, url, as_json, container and container.value,
         )  # fmt: skip
         raise typer.Exit(replay_file(options))
 

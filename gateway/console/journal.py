@@ -23,7 +23,9 @@ from gateway.journal.recording import WholeUnits, read_about
 from gateway.journal.segments import INCOMPLETE, Found, Segments
 from gateway.journal.tally import journalled_names
 from gateway.real import LocalStorage
+from gateway_codecs import ax25
 from gateway_codecs.batches import ABSENT, ITEM_DTYPE, ItemFlag, Kind, Quality, Unit
+from gateway_codecs.declared import FormatError
 from gateway_codecs.time_scales import format_utc
 
 Names = Mapping[str, Mapping[int, str]]
@@ -208,11 +210,23 @@ def _as_line(item: dict[str, Any], with_names: bool, with_octets: bool) -> str:
         event = json.loads(item["octets"])
         return f"{item['position']:>8} {time} event {event.get('severity')}: {event.get('message')}"
     quality = "" if item["quality"] == Quality.GOOD else f" REJECTED {Quality(item['quality']).name.lower()}"
-    stream = f"VC{item['vcid']}" + (f" APID {item['apid']} count {item['sequence_count']}" if item["apid"] >= 0 else "")
+    stream = f"VC{item['vcid']}" if item["vcid"] >= 0 else _ax25(item) or "no VC"
+    stream += f" APID {item['apid']} count {item['sequence_count']}" if item["apid"] >= 0 else ""
     if with_names:
         stream = f"{item['spacecraft_name']} by {item['link_name']} {stream}"
     line = f"{item['position']:>8} {time} {Unit(item['unit']).name.lower()} {stream} {item['length']} octets{quality}"
     return f"{line}\n         {item['octets'].hex()}" if with_octets else line
+
+
+def _ax25(item: dict[str, Any]) -> str:
+    """Return who sent a frame to whom, when it is an AX.25 frame as a KISS file holds it."""
+    if item["unit"] != Unit.FRAME or item["version"] >= 0:
+        return ""
+    try:
+        frame = ax25.decode(item["octets"])
+    except FormatError:
+        return ""
+    return f"AX.25 {frame.source} > {' > '.join(map(str, [*frame.repeaters, frame.destination]))}"
 
 
 def verify_journal(folder: Path, as_json: bool) -> int:

@@ -53,6 +53,7 @@ class ReplayOptions:
     vcids: list[int] | None
     url: str | None
     as_json: bool
+    container: str | None = None
 
     def request(self) -> dict[str, Any]:
         """Return the run as the API takes it."""
@@ -61,7 +62,7 @@ class ReplayOptions:
         return {
             "file": str(self.file.resolve()), "mission": self.mission, "run": run,
             "support_mode": self.support_mode, "spacecraft": self.spacecraft, "unit": self.unit,
-            "frames_per_s": self.frames_per_s, "rate_bps": self.rate_bps,
+            "container": self.container, "frames_per_s": self.frames_per_s, "rate_bps": self.rate_bps,
         }  # fmt: skip
 
 
@@ -259,10 +260,12 @@ def _print(options: ReplayOptions, report: dict[str, Any]) -> None:
         print(json.dumps(report), flush=True)
         return
     console = Console()
-    if report["counters"]["octets"]:
+    if report["counters"]["octets"] and report["streams"]:
         console.print("counted in this start of the run:", style="dim")
         console.print(tables.streams(report["streams"], {}))
     rejected = {k[9:]: v for k, v in report["counters"].items() if k.startswith("rejected_") and v}
+    if report["container"] == "kiss" and report["counters"]["octets"]:
+        console.print(f"KISS frames kept whole in this start: {report['counters']['frames']}")
     journalled = ", ".join(f"VC{vcid} {count}" for vcid, count in report["journalled_packets"].items())
     console.print(
         f"run {report['run']} finished; packets in its journal: {journalled.replace('VC-1', 'no VC') or 'none'}"

@@ -19,7 +19,7 @@ from gateway.links.sources import Pause, Source
 from gateway.links.suspicion import Suspicion, bad_units
 from gateway.timely import TimelyTap
 from gateway.world import Clock, Worker
-from gateway_codecs.batches import IntakeBatch, Unit
+from gateway_codecs.batches import IntakeBatch, Quality, Unit
 from gateway_codecs.datagrams import Datagrams
 from gateway_codecs.packet_stream import Intake
 from gateway_routes.link_state import LinkInput, LinkMachine, LinkStatus
@@ -379,7 +379,8 @@ class Link:
         for name, count in batch.counters.items():
             self._counters[name] = self._counters.get(name, 0) + count
         good = bool(len(batch.frames) and (batch.frames["quality"] == 0).any())
-        good = good or bool((batch.items.items["unit"] == Unit.PACKET).any())
+        units, quality = batch.items.items["unit"], batch.items.items["quality"]
+        good = good or bool(((units == Unit.PACKET) | ((units == Unit.FRAME) & (quality == Quality.GOOD))).any())
         if good:
             self._was_cut = False
             self._step(LinkInput.GOOD)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_codecs.batches import IntakeBatch, Quality
@@ -33,6 +33,7 @@ def kept(batch: IntakeBatch) -> list[Item]:
     return [item for item in items([batch]) if item.unit != "PACKET"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=20), st.data())
 def test_however_units_lie_in_datagrams(sizes: list[int], data: st.DataObject) -> None:
     """R6: packets span frames and datagrams; empty and foreign datagrams between them change nothing."""
@@ -121,6 +122,7 @@ def test_a_loss_in_the_kernel_is_the_reason_from_its_place_on() -> None:
     assert lost == [(3, LOST_IN_KERNEL)]  # from the first packet to that in frames 8 and 9
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(7, 60), max_size=4), max_size=8), st.integers(0, 3), st.data())
 def test_packets_in_datagrams(sizes: list[list[int]], prefix: int, data: st.DataObject) -> None:
     """R6: each datagram begins with a packet; rubbish, a cut packet or a bad header hides nothing of the next one."""
@@ -140,6 +142,7 @@ def test_packets_in_datagrams(sizes: list[list[int]], prefix: int, data: st.Data
     assert not batch.gaps
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=200), max_size=12), st.booleans())
 def test_rubbish_in_datagrams(sent: list[bytes], of_packets: bool) -> None:
     """R6: nothing raises, every octet is kept, and good units behind are found."""

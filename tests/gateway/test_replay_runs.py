@@ -23,6 +23,7 @@ from gateway.errors import GatewayError, UsageError
 from gateway.journal import Recording
 from gateway.real import LocalStorage, SystemClock
 from gateway.service import Gateway
+from gateway_codecs import kiss
 from gateway_config import load
 from tests.codecs.links import packet
 
@@ -197,6 +198,25 @@ async def test_a_wrong_file_is_wrong_after_a_restart(folder: Path) -> None:
     async with running(folder) as after:
         assert (await finished(after, wrong))["hint"] == hint
     assert hint.startswith("packets follow each other")
+
+
+async def test_a_kiss_file_is_recognised(api: httpx.AsyncClient, tmp_path: Path) -> None:
+    """A file that is KISS is played as that, unless the request says otherwise; a pace of frames is refused."""
+    frames = [b"one", b"two \xc0", b"three"]
+    (tmp_path / "second/x.bin").write_bytes(b"".join(kiss.encode(kiss.KissFrame(0, 0, one)) for one in frames))
+    wish = {**WISH, "file": "x.bin"}
+    told = await api.post("/replays", json=wish)
+    assert (told.status_code, told.json()["container"]) == (201, "kiss")
+    report = await played(api, "r")
+    assert (report["counters"]["frames"], report["hint"]) == (3, "")
+    assert report["counters"].get("rejected_container", 0) == 0
+    plain = (await api.post("/replays", json={**wish, "run": "plain", "unit": "packets"})).json()
+    assert plain["container"] == "none"
+    other = await api.post("/replays", json={**wish, "unit": "packets"})
+    assert (other.status_code, "container kiss, not none" in other.json()["error"]) == (409, True)
+    for more, words in (({"frames_per_s": 5}, "rate_bps"), ({"unit": "packets"}, "leave the unit out")):
+        refused = await api.post("/replays", json={**wish, **more, "run": "no", "container": "kiss"})
+        assert (refused.status_code, words in refused.json()["hint"]) == (422, True)
 
 
 @pytest.fixture
