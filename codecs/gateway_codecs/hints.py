@@ -9,18 +9,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gateway_codecs.batches import I64Array, U8Array
+from gateway_codecs.batches import U8Array
 from gateway_codecs.frames import FrameFormat
 from gateway_codecs.intake import LinkFormat
 from gateway_codecs.packet_walk import packet_length
+from gateway_codecs.probe.markers import find_markers
+from gateway_codecs.probe.periods import find_plain_units
+from gateway_codecs.sync_markers import CODED_OR_NOT
 
 SAMPLE_OCTETS = 128 << 10
-SHORTEST_FRAME_OCTETS, LONGEST_FRAME_OCTETS = 24, 4096
 LEAST_FRAMES, LEAST_PACKETS = 6, 8
-SURE = 0.6
-ASM = np.array([0x1A, 0xCF, 0xFC, 0x1D], np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,67 +70,20 @@ def _field_hint(frames: FrameFormat) -> str:
 
 
 def guess_frames(octets: U8Array) -> FrameGuess | None:
-    """Return the fixed-length frames that the sample, uint8 (n,), seems to begin with; None when nothing fits.
-
-    A length is good when version and spacecraft id stay the same from frame to frame and a frame count goes up.
-    """
-    best: FrameGuess | None = None
-    longest = min(LONGEST_FRAME_OCTETS, len(octets) // LEAST_FRAMES)
-    for length in range(SHORTEST_FRAME_OCTETS, longest + 1):
-        frames = octets[: len(octets) // length * length].reshape(-1, length)[:, :6].astype(np.int64)
-        for guess in (_as_tm(frames, length), _as_aos(frames, length)):
-            if guess.score > SURE and (best is None or guess.score > best.score):
-                best = guess
-    return best
-
-
-def _as_tm(heads: I64Array, length: int) -> FrameGuess:
-    first = heads[:, 0] << 8 | heads[:, 1]
-    scid, share = _usual(np.where(first >> 14 == 0, first >> 4, -1))
-    steps = max(_counting(heads[:, 2], 256), _counting_by(first >> 1 & 7, heads[:, 3], 256))
-    return FrameGuess("tm", length, scid, share * steps)
-
-
-def _as_aos(heads: I64Array, length: int) -> FrameGuess:
-    first = heads[:, 0] << 8 | heads[:, 1]
-    scid, share = _usual(np.where(first >> 14 == 1, first >> 6 & 0xFF, -1))
-    count = heads[:, 2] << 16 | heads[:, 3] << 8 | heads[:, 4]
-    return FrameGuess("aos", length, scid, share * _counting_by(first & 63, count, 1 << 24))
-
-
-def _usual(values: I64Array) -> tuple[int, float]:
-    found, counts = np.unique(values, return_counts=True)
-    at = int(counts.argmax())
-    return int(found[at]), 0.0 if found[at] < 0 else float(counts[at] / len(values))
-
-
-def _goes_up(steps: I64Array, modulus: int) -> NDArray[np.float64]:
-    """Rate steps of a count, float (n,): 1 for the next, less for a jump over a few lost frames, else 0."""
-    forward = steps % modulus
-    return np.where(forward == 1, 1.0, np.where((forward > 1) & (forward < 9), 0.7, 0.0))
-
-
-def _counting(count: I64Array, modulus: int) -> float:
-    return float(_goes_up(np.diff(count), modulus).mean())
-
-
-def _counting_by(channel: I64Array, count: I64Array, modulus: int) -> float:
-    order = np.argsort(channel, kind="stable")
-    same = channel[order][1:] == channel[order][:-1]
-    if same.mean() <= SURE:
-        return 0.0
-    return float(_goes_up(np.diff(count[order]), modulus)[same].mean())
+    """Return the fixed-length frames that the sample, uint8 (n,), seems to begin with; None when nothing fits."""
+    found = find_plain_units(octets)
+    if found is None:
+        return None
+    headers = found.headers
+    return FrameGuess(headers.version, found.place.unit_octets, headers.scid, headers.score)
 
 
 def marker_period(octets: U8Array) -> int:
-    """Return the distance at which the attached sync marker repeats in the sample, 0 when it does not."""
-    hits = np.flatnonzero(
-        (octets[:-3] == ASM[0]) & (octets[1:-2] == ASM[1]) & (octets[2:-1] == ASM[2]) & (octets[3:] == ASM[3])
-    )
-    if len(hits) < LEAST_FRAMES:
+    """Return the distance in octets at which the attached sync marker repeats in the sample, 0 when it does not."""
+    train = find_markers(octets)
+    if train is None or train.marker.hex().upper() != CODED_OR_NOT or train.seen < LEAST_FRAMES:
         return 0
-    period, share = _usual(np.diff(hits))
-    return period if share > SURE else 0
+    return train.period_bits // 8 if train.period_bits % 8 == 0 else 0
 
 
 def holds_packets(sample: bytes) -> bool:

@@ -7,7 +7,7 @@ where a version and spacecraft id stand, and 2**k - 1 where a count went up by o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,8 +54,12 @@ class Reading:
     @property
     def key(self) -> tuple[float, int, int, int]:
         """The better reading has the greater key: what fits best, then what is simplest."""
-        plain = not self.inverted and self.randomiser == "none"
-        return self.headers.bits, plain, -self.place.interleave, -self.place.start_bits
+        return self.headers.bits, self.is_plain, -self.place.interleave, -self.place.start_bits
+
+    @property
+    def is_plain(self) -> bool:
+        """Upright, and not randomised."""
+        return not self.inverted and self.randomiser == "none"
 
     @property
     def leaves_no_doubt(self) -> bool:
@@ -99,13 +103,24 @@ def find_units(octets: U8Array) -> Reading | None:
     """Return the best reading of units without a marker in the octets, uint8 (n,); None when chance explains all."""
     best: Reading | None = None
     for places in _scans(octets):
-        for place in places:
-            heads = _heads(octets, place)
-            for reading in readings(heads, place) if len(heads) > 1 else ():
-                if reading.headers.sure and (best is None or reading.key > best.key):
-                    best = reading
+        best = _best(octets, places, best)
         if best is not None and best.leaves_no_doubt:
             break
+    return best
+
+
+def find_plain_units(octets: U8Array) -> Reading | None:
+    """As `find_units`, but only of units that begin with the octets, upright and not randomised."""
+    best = _best(octets, _scan(octets[:SCAN_OCTETS], 0), None)
+    return best if best is not None and best.is_plain else None
+
+
+def _best(octets: U8Array, places: Iterable[Place], best: Reading | None) -> Reading | None:
+    for place in places:
+        heads = _heads(octets, place)
+        for reading in readings(heads, place) if len(heads) > 1 else ():
+            if reading.headers.sure and (best is None or reading.key > best.key):
+                best = reading
     return best
 
 
