@@ -23,7 +23,7 @@ def main() -> None:
         fastest = rows[2][1]
         for what, rate, note in rows:
             print(f"{what:<34} {rate:>12,.0f}  {note}; {rate / fastest:.2f} x the struct loop")
-        for what, rate, note in coding.measure():
+        for what, rate, note in coding.measure(folder):
             print(f"{what:<34} {rate:>12,.0f}  {note}")
         _end_to_end(folder, rows[0][1])
         _start(folder)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import galois
 import numpy as np
 import reedsolo
 
-from benchmarks.codecs import CHUNK, best
+from benchmarks.codecs import CHUNK, FRAMES, best, frame_format, intake, recording
 from gateway_codecs.batches import U8Array
+from gateway_codecs.cadus import CaduFormat
 from gateway_codecs.galois_field import EXP
+from gateway_codecs.intake import LinkFormat
+from gateway_codecs.packet_stream import make_intake
+from gateway_codecs.randomiser import derandomise
 from gateway_codecs.reed_solomon import ReedSolomon
 from gateway_codecs.sync_markers import SyncMarker
 from gateway_codecs.synchroniser import Synchroniser, SyncSettings
@@ -20,6 +25,7 @@ CODE = ReedSolomon(16, 5, "conventional")
 BLOCKS = CHUNK // CODE.codeblock_octets
 ROOT = int(EXP[11])
 FIRST_ROOT = 112
+LINK_CODE = ReedSolomon(16, 5, "dual")
 MARKER = SyncMarker().octets
 NOISE_OCTETS = 1 << 22
 CORRELATE_OCTETS = 1 << 19
@@ -30,11 +36,17 @@ GALOIS_BLOCKS = 20
 def blocks(errors: int) -> U8Array:
     """Return one link's batch of code blocks with so many wrong symbols in every code word."""
     random = np.random.default_rng(1)
-    out = CODE.encode(random.integers(0, 256, (BLOCKS, CODE.frame_octets), np.uint8))
+    return spoil(CODE.encode(random.integers(0, 256, (BLOCKS, CODE.frame_octets), np.uint8)), errors)
+
+
+def spoil(sent: U8Array, errors: int) -> U8Array:
+    """Return code blocks, I = 5, with so many wrong symbols in every code word."""
+    random = np.random.default_rng(4)
+    out = sent.copy()
     for row in out:
-        for word in range(CODE.interleave):
+        for word in range(5):
             places = random.choice(255, errors, replace=False)
-            row[places * CODE.interleave + word] ^= random.integers(1, 256, errors, np.uint8)
+            row[places * 5 + word] ^= random.integers(1, 256, errors, np.uint8)
     return out
 
 
@@ -115,9 +127,37 @@ def measure_sync() -> list[tuple[str, float, str]]:
     return rows
 
 
-def measure() -> list[tuple[str, float, str]]:
+def cadu_intake(data: bytes) -> int:
+    """Feed a link of CADUs a link's reads; returns the packets found."""
+    cadus = CaduFormat(SyncSettings(LINK_CODE.codeblock_octets), "short", LINK_CODE)
+    made = make_intake(LinkFormat(1, frame_format(), 1, cadus=cadus))
+    batches = [made.feed(data[at : at + CHUNK], 1) for at in range(0, len(data), CHUNK)]
+    return sum(batch.counters.get("packets", 0) for batch in [*batches, made.finish(1)])
+
+
+def measure_intake(folder: Path) -> list[tuple[str, float, str]]:
+    """Return rows (what, frames per second, note)."""
+    plain = recording(folder)
+    frames = np.frombuffer(plain, np.uint8).reshape(FRAMES, LINK_CODE.frame_octets)
+    sent = LINK_CODE.encode(frames)
+    bare = FRAMES / best(lambda: intake(plain, CHUNK))
+    rows = []
+    for errors, name in ((0, "clean"), (8, "8 errors a word")):
+        noisy = derandomise(spoil(sent, errors), "short")
+        data = np.concatenate([np.tile(MARKER, (FRAMES, 1)), noisy], axis=1).tobytes()
+        packets, expected = cadu_intake(data), intake(plain, CHUNK)
+        if packets != expected:
+            raise RuntimeError(f"CADU intake: {packets} packets, expected {expected}")
+        rate = FRAMES / best(lambda data=data: cadu_intake(data))  # type: ignore[misc]
+        bits = rate * 8 * len(data) / FRAMES
+        note = f"frames/s to packets, I=5, randomised; {bits / 1e6:,.0f} Mbit/s; {rate / bare:.2f} x the bare frames"
+        rows.append((f"CADU intake, {name}", rate, note + "; floor 2,000" * (errors == 0)))
+    return rows
+
+
+def measure(folder: Path) -> list[tuple[str, float, str]]:
     """Return rows (what, rate, note)."""
-    rows = measure_sync()
+    rows = measure_intake(folder) + measure_sync()
     for errors, name in ((0, "clean"), (8, "8 errors a code word")):
         batch = blocks(errors)
         rate = BLOCKS / best(ours(batch), 10)
