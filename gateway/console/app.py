@@ -255,6 +255,29 @@ def replay(
 
 
 @app.command()
+def probe(
+    file: Annotated[str, typer.Argument(help="The recording; - = standard input.")],
+    write: Annotated[
+        Path | None, typer.Option("--write", help="Write mission and link into this configuration directory.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Of mission, spacecraft and link; default: from the file's name.")] = "",
+    max_octets: Annotated[
+        int, typer.Option(min=64, max=1 << 30, help="Look at no more than so many octets from the beginning.")
+    ] = 16 << 20,
+    as_json: AsJson = False,
+) -> None:
+    """Find out what an unknown recording holds: marker, coding, frames, channels; with a score for each finding.
+
+    It says what the octets do not decide, and gives a configuration that `gateway replay` plays. Exit 1 when
+    nothing is recognised.
+    """
+    with readable_errors():
+        from gateway.console.probe import ProbeOptions, probe_file
+
+        raise typer.Exit(probe_file(ProbeOptions(file, write, name, max_octets, as_json)))
+
+
+@app.command()
 def subscribe(
     instance: Annotated[str, typer.Argument(help="Mission instance, for example demo.simulation.")],
     home: Annotated[str, typer.Option(help="Name of the home base.")],

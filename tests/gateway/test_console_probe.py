@@ -1,0 +1,152 @@
+"""`gateway probe`: what it says, and that the configuration it writes plays the recording as other tools read it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.console.probe import ProbeOptions, probe_file
+from gateway.errors import GatewayError, UsageError
+from gateway.wiring import intake_maker
+from gateway_codecs.batches import IntakeBatch, Unit
+from gateway_config import load
+from tests.codecs.unknown_links import Truth, draw, make
+from tests.conftest import SHARED
+from tests.recordings.test_recordings import expected_frames
+
+DATA = SHARED / "data"
+needs_recordings = pytest.mark.skipif(not DATA.exists(), reason="the shared recordings are not beside the checkout")
+MORE_THAN_EXPECTED = {"dart_tm_1113_sechdr.bin": {7: 797}, "emm_hope_aos_223_crc.bin": {0: 511}}
+"""Channels whose packets the expected results do not know: docs/decisions tells what shows that they are packets."""
+
+
+def options(file: Path | str, **more: Any) -> ProbeOptions:
+    keys = {"write": None, "name": "", "max_octets": 16 << 20, "as_json": False}
+    return ProbeOptions(str(file), **{**keys, **more})
+
+
+def played(directory: Path, name: str) -> tuple[dict[str, Any], list[tuple[int, bytes]]]:
+    """Read the written link's file through the written configuration: statistics, packets with their channel."""
+    configuration = load(directory)
+    link, craft = configuration.links[name], configuration.missions[name].spacecraft[0]
+    intake = intake_maker(link, craft, 1, 1)()
+    data = (directory / link.path).read_bytes()
+    batches = [intake.feed(data[at : at + 65536], 1) for at in range(0, len(data), 65536)]
+    batches.append(intake.finish(1))
+    return intake.statistics(), [packet for batch in batches for packet in packets_of(batch)]
+
+
+def packets_of(batch: IntakeBatch) -> list[tuple[int, bytes]]:
+    rows = batch.items.items
+    return [
+        (int(row["vcid"]), batch.items.octets_of(k)) for k, row in enumerate(rows) if int(row["unit"]) == Unit.PACKET
+    ]
+
+
+@needs_recordings
+@pytest.mark.parametrize("file", expected_frames())
+def test_what_is_written_plays_the_recording(file: str, tmp_path: Path) -> None:
+    """Each recording of frames, probed and replayed with the configuration found: the counts and packets of others."""
+    expected = expected_frames()[file]
+    assert probe_file(options(DATA / "frames" / file, write=tmp_path, name="found")) == 0
+    statistics, packets = played(tmp_path, "found")
+    assert statistics["frames"] == expected["frames"]
+    assert statistics["causes"].get("fecf", 0) == len(expected.get("fecf_bad_frame_indices", []))
+    channels = {name.split("/")[1]: vc for name, vc in statistics["vcs"].items()}
+    assert set(channels) == set(expected["virtual_channels"])
+    for vcid, wanted in expected["virtual_channels"].items():
+        have = channels[vcid]
+        for key in ("frames", "first_count", "last_count", "count_jumps", "repeated_counts", "frames_missing_mod"):
+            assert have[key] == wanted[key], (vcid, key)
+        mine = [octets for channel, octets in packets if channel == int(vcid)]
+        if "packets_sha256_concatenated" in wanted:
+            assert len(mine) == wanted["packets"]
+            assert hashlib.sha256(b"".join(mine)).hexdigest() == wanted["packets_sha256_concatenated"]
+        elif int(vcid) in MORE_THAN_EXPECTED.get(file, {}):
+            assert len(mine) == MORE_THAN_EXPECTED[file][int(vcid)]
+    if file in MORE_THAN_EXPECTED:  # as packets they are whole: nothing between them, nothing refused
+        assert not {"packet_version", "packet_length", "packet_excess"} & statistics["causes"].keys()
+
+
+def plain_link(seed: int) -> Truth:
+    """Draw a link that needs nothing taken off but a shift."""
+    return next(truth for truth in map(draw, range(seed, seed + 1000)) if not truth.coded and truth.shift_bits)
+
+
+@pytest.mark.parametrize("seed", [0, 300])
+def test_a_shifted_recording_is_written_anew(seed: int, tmp_path: Path) -> None:
+    """Frames that begin inside an octet, inverted or not, are written as a file that a link plays to every packet."""
+    truth = plain_link(seed)
+    file = tmp_path / "shifted.bin"
+    file.write_bytes(make(truth, seed, bit_errors=0))
+    assert probe_file(options(file, write=tmp_path / "out")) == 0
+    _, packets = played(tmp_path / "out", "shifted")
+    for vcid, wanted in truth.packets.items():
+        assert [octets for channel, octets in packets if channel == vcid] == wanted
+
+
+def test_text_of_digits_is_written_as_octets(tmp_path: Path) -> None:
+    """A dump in hexadecimal digits, a line a frame, becomes a file of frames."""
+    truth = Truth("tm", 77, 300, True, True, 0, 0, "none", None, False, 0, False, 40, {})
+    data = make(truth, 1, bit_errors=0)
+    file = tmp_path / "dump.hex"
+    file.write_text("".join(f"{data[at : at + 300].hex()}\n" for at in range(0, len(data), 300)))
+    assert probe_file(options(file, write=tmp_path / "out")) == 0
+    assert (tmp_path / "out/recordings/dump.bin").read_bytes() == data
+    _, packets = played(tmp_path / "out", "dump")
+    assert {vcid for vcid, _ in packets} == set(truth.packets)
+
+
+def test_noise_is_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 1, what was tried, and no configuration."""
+    file = tmp_path / "noise"
+    file.write_bytes(random.Random(3).randbytes(20_000))
+    assert probe_file(options(file)) == 1
+    assert "nothing recognised" in (out := capsys.readouterr().out)
+    assert "not there: " in out
+    with pytest.raises(GatewayError, match="nothing was written"):
+        probe_file(options(file, write=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_json_and_a_part_of_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--json gives findings with scores, what is undecided and both documents; it says that it saw a part alone."""
+    truth = Truth("aos", 9, 200, True, False, 4, 0, "none", None, False, 0, False, 60, {})
+    file = tmp_path / "Frames of 2026.bin"
+    file.write_bytes(make(truth, 2, bit_errors=0))
+    assert probe_file(options(file, max_octets=8000, as_json=True)) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["recognised"], told["octets_looked_at"], told["whole_file"]) == ("frames", 8000, False)
+    assert {"frame type", "spacecraft id", "FECF", "insert zone"} <= {row["item"] for row in told["findings"]}
+    assert all(0 < row["score"] <= 1 for row in told["findings"])
+    assert told["mission"]["spacecraft"][0]["frames"]["insert_zone_octets"] == 4
+    assert (told["mission"]["name"], told["link"]["unit"]) == ("frames-of-2026", "frames")
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    """A second recording goes into the same directory under another name; the same name is refused."""
+    truth = Truth("tm", 5, 150, True, False, 0, 0, "none", None, False, 0, False, 50, {})
+    file = tmp_path / "a.bin"
+    file.write_bytes(make(truth, 4, bit_errors=0))
+    probe_file(options(file, write=tmp_path / "out"))
+    with pytest.raises(GatewayError, match="is there already"):
+        probe_file(options(file, write=tmp_path / "out"))
+    probe_file(options(file, write=tmp_path / "out", name="7"))
+    assert set(load(tmp_path / "out").missions) == {"a", "7"}
+
+
+def test_what_cannot_be_asked(tmp_path: Path) -> None:
+    """A folder, a name that is none, writing for standard input: each error names the way out."""
+    with pytest.raises(UsageError, match="is a folder"):
+        probe_file(options(tmp_path))
+    with pytest.raises(UsageError, match="--name"):
+        probe_file(options(tmp_path / "x", name="-x"))
+    with pytest.raises(UsageError, match="--write needs a file"):
+        probe_file(options("-", write=tmp_path / "out"))
+    with pytest.raises(FileNotFoundError):
+        probe_file(options(tmp_path / "absent"))
