@@ -24,7 +24,7 @@ from gateway.supervision import Supervisor
 from gateway.timely import TimelyTap
 from gateway.world import Clock, Network, Storage, Worker
 from gateway_codecs.batches import Kind
-from gateway_codecs.intake import ChannelKey
+from gateway_codecs.channels import ChannelKey
 from gateway_codecs.time_scales import format_utc, parse_utc
 from gateway_config import GatewaySettings, LinkConfig, Mission
 from gateway_routes.conditions import Condition, ConditionBook, worst_first

@@ -29,18 +29,10 @@ from gateway_codecs.batches import (
     no_items,
 )
 from gateway_codecs.cadus import CaduFormat, decode_blocks, pack_bits, source_offsets
+from gateway_codecs.channels import Channel, ChannelKey
 from gateway_codecs.datagrams import Datagrams, find_units
 from gateway_codecs.frames import Frames, decode_bare_frames
-from gateway_codecs.intake import (
-    REREAD_OCTETS,
-    Channel,
-    ChannelKey,
-    FrameIntake,
-    LinkFormat,
-    Part,
-    Restoring,
-    opened_as_kept,
-)
+from gateway_codecs.intake import REREAD_OCTETS, FrameIntake, LinkFormat, Part, Restoring, opened_as_kept
 from gateway_codecs.kept_state import mapping, natural
 from gateway_codecs.packets import OpenPacket
 from gateway_codecs.synchroniser import CADU_DTYPE, Outside, SyncBatch, Synchroniser, SyncState

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
@@ -31,11 +30,11 @@ from gateway_codecs.batches import (
     no_items,
 )
 from gateway_codecs.cadus import CaduFormat
-from gateway_codecs.counts import RESET_BEYOND, SEQUENCE_MODULUS, CountState
-from gateway_codecs.datagrams import LOST_IN_KERNEL, Datagrams, Units, find_units
+from gateway_codecs.channels import Channel, ChannelKey, channel_statistics, fill_packet_headers, read_packets
+from gateway_codecs.counts import CountState
+from gateway_codecs.datagrams import Datagrams, Units, find_units
 from gateway_codecs.frames import (
     ALL_BITS,
-    IDLE_APID,
     NO_PACKET_STARTS,
     TM_MODULUS,
     VERSION_NUMBER,
@@ -47,7 +46,6 @@ from gateway_codecs.frames import (
     uslp_pointers,
 )
 from gateway_codecs.kept_state import int64, mapping, natural
-from gateway_codecs.packet_times import PacketTime, fill_generation_times
 from gateway_codecs.packets import NO_POINTER, Extracted, OpenPacket, VcExtractor, Zones
 
 REREAD_OCTETS = 1 << 18
@@ -55,36 +53,6 @@ REREAD_OCTETS = 1 << 18
 OF_A_CHANNEL = np.zeros(256, np.bool_)
 """Qualities of frames whose channel is certain: good ones, and those refused for what stands in their data field."""
 OF_A_CHANNEL[[Quality.GOOD, Quality.FHP_OUT_OF_RANGE, Quality.SERVICE]] = True
-
-
-class ChannelKey(NamedTuple):
-    """One virtual channel of a link, or one MAP of it (USLP); `map_id` -1 = the whole channel.
-
-    Replayed AOS frames have counts and packets of their own (732.0-B-4 4.1.2.5), expedited USLP frames too
-    (732.1-B-2 4.1.2.11).
-    """
-
-    scid: int
-    vcid: int
-    replay: bool = False
-    map_id: int = -1
-    expedited: bool = False
-
-    @property
-    def name(self) -> str:
-        """The name in the durable state and in statistics."""
-        of_map = f"/{self.map_id}" if self.map_id >= 0 else ""
-        apart = "/replay" if self.replay else "/expedited" if self.expedited else ""
-        return f"{self.scid}/{self.vcid}{of_map}{apart}"
-
-    @classmethod
-    def parse(cls, name: str) -> ChannelKey | None:
-        """Return the channel of a name, None when it is none."""
-        match = re.fullmatch(r"([0-9]{1,5})/([0-9]{1,2})(?:/([0-9]{1,2}))?(?:/(replay|expedited))?", name)
-        if match is None:
-            return None
-        map_id = -1 if match[3] is None else int(match[3])
-        return cls(int(match[1]), int(match[2]), match[4] == "replay", map_id, match[4] == "expedited")
 
 
 @dataclass(slots=True)
@@ -95,65 +63,6 @@ class Part:
     items: Records
     row: I64Array
     key: I64Array
-
-
-@dataclass(slots=True)
-class Channel:
-    """What is kept for one virtual channel."""
-
-    settings: VcFormat
-    extractor: VcExtractor
-    count: CountState = field(default_factory=CountState)
-    apids: dict[int, CountState] = field(default_factory=dict)
-    groups: dict[str, CountState] = field(default_factory=dict)  # counts that several APIDs share
-    frames: int = 0
-    opaque_octets: int = 0  # of opaque frames and bitstreams
-    unreadable_times: int = 0
-    moved_apids: set[int] = field(default_factory=set)
-    moved_groups: set[str] = field(default_factory=set)
-
-    def apid(self, apid: int) -> CountState:
-        """Return the count of an APID, new when it was not seen before."""
-        return self.apids.setdefault(apid, CountState())
-
-    def group(self, name: str) -> CountState:
-        """Return the count that the APIDs of a group share, new when it was not seen before."""
-        return self.groups.setdefault(name, CountState())
-
-    def packet_counts(self, whole: bool) -> dict[str, dict[str, int]]:
-        """Return the durable counts by APID and group: all, or those that moved since they were last asked for."""
-        counts: dict[str, dict[str, int]] = {"apids": {}, "groups": {}}
-        for apid in self.apids if whole else self.moved_apids:
-            counts["apids"][str(apid)] = self.apids[apid].last or 0
-        for name in self.groups if whole else self.moved_groups:
-            counts["groups"][name] = self.groups[name].last or 0
-        self.moved_apids, self.moved_groups = set(), set()
-        return counts if whole else {key: rows for key, rows in counts.items() if rows}
-
-    def restore_packet_counts(self, kept: Mapping[str, Any]) -> None:
-        """Take the counts over from a state; what is no count is left out."""
-        for apid, last in mapping(kept.get("apids")).items():
-            if natural(last) is not None and re.fullmatch("[0-9]{1,4}", apid) and int(apid) <= IDLE_APID:
-                self.apid(int(apid)).last = last
-        for name, last in mapping(kept.get("groups")).items():
-            if natural(last) is not None:
-                self.group(name).last = last
-
-    def reset_statistics(self) -> None:
-        """Count from zero."""
-        self.frames = self.opaque_octets = self.unreadable_times = 0
-        for count in (self.count, *self.apids.values(), *self.groups.values()):
-            count.reset()
-
-    def expect_gap(self, reason: str) -> None:
-        """What is missing before the next frame, and before the next packet of each APID, has this reason."""
-        for count in (self.count, *self.apids.values(), *self.groups.values()):
-            count.reason = reason
-
-    def expect_loss(self) -> None:
-        """As `expect_gap` for datagrams that the kernel lost; a reason that is known already stays."""
-        for count in (self.count, *self.apids.values(), *self.groups.values()):
-            count.reason = count.reason or LOST_IN_KERNEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -591,36 +500,6 @@ class FrameIntake:
         }
 
 
-def channel_statistics(channel: Channel) -> dict[str, Any]:
-    """Return the counts of one channel, its APIDs and the groups of APIDs that share a count, JSON-able.
-
-    `counting` is the configured rule: where it is `none` the steps are counted all the same, and mean nothing.
-    """
-    count, rule = channel.count, channel.settings.counting_of
-    return {
-        "counting": channel.settings.counting,
-        "frames": channel.frames,
-        "first_count": count.first,
-        "last_count": count.last,
-        "count_jumps": count.jumps,
-        "repeated_counts": count.repeated,
-        "frames_missing_mod": count.missing,
-        "packets": sum(a.units for a in channel.apids.values()),
-        "octets": channel.opaque_octets + sum(a.octets for a in channel.apids.values()),
-        "unreadable_times": channel.unreadable_times,
-        "apids": {
-            apid: {
-                "counting": rule(apid), "packets": a.units, "octets": a.octets, "seq_gaps": a.jumps,
-                "missing": a.missing, "first_seq": a.first, "last_seq": a.last,
-            }
-            for apid, a in sorted(channel.apids.items())
-        },
-        "groups": {
-            name: {"seq_gaps": group.jumps, "missing": group.missing} for name, group in sorted(channel.groups.items())
-        },
-    }  # fmt: skip
-
-
 def _zeros(count: int) -> I64Array:
     return np.zeros(count, np.int64)
 
@@ -687,85 +566,6 @@ def zones_of(
     if settings.packet_start is not None:
         breaks = np.ones(len(index), np.bool_)
     return Zones(octets, end - start, pointer, index, breaks)
-
-
-def fill_packet_headers(items: Records, octets: U8Array) -> None:
-    """Fill the columns that packet primary headers give; encapsulation packets have no APID."""
-    first = octets[items["offset"]] if len(items) else np.zeros(0, np.uint8)
-    version = (first >> 5).astype(np.uint16)
-    packet = items["unit"] == Unit.PACKET
-    items["flags"] |= np.where(packet, version << ItemFlag.PACKET_VERSION_SHIFT, 0).astype(np.uint16)
-    space = np.flatnonzero(packet & (version != 7))
-    at = items["offset"][space]
-    apid = ((octets[at].astype(np.int32) & 7) << 8) | octets[at + 1]
-    sequence = (octets[at + 2].astype(np.int32) << 8) | octets[at + 3]
-    items["apid"][space] = apid
-    items["sequence_count"][space] = sequence & 0x3FFF
-    flags = (sequence >> 14) | np.where(octets[at] & 0x08, ItemFlag.SECONDARY_HEADER, 0)
-    flags |= np.where(octets[at] & 0x10, ItemFlag.TELECOMMAND, 0) | np.where(apid == IDLE_APID, ItemFlag.IDLE, 0)
-    items["flags"][space] |= flags.astype(np.uint16)
-    idle = packet & (version == 7) & ((first & 0x1C) == 0)
-    items["flags"][idle] |= np.uint16(ItemFlag.IDLE)
-
-
-def read_packets(channel: Channel, items: Records, octets: U8Array, vcid: int, gaps: list[Gap]) -> None:
-    """Take a batch's packets APID by APID: count them, fill `missing_before` and times, sum up gaps as values."""
-    packets = np.flatnonzero((items["unit"] == Unit.PACKET) & (items["apid"] >= 0))
-    apids = items["apid"][packets]
-    shared: dict[str, list[int]] = {}
-    timed: dict[PacketTime, list[I64Array]] = {}
-    for apid in np.unique(apids).tolist():
-        mine = packets[apids == apid]
-        state, rule = channel.apid(apid), channel.settings.counting_of(apid)
-        state.octets += int(items["length"][mine].sum())
-        channel.moved_apids.add(apid)
-        time = channel.settings.time_of(apid)
-        if time is not None:
-            timed.setdefault(time, []).append(mine)
-        if rule in {"apid", "none"}:
-            _count_steps(state, items, mine, vcid, gaps if rule == "apid" else None)
-        else:
-            state.note(items["sequence_count"][mine])
-            shared.setdefault(rule.removeprefix("shared:"), []).append(apid)
-    for time, rows in timed.items():
-        channel.unreadable_times += fill_generation_times(items, np.concatenate(rows), octets, time)
-    for group, members in shared.items():
-        channel.moved_groups.add(group)
-        _count_steps(channel.group(group), items, packets[np.isin(apids, members)], vcid, gaps, group)
-
-
-def _count_steps(
-    state: CountState, items: Records, mine: I64Array, vcid: int, gaps: list[Gap] | None, group: str = ""
-) -> None:
-    """Count the steps of the packets `mine`; without `gaps` they are shown but mean nothing."""
-    last, reason = state.last, state.take_reason()
-    moved = state.take(items["sequence_count"][mine].astype(np.int64), SEQUENCE_MODULUS, RESET_BEYOND)
-    if gaps is None:
-        return
-    real = moved.missing
-    items["missing_before"][mine] = real
-    first = 1 if real[0] and reason != "space link" else 0  # the reason explains the first jump alone
-    for jumps, why in ((np.flatnonzero(real[:first]), reason), (first + np.flatnonzero(real[first:]), "space link")):
-        if len(jumps):
-            gaps.append(_packet_gap(items, mine, real, jumps, vcid, last, why, group))
-
-
-def _packet_gap(
-    items: Records,
-    mine: I64Array,
-    missing: I64Array,
-    jumps: I64Array,
-    vcid: int,
-    last: int | None,
-    reason: str,
-    group: str,
-) -> Gap:
-    """Sum up the jumps of one count's packets: `mine` their rows, `missing` before each, `jumps` which of them."""
-    at, total = int(jumps[0]), int(missing[jumps].sum())
-    row, counts = items[mine[at]], items["sequence_count"]
-    before = int(counts[mine[at - 1]]) if at else -1 if last is None else last
-    spacecraft, apid, after = int(row["spacecraft"]), int(row["apid"]), int(row["sequence_count"])
-    return Gap("packets", spacecraft, vcid, apid, before, after, total, reason, len(jumps), group=group)
 
 
 def _joined(parts: list[Part]) -> ItemBatch:

@@ -29,20 +29,10 @@ from gateway_codecs.batches import (
     no_items,
 )
 from gateway_codecs.cadu_intake import make_cadu_intake
+from gateway_codecs.channels import Channel, channel_statistics, fill_packet_headers, read_packets
 from gateway_codecs.datagrams import Datagrams
 from gateway_codecs.frames import VcFormat
-from gateway_codecs.intake import (
-    Channel,
-    FrameIntake,
-    LinkFormat,
-    Reread,
-    Restoring,
-    channel_statistics,
-    drive,
-    fill_packet_headers,
-    read_packets,
-    stray,
-)
+from gateway_codecs.intake import FrameIntake, LinkFormat, Reread, Restoring, drive, stray
 from gateway_codecs.kept_state import mapping, natural
 from gateway_codecs.kiss_intake import KissIntake
 from gateway_codecs.packet_walk import IDLE_OCTET, packet_length

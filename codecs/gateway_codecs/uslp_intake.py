@@ -28,17 +28,10 @@ from gateway_codecs.batches import (
     empty_items,
     no_items,
 )
+from gateway_codecs.channels import Channel, ChannelKey
 from gateway_codecs.datagrams import Datagrams
 from gateway_codecs.frames import Frames, decode_varying
-from gateway_codecs.intake import (
-    Channel,
-    ChannelKey,
-    FrameIntake,
-    LinkFormat,
-    Part,
-    Restoring,
-    zones_of,
-)
+from gateway_codecs.intake import FrameIntake, LinkFormat, Part, Restoring, zones_of
 from gateway_codecs.packets import NO_POINTER, Zones
 from gateway_codecs.uslp_frame import WHOLE
 from gateway_codecs.uslp_stream import Delimited, UslpDelimiter

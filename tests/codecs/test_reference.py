@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from gateway_codecs.batches import IntakeBatch, Quality, Unit
+from gateway_codecs.channels import ChannelKey
 from gateway_codecs.frames import FrameFormat, VcFormat
-from gateway_codecs.intake import ChannelKey, FrameIntake, LinkFormat
+from gateway_codecs.intake import FrameIntake, LinkFormat
 from tests.conftest import SEEDS
 
 NO_START, ONLY_IDLE = 0x7FF, 0x7FE

@@ -18,10 +18,11 @@ import pytest
 
 from gateway_codecs import uslp_frame
 from gateway_codecs.batches import IntakeBatch, ItemFlag, Quality, Unit
+from gateway_codecs.channels import ChannelKey
 from gateway_codecs.crc import fecf_octets
 from gateway_codecs.declared import FormatError
 from gateway_codecs.frames import FrameFormat, VcFormat
-from gateway_codecs.intake import ChannelKey, LinkFormat
+from gateway_codecs.intake import LinkFormat
 from gateway_codecs.uslp_intake import make_frame_intake
 from tests.codecs.test_reference import Channel, Packet, some_packet
 from tests.conftest import SEEDS
