@@ -113,8 +113,7 @@ def now_s() -> float:
     return asyncio.get_running_loop().time()
 
 
-@pytest.mark.parametrize("mode", ["complete", "offline"])
-@pytest.mark.parametrize("rate_bps", [64_000, RATE_BPS])
+@pytest.mark.parametrize(("mode", "rate_bps"), [("complete", RATE_BPS), ("offline", 64_000)])
 @on_virtual_time
 async def test_a_subscription_keeps_the_limit_it_asked_for(mode: str, rate_bps: int) -> None:
     """A cap: what one subscription gets is within 1 % of its rate in any 10 s, and what it gets is exact."""

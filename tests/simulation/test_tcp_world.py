@@ -17,6 +17,7 @@ import pytest
 
 from gateway.journal import Journal
 from gateway.links import Link, LinkContext, LinkSettings, TcpClientSource, TcpServerSource
+from gateway.timely import TimelyTap
 from gateway.world import Stream
 from gateway_codecs.batches import Kind, Unit
 from gateway_codecs.intake import FrameIntake, LinkFormat
@@ -77,6 +78,7 @@ class TcpWorld:
         self.journal: Journal
         self.link: Link
         self.disturbed = False
+        self.tap = TimelyTap()
 
     def in_contact(self, spacecraft: str) -> bool:
         return self.book.active(spacecraft) is not None
@@ -88,7 +90,7 @@ class TcpWorld:
         self.journal = await Journal.open(self.disk, self.clock, inline, inline, SETTINGS, "m")
         ids = self.journal.name_id("links", "x"), self.journal.name_id("spacecraft", "picard")
         context = LinkContext(
-            self.journal, self.clock, self, self.events.append, inline, inline, chance=self.rng.random
+            self.journal, self.clock, self, self.events.append, inline, inline, chance=self.rng.random, timely=self.tap
         )
         kind = TcpServerSource if self.server else TcpClientSource
         settings = LinkSettings("x", "tcp", "picard", watchdog_s=2.0, retry_min_s=0.1, retry_max_s=1.0)

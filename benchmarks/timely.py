@@ -1,0 +1,70 @@
+"""Latency of timely delivery beside complete, in one run: the same frames over TCP to one subscriber of each mode."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.end_to_end import INSTANCE, Bench, receive
+from gateway.homes.client import WebSocketDial
+from gateway_codecs.delivery_block import decode
+
+SELECTION = {"kinds": ["tm"], "units": ["frame"]}
+FLOOR_P99_S = 0.010
+
+
+async def latency(folder: Path, frames: list[bytes], frames_per_s: int) -> tuple[list[float], list[float], int]:
+    """Send one frame at a time; return the seconds from the write to each receipt, sorted: timely, complete; and how
+    many items the timely subscriber was told as skipped."""
+    sent: dict[int, float] = {}
+    timely, complete = list[float](), list[float]()
+
+    def arrived(block: Any, took: list[float]) -> None:
+        now = time.perf_counter()
+        for row in (block.batch.items["unit"] == 2).nonzero()[0].tolist():
+            took.append(now - sent[int.from_bytes(block.batch.octets_of(row)[6:10], "big")])
+
+    async with Bench(folder) as bench:
+        following = asyncio.create_task(receive(bench.api, len(frames), SELECTION, lambda b: arrived(b, complete)))
+        welcomed = asyncio.Event()
+        hearing = asyncio.create_task(_hear(bench.api, len(frames), lambda b: arrived(b, timely), welcomed))
+        await welcomed.wait()
+        await asyncio.sleep(0.3)
+        began = time.perf_counter()
+        for number, frame in enumerate(frames):
+            due = began + number / frames_per_s
+            if due > time.perf_counter():
+                await asyncio.sleep(due - time.perf_counter())
+            sent[number] = time.perf_counter()
+            bench.writer.write(frame)
+        await asyncio.wait_for(following, 60)
+        skipped = await asyncio.wait_for(hearing, 60)
+    return sorted(timely), sorted(complete), skipped
+
+
+async def _hear(api: str, wanted: int, on_items: Any, welcomed: asyncio.Event) -> int:
+    """Listen until `wanted` items have come or were told as skipped; return how many were skipped."""
+    channel = await WebSocketDial(api, INSTANCE)()
+    hello = {"home": "laboratory-b", "subscription": "bench", "mode": "timely", "selection": SELECTION}
+    await channel.send(json.dumps({"type": "subscribe", **hello}))
+    count = skipped = 0
+    while count + skipped < wanted:
+        message = await channel.receive()
+        if isinstance(message, str):
+            told = json.loads(message)
+            welcomed.set()
+            skipped += told["items"] if told["type"] == "skipped" else 0
+            continue
+        block = decode(message)
+        count += len(block.batch)
+        on_items(block)
+    await channel.close("")
+    return skipped
+
+
+def percentile(took: list[float], share: float) -> float:
+    """Return a percentile of sorted values."""
+    return took[min(len(took) - 1, int(len(took) * share))]
