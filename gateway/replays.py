@@ -30,13 +30,19 @@ def settled(mission: Mission, wish: Mapping[str, Any]) -> Run:
     if wish.get("container") == "kiss":
         return _settled_kiss(wish, craft)
     unit = wish["unit"] or ("packets" if craft.frames is None else "frames")
+    if unit == "cadus" and craft.coding is None:
+        raise UsageError(
+            f"{mission.name} does not say how frames of {craft.name} are coded", "unit frames plays frames"
+        )
+    if wish.get("container") not in {None, "none"} and unit != "cadus":
+        raise UsageError(f"a file of {wish['container']} holds CADUs, not {unit}", "unit cadus plays CADUs")
     if unit == "frames" and craft.frames is None:
         raise UsageError(f"{mission.name} says nothing of frames of {craft.name}", "unit packets plays packets")
     if wish["frames_per_s"] and unit == "packets":
         raise UsageError("packets have no pace in frames per second", "give the bits per second: rate_bps")
     if wish["frames_per_s"] and craft.frames is not None and craft.frames.variable_length:
         raise UsageError(f"frames of {craft.name} vary in length", "give the bits per second: rate_bps")
-    return {**wish, "spacecraft": craft.name, "unit": unit, "container": "none"}
+    return {**wish, "spacecraft": craft.name, "unit": unit, "container": wish.get("container") or "none"}
 
 
 def _settled_kiss(wish: Mapping[str, Any], craft: Spacecraft) -> Run:
@@ -66,7 +72,8 @@ def differing(known: Mapping[str, Any], wanted: Mapping[str, Any], keys: tuple[s
 
 def link_of(run: Mapping[str, Any]) -> LinkConfig:
     """Return the link that plays a settled run."""
-    held = {"container": "kiss"} if run["container"] == "kiss" else {"unit": run["unit"]}
+    held = {"container": run["container"]} if run["container"] != "none" else {}
+    held |= {"unit": run["unit"]} if run["container"] != "kiss" else {}
     return LinkConfig(
         name=LINK, mission=run["mission"], support_mode=run["support_mode"], spacecraft=run["spacecraft"], type="file",
         path=run["file"], data_mode="playback", frames_per_s=run["frames_per_s"], rate_bps=run["rate_bps"], **held,

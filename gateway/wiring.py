@@ -11,10 +11,14 @@ from gateway.journal import JournalSettings
 from gateway.links import FileSource, LinkSettings, Source, TcpClientSource, TcpServerSource, UdpSource
 from gateway.world import Network, Worker
 from gateway_codecs.batches import DataMode
+from gateway_codecs.cadus import CaduFormat
 from gateway_codecs.frames import FrameFormat, VcFormat
 from gateway_codecs.intake import LinkFormat
 from gateway_codecs.packet_stream import Intake, make_intake
 from gateway_codecs.packet_times import PacketTime
+from gateway_codecs.reed_solomon import ReedSolomon
+from gateway_codecs.sync_markers import SyncMarker
+from gateway_codecs.synchroniser import SyncSettings
 from gateway_codecs.time_codes import TimeCode
 from gateway_config import (
     FrameSettings,
@@ -100,7 +104,7 @@ def frame_format(frames: FrameSettings, scids: dict[int, int]) -> FrameFormat:
 def intake_maker(link: LinkConfig, craft: Spacecraft, link_id: int, spacecraft_id: int) -> Callable[[], Intake]:
     """Return what makes a fresh intake for a link."""
     frames = None
-    if link.unit == "frames" and link.container == "none" and craft.frames is not None:
+    if link.unit != "packets" and link.container != "kiss" and craft.frames is not None:
         frames = frame_format(craft.frames, dict.fromkeys(craft.scids, spacecraft_id))
     settings = LinkFormat(
         link=link_id,
@@ -109,23 +113,61 @@ def intake_maker(link: LinkConfig, craft: Spacecraft, link_id: int, spacecraft_i
         packets=packet_format(craft.packets),
         packet_prefix_octets=craft.packets.prefix_octets,
         data_mode=DataMode[link.data_mode.upper()],
-        container=link.container,
+        cadus=cadu_format(link, craft) if link.unit == "cadus" else None,
+        container="kiss" if link.container == "kiss" else "none",
     )
     return lambda: make_intake(settings)
 
 
 def is_recorded(link: LinkConfig) -> bool:
     """Whether the raw octets of a link are kept."""
-    return link.record and link.unit == "frames" and link.container == "none" and link.type != "file"
+    return link.record and link.unit != "packets" and link.container == "none" and link.type != "file"
+
+
+def cadu_format(link: LinkConfig, craft: Spacecraft) -> CaduFormat:
+    """Return the codec's settings of a link's CADUs."""
+    coding, frames, keys = craft.coding, craft.frames, link.sync
+    if coding is None or frames is None:
+        raise ValueError(f"{craft.name} does not say how its frames are coded")
+    code = coding.reed_solomon
+    decoder = None
+    if code is not None:
+        fill = code.data_octets - frames.frame_length_octets // code.interleave
+        decoder = ReedSolomon(code.e, code.interleave, code.basis, fill)
+    sync = SyncSettings(
+        coding.block_octets(frames.frame_length_octets),
+        SyncMarker(coding.marker),
+        alignment=keys.alignment,
+        search_errors=keys.search_errors,
+        verify=keys.verify,
+        lock_errors=keys.lock_errors,
+        flywheel=keys.flywheel,
+        slip_bits=keys.slip_bits,
+        polarity=keys.polarity,
+    )
+    return CaduFormat(sync, coding.randomiser, decoder, link.container == "unpacked_bits")
+
+
+def unit_octets(link: LinkConfig, craft: Spacecraft) -> int:
+    """Return how many octets of a link a frame takes, as it is sent or stored there; 0 when there are none."""
+    frames = craft.frames
+    if frames is None:
+        return 0
+    if link.unit == "cadus":
+        fmt = cadu_format(link, craft)
+        return -(-fmt.sync.period_bits // (1 if fmt.unpacked_bits else 8))
+    return frames.unit_octets
 
 
 def about_recording(instance: str, link: LinkConfig, craft: Spacecraft) -> dict[str, Any]:
-    """Return what a recording says of itself."""
+    """Return what a recording says of itself. A stream of CADUs is octets: where they begin, their markers tell."""
     if craft.frames is None:
         raise ValueError("only frames are recorded")
-    unit_octets = 1 if craft.frames.variable_length else craft.frames.unit_octets  # 1: octets are kept as they came
     about = {"instance": instance, "mission": link.mission, "spacecraft": craft.name, "link": link.name}
-    return {**about, "unit": link.unit, "unit_octets": unit_octets}
+    stream = craft.frames.variable_length  # octets are kept as they came
+    if link.unit == "cadus" and link.type != "udp":
+        stream = cadu_format(link, craft).sync.marker.bits > 0
+    return {**about, "unit": link.unit, "unit_octets": 1 if stream else unit_octets(link, craft)}
 
 
 def link_settings(link: LinkConfig) -> LinkSettings:
@@ -159,5 +201,5 @@ def octets_per_s(link: LinkConfig, craft: Spacecraft) -> float | None:
     if link.rate_bps is not None:
         return link.rate_bps / 8 * link.speed
     if link.frames_per_s is not None and craft.frames is not None:
-        return link.frames_per_s * craft.frames.unit_octets * link.speed
+        return link.frames_per_s * unit_octets(link, craft) * link.speed
     return None

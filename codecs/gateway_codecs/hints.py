@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from gateway_codecs.batches import U8Array
+from gateway_codecs.cadu_hints import cadu_hint
 from gateway_codecs.frames import FrameFormat
 from gateway_codecs.intake import LinkFormat
 from gateway_codecs.packet_walk import packet_length
@@ -35,6 +36,8 @@ class FrameGuess:
 def hint(sample: bytes, settings: LinkFormat) -> str:
     """Return a sentence on what the sample looks like beside what the link says, '' when nothing can be said."""
     octets = np.frombuffer(sample, np.uint8)[:SAMPLE_OCTETS]
+    if settings.cadus is not None and settings.frames is not None:
+        return cadu_hint(octets, settings.cadus, settings.frames) or _bare_frames(octets, settings.frames)
     period = marker_period(octets)
     if period:
         return f"the sync marker 1ACFFC1D repeats every {period} octets: these are CADUs, not bare {_unit(settings)}"
@@ -42,6 +45,14 @@ def hint(sample: bytes, settings: LinkFormat) -> str:
         return "" if settings.frames is None else "packets follow each other without frames, the link says unit: frames"
     guess = guess_frames(octets)
     return "" if guess is None else _frames_hint(guess, settings)
+
+
+def _bare_frames(octets: U8Array, frames: FrameFormat) -> str:
+    """Return what to say of frames without markers on a link of CADUs."""
+    guess = guess_frames(octets)
+    if guess is None or guess.scid not in frames.scids:
+        return ""
+    return f"frames of {guess.length_octets} octets follow each other without markers, the link says unit: cadus"
 
 
 def _unit(settings: LinkFormat) -> str:

@@ -158,25 +158,55 @@ def _check_spacecraft(link: LinkConfig, document: Document, mission: Mission) ->
     elif link.unit == "frames" and crafts[link.spacecraft].frames is None:
         remedy = f"{link.spacecraft} has no frames settings: add them, or use unit: packets"
         yield document.wrong(("unit",), repr(link.unit), remedy)
-    elif link.unit == "frames" and link.frames_per_s and _varies(crafts[link.spacecraft]):
+    elif link.unit != "packets" and link.frames_per_s and _varies(crafts[link.spacecraft]):
         remedy = f"frames of {link.spacecraft} vary in length: give the pace in rate_bps"
         yield document.wrong(("frames_per_s",), f"{link.frames_per_s:g}", remedy)
-    elif link.type == "udp" and link.unit == "frames":
-        yield from judged(_check_datagrams(crafts[link.spacecraft], document))
+    elif link.unit == "cadus" and crafts[link.spacecraft].coding is None:
+        remedy = f"{link.spacecraft} has no coding settings: add them, or use unit: frames"
+        yield document.wrong(("unit",), repr(link.unit), remedy)
+    else:
+        if link.unit == "cadus":
+            yield from judged(_check_sync(link, crafts[link.spacecraft], document))
+        if link.type == "udp" and link.unit != "packets":
+            yield from judged(_check_datagrams(link, crafts[link.spacecraft], document))
 
 
 def _varies(craft: Spacecraft) -> bool:
     return craft.frames is not None and craft.frames.variable_length
 
 
-def _check_datagrams(craft: Spacecraft, document: Document) -> Iterator[Problem]:
-    frames = craft.frames
-    octets = 0 if frames is None else frames.unit_octets
+def _check_sync(link: LinkConfig, craft: Spacecraft, document: Document) -> Iterator[Problem]:
+    """The marker is one that the settings can look for."""
+    bits = craft.coding.marker_bits if craft.coding else 0
+    if not bits:
+        for key in sorted(link.sync.model_fields_set):
+            remedy = f"coding of {craft.name} says marker: none, so nothing is searched for: leave it out"
+            yield document.wrong(("sync", key), repr(getattr(link.sync, key)), remedy)
+        return
+    if link.sync.lock_errors > bits // 4:
+        remedy = f"the marker of {craft.name} has {bits} bits: at most {bits // 4} may be wrong, or anything is one"
+        yield document.wrong(("sync", "lock_errors"), str(link.sync.lock_errors), remedy)
+    if bits % 8 and (link.sync.alignment == "octet" or link.type == "udp"):
+        keys, value = (("type",), "'udp'") if link.type == "udp" else (("sync", "alignment"), "'octet'")
+        remedy = f"the marker of {craft.name} has {bits} bits: its CADUs do not begin at octets"
+        yield document.wrong(keys, value, remedy)
+
+
+def _check_datagrams(link: LinkConfig, craft: Spacecraft, document: Document) -> Iterator[Problem]:
+    octets, what = _unit_octets(link, craft)
     if octets > DATAGRAM_OCTETS_MAX:
-        remedy = (
-            f"a datagram holds at most {DATAGRAM_OCTETS_MAX} octets, and a stored frame of {craft.name} has {octets}"
-        )
+        remedy = f"a datagram holds at most {DATAGRAM_OCTETS_MAX} octets, and a {what} of {craft.name} has {octets}"
         yield document.wrong(("type",), "'udp'", remedy)
+
+
+def _unit_octets(link: LinkConfig, craft: Spacecraft) -> tuple[int, str]:
+    """Return how long a unit of a link is, and its name."""
+    frames, coding = craft.frames, craft.coding
+    if frames is None:
+        return 0, "frame"
+    if link.unit == "cadus" and coding is not None:
+        return coding.marker_bits // 8 + coding.block_octets(frames.frame_length_octets), "CADU"
+    return frames.unit_octets, "stored frame"
 
 
 def check_topics(gateway: GatewaySettings | None, missions: Group[Mission]) -> Iterator[Problem]:

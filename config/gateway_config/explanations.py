@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from gateway_config.documents import Document, Problem
-from gateway_config.models import COUNTING, EPOCH, NAME, WRONGS, Model
+from gateway_config.models import COUNTING, EPOCH, MARKER, NAME, WRONGS, Model
 
 DICTIONARY = "expected a dictionary of keys and values"
 REMEDIES = {
@@ -36,6 +36,7 @@ REMEDIES = {
 PATTERNS = {
     NAME: "expected letters, digits, - and _, beginning with a letter or digit, at most 64",
     EPOCH: "expected a UTC time such as 2026-11-24T12:00:00Z",
+    MARKER: "expected 6 to 48 hex digits, such as 1ACFFC1D, or none",
     COUNTING: "expected apid, none or shared:GROUP",
 }
 Found = tuple[tuple[str, ...], Any, str, bool]

@@ -27,6 +27,7 @@ from pydantic_core import PydanticCustomError
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 EPOCH = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z?$"
+MARKER = r"^([0-9A-Fa-f]{6,48}|none)$"
 COUNTING = r"^(apid|none|shared:[A-Za-z0-9_-]{1,32})$"
 LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 WRONGS = "wrongs"
@@ -525,6 +526,41 @@ class FrameSettings(Model):
         return self.prefix_octets + self.frame_length_octets + self.suffix_octets
 
 
+class ReedSolomonSettings(Model):
+    """Reed-Solomon code (CCSDS 131.0-B); its virtual fill follows from frame_length_octets."""
+
+    e: Literal[16, 8] = Field(16, description="wrong symbols corrected in a code word: 16 = (255,223), 8 = (255,239)")
+    interleave: Annotated[int, Field(ge=1, le=8)] = Field(1, description="code words of a code block")
+    basis: Literal["dual", "conventional"] = Field("dual", description="of its symbols; by the book dual")
+
+    @property
+    def data_octets(self) -> int:
+        """Octets of a code word before its parity."""
+        return 255 - 2 * self.e
+
+
+class CodingSettings(Model):
+    """How the physical channel is coded: used by links with unit: cadus."""
+
+    marker: Annotated[str, Field(pattern=MARKER)] = Field(
+        "1ACFFC1D", description="sync marker before each code block, 6 to 48 hex digits; none: code blocks back to back"
+    )
+    randomiser: Literal["none", "short", "long"] = Field(
+        description="sequence added to each code block: short (255 bits, all issues of the book), long (131,071 bits)"
+    )
+    reed_solomon: ReedSolomonSettings | None = Field(None, description="absent = the frames are not coded")
+
+    @property
+    def marker_bits(self) -> int:
+        """Length of the marker, 0 when there is none."""
+        return 0 if self.marker == "none" else 4 * len(self.marker)
+
+    def block_octets(self, frame_octets: int) -> int:
+        """Octets of a code block behind its marker."""
+        code = self.reed_solomon
+        return frame_octets + (0 if code is None else code.interleave * 2 * code.e)
+
+
 class PlannedContact(Model):
     """A contact planned in advance; more can be planned while the gateway runs."""
 
@@ -569,17 +605,42 @@ class Spacecraft(Model):
     scids: list[Annotated[int, Field(ge=0, le=65535)]] = Field(default_factory=list, description="ids in its frames")
     frames: FrameSettings | None = Field(None, description="its transfer frames")
     packets: PacketSettings = Field(default_factory=PacketSettings, description="its packets on links without frames")
+    coding: CodingSettings | None = Field(None, description="how its frames are sent as CADUs")
     contacts: list[PlannedContact] = Field(default_factory=list, description="contacts planned in advance")
 
     def rules(self) -> tuple[Rule, ...]:
         """Ids fit the header, and one contact ends before the next begins."""
-        return self._ids, self._one_contact_at_a_time
+        return self._ids, self._coding, self._one_contact_at_a_time
 
     def _ids(self) -> Iterator[Wrong]:
         for k, scid in enumerate(self.scids):
             highest = 65535 if self.frames is None else {"tm": 1023, "aos": 255, "uslp": 65535}[self.frames.version]
             if self.frames is not None and scid > highest:
                 yield ("scids", k), scid, f"{self.frames.version.upper()} frames: 0 to {highest}"
+
+    def _coding(self) -> Iterator[Wrong]:
+        if self.coding is None:
+            return
+        if self.frames is None:
+            yield ("coding",), "given", "code blocks hold frames: describe them under frames, or leave coding out"
+            return
+        if self.frames.variable_length:
+            yield ("coding",), "given", "code blocks hold frames of one length: leave variable_length or coding out"
+            return
+        code, length = self.coding.reed_solomon, self.frames.frame_length_octets
+        if code is None:
+            return
+        longest = code.interleave * code.data_octets
+        keys = ("coding", "reed_solomon", "interleave")
+        if length % code.interleave:
+            yield keys, code.interleave, f"frame_length_octets ({length}) must be a multiple of interleave"
+        elif length > longest:
+            need = -(-length // code.data_octets)
+            fits = next((depth for depth in range(need, 9) if length % depth == 0), None)
+            way_out = (
+                f"a frame of {length} needs interleave {fits}" if fits else f"no frame of {length} fits e {code.e}"
+            )
+            yield keys, code.interleave, f"{code.interleave} code words hold {longest} octets of frame: {way_out}"
 
     def _one_contact_at_a_time(self) -> Iterator[Wrong]:
         right = [(k, contact) for k, contact in enumerate(self.contacts) if not any(contact.wrongs())]
@@ -613,6 +674,37 @@ class Mission(Model):
                 yield ("support_modes",), self.support_modes, f"{mode} stands twice"
 
 
+class SyncKeys(Model):
+    """How CADUs are found in a link's octets."""
+
+    alignment: Literal["bit", "octet"] = Field("bit", description="where markers may begin: at every bit, every octet")
+    search_errors: Annotated[int, Field(ge=0, le=8)] = Field(0, description="wrong bits of a marker that is searched")
+    verify: Annotated[int, Field(ge=0, le=8)] = Field(1, description="markers that must follow a found one: then lock")
+    lock_errors: Annotated[int, Field(ge=0, le=48)] = Field(3, description="wrong bits of a marker in lock")
+    flywheel: Annotated[int, Field(ge=0, le=16)] = Field(
+        3, description="CADUs taken without a marker before lock is lost"
+    )
+    slip_bits: Annotated[int, Field(ge=0, le=8)] = Field(
+        2, description="alignment: bit: in lock a marker may come so many bits early or late"
+    )
+    polarity: Literal["either", "normal"] = Field("either", description="either: inverted bits are found and mended")
+
+    def rules(self) -> tuple[Rule, ...]:
+        """Nothing is looser in search than in lock, and octets do not slip by bits."""
+        return self._errors, self._slip
+
+    def _errors(self) -> Iterator[Wrong]:
+        if self.search_errors > self.lock_errors:
+            remedy = f"must not be above lock_errors ({self.lock_errors}): a marker that is found must hold"
+            yield ("search_errors",), self.search_errors, remedy
+
+    def _slip(self) -> Iterator[Wrong]:
+        if self.alignment == "octet":
+            yield from self._without_effect(
+                ["slip_bits"], "octets do not slip by bits: leave it out, or alignment: bit"
+            )
+
+
 class LinkConfig(Model):
     """links/NAME.yaml"""
 
@@ -623,9 +715,15 @@ class LinkConfig(Model):
     type: Literal["file", "tcp_client", "tcp_server", "udp"] = Field(
         description="a file, who connects to whom, or datagrams of one or more whole units each"
     )
-    unit: Literal["frames", "packets"] = Field("frames", description="transfer frames, or packets back to back")
-    container: Literal["none", "kiss"] = Field(
-        "none", description="kiss: KISS frames, each kept whole with its AX.25 or CSP headers; leave out unit"
+    unit: Literal["frames", "packets", "cadus"] = Field(
+        "frames",
+        description="transfer frames; packets back to back; cadus: code blocks behind sync markers, as coding says",
+    )
+    sync: SyncKeys = Field(default_factory=SyncKeys, description="unit: cadus: how they are found")
+    container: Literal["none", "kiss", "unpacked_bits"] = Field(
+        "none",
+        description="kiss: KISS frames, each kept whole with its AX.25 or CSP headers; leave out unit; "
+        "unpacked_bits: file with unit: cadus, one bit (0 or 1) per octet",
     )
     path: PathText = Field("", description="file: relative to the configuration directory")
     frames_per_s: Pace | None = Field(None, description="file: pace")
@@ -649,7 +747,7 @@ class LinkConfig(Model):
         "real_time", description="of its items, unless the frames say otherwise (AOS replay flag)"
     )
     prime: bool = Field(True, description="its items are delivered; others are journalled only")
-    record: bool = Field(True, description="frames of tcp and udp links: keep the raw octets too")
+    record: bool = Field(True, description="frames and CADUs of tcp and udp links: keep the raw octets too")
     enabled: bool = Field(True, description="started with the gateway; `gateway links` changes it while it runs")
     watchdog_s: Annotated[float, Field(ge=0.05, le=86_400, allow_inf_nan=False)] = Field(
         10.0, description="silence in a contact = down"
@@ -660,7 +758,8 @@ class LinkConfig(Model):
     def rules(self) -> tuple[Rule, ...]:
         """The link's type has what it needs, and nothing that it does not use."""
         return (
-            self._users, self._path, self._port, self._container, self._pace, self._speed, self._record, self._retries
+            self._users, self._path, self._port, self._container, self._pace, self._speed, self._record, self._sync,
+            self._retries,
         )  # fmt: skip
 
     def _users(self) -> Iterator[Wrong]:
@@ -682,12 +781,16 @@ class LinkConfig(Model):
             yield from self._without_effect(["unit"], "KISS frames are items as they are: leave it out")
             if self.frames_per_s:
                 yield ("frames_per_s",), self.frames_per_s, "KISS frames have no common length: use rate_bps"
+        if self.container == "unpacked_bits" and self.unit != "cadus":
+            yield ("container",), self.container, f"bits hold CADUs: needs unit: cadus, not {self.unit}"
+        if self.container == "unpacked_bits" and self.type != "file":
+            yield ("container",), self.container, f"a file holds one bit per octet, no {self.type} link: leave it out"
 
     def _pace(self) -> Iterator[Wrong]:
         if self.frames_per_s and self.rate_bps:
             yield ("rate_bps",), self.rate_bps, "give frames_per_s or rate_bps, not both"
         if self.frames_per_s and self.unit == "packets":
-            yield ("frames_per_s",), self.frames_per_s, "needs unit: frames; use rate_bps for packets"
+            yield ("frames_per_s",), self.frames_per_s, "needs unit: frames or cadus; use rate_bps for packets"
 
     def _speed(self) -> Iterator[Wrong]:
         if self.type == "file" and self.frames_per_s is None and self.rate_bps is None:
@@ -697,8 +800,17 @@ class LinkConfig(Model):
 
     def _record(self) -> Iterator[Wrong]:
         if self.record and (self.type == "file" or self.unit == "packets" or self.container == "kiss"):
-            remedy = "only frames of tcp_client, tcp_server and udp links are recorded: leave it out"
+            remedy = "only frames and CADUs of tcp_client, tcp_server and udp links are recorded: leave it out"
             yield from self._without_effect(["record"], remedy)
+
+    def _sync(self) -> Iterator[Wrong]:
+        if self.unit != "cadus":
+            remedy = f"only CADUs are searched for, this is unit: {self.unit}: leave it out"
+            yield from self._without_effect(["sync"], remedy)
+        elif self.type == "udp":
+            remedy = "a datagram holds whole CADUs, nothing is searched for: leave it out"
+            for key in self.sync.model_fields_set - {"lock_errors", "polarity"}:
+                yield ("sync", key), getattr(self.sync, key), remedy
 
     def _retries(self) -> Iterator[Wrong]:
         if self.retry_max_s < self.retry_min_s:

@@ -29,7 +29,8 @@ STATISTICS: Data = {
 LINK: Data = {
     "name": "station", "type": "tcp_client", "spacecraft": "picard", "prime": True, "state": "receiving",
     "detail": "10.1.2.3:5500", "contact": "contact", "age_s": 0.2, "peer": "10.1.2.3:5500", "notice": "",
-    "hint": "", "unrecorded_octets": 0, "unjournalled_items": 0, "rejected": 1, "bad_frames": 1, "progress": None,
+    "sync": None, "hint": "", "unrecorded_octets": 0, "unjournalled_items": 0, "rejected": 1, "bad_frames": 1,
+    "progress": None,
     "counters": {"frames": 1200, "packets": 2467, "connects": 1, "rejected_fecf": 1},
 }  # fmt: skip
 CONTACT: Data = {
@@ -88,6 +89,9 @@ class LinkState(Answer):
         description="address of the peer, or the file; udp: where it listens, and who sent last; empty = none yet"
     )
     notice: str = Field(description="what the operator should mend, or empty; udp: a receive buffer that is too small")
+    sync: Literal["search", "verify", "lock", "flywheel"] | None = Field(
+        description="where the synchroniser of a stream of CADUs stands; null on other links"
+    )
     hint: str = Field(description="what the octets look like when most are refused, or empty")
     unrecorded_octets: int = Field(description="octets that could not be recorded")
     unjournalled_items: int = Field(description="lost to the journal since its disk refuses; journalled as a gap later")
@@ -143,6 +147,22 @@ class ChannelCounts(Answer):
     groups: dict[str, GroupCounts] = Field(description="by the name of the shared count")
 
 
+class SyncCounts(Answer):
+    """What became of the bits of CADUs that are in no frame, and of their alignment."""
+
+    state: Literal["search", "verify", "lock", "flywheel"]
+    marker_bits: int
+    parity_octets: int
+    outside_bits: int = Field(description="bits outside CADUs: kept as octets with the cause sync")
+    locks: int
+    sync_losses: int
+    slips: int
+    inversions: int
+    sync_misses: int = Field(description="CADUs that were taken without a marker")
+    suspect_frames: int = Field(description="no marker, or a displaced or inverted one, stood where they end")
+    corrected_symbols: int = Field(description="by Reed-Solomon, in good code blocks")
+
+
 class Statistics(Answer):
     """What a link's intake counted since the link was reset."""
 
@@ -154,6 +174,7 @@ class Statistics(Answer):
     vcs: dict[str, ChannelCounts] = Field(
         description="by spacecraft id/virtual channel[/MAP][/replay or /expedited], or `packets` without frames"
     )
+    sync: SyncCounts | None = Field(default=None, description="of a link of CADUs")
 
 
 class LinkDetail(LinkState):
@@ -289,8 +310,8 @@ class ReplayRun(Answer):
     mission: str
     support_mode: Literal["flight", "simulation", "test", "training"]
     spacecraft: str
-    unit: Literal["frames", "packets"]
-    container: Literal["none", "kiss"] = Field(description="what the frames are packed in")
+    unit: Literal["frames", "packets", "cadus"]
+    container: Literal["none", "kiss", "unpacked_bits"] = Field(description="what they are packed in")
     frames_per_s: float | None = Field(description="pace of frames; both paces null = as fast as possible")
     rate_bps: float | None = Field(description="pace in bits per second")
     instance: str

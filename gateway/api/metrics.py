@@ -104,6 +104,9 @@ def _links(instances: Iterable[State]) -> Iterator[Metric]:
     labels = ["instance", "link"]
     state = GaugeMetricFamily("gateway_link_state", "1 for the state the link is in", labels=[*labels, "state"])
     age = GaugeMetricFamily("gateway_link_data_age_seconds", "Age of the last good frame or packet", labels=labels)
+    sync = GaugeMetricFamily(
+        "gateway_link_sync", "1 for the state of a synchroniser of CADUs", labels=[*labels, "state"]
+    )
     counter = CounterMetricFamily(
         "gateway_link_units", "What the link counted, by name; rejected units by cause", labels=[*labels, "what"]
     )
@@ -111,11 +114,13 @@ def _links(instances: Iterable[State]) -> Iterator[Metric]:
         for link in instance["links"]:
             key = [instance["instance"], link["name"]]
             state.add_metric([*key, link["state"]], 1)
+            if link.get("sync") is not None:
+                sync.add_metric([*key, link["sync"]], 1)
             if link.get("age_s") is not None:
                 age.add_metric(key, link["age_s"])
             for what, value in link.get("counters", {}).items():
                 counter.add_metric([*key, what], value)
-    yield from (state, age, counter)
+    yield from (state, sync, age, counter)
 
 
 def _contacts(instances: Iterable[State]) -> Iterator[Metric]:

@@ -316,11 +316,13 @@ class ReplayRequest(BaseModel):
     run: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", description="the same id continues, a new id is new")
     support_mode: Literal["flight", "simulation", "test", "training"] = "simulation"
     spacecraft: str | None = Field(default=None, max_length=64, description="whose file it is; default the only one")
-    unit: Literal["frames", "packets"] | None = Field(
+    unit: Literal["frames", "packets", "cadus"] | None = Field(
         default=None, description="what the file holds; default frames if the spacecraft has frames"
     )
-    container: Literal["none", "kiss"] | None = Field(
-        default=None, description="what the frames are packed in; default: as the file looks, none if unit is given"
+    container: Literal["none", "kiss", "unpacked_bits"] | None = Field(
+        default=None,
+        description="what they are packed in; default: as the file looks, none if unit is given; unpacked_bits: one "
+        "bit per octet, with unit cadus",
     )
     frames_per_s: float | None = Field(
         default=None, ge=0.001, le=1e7, allow_inf_nan=False, description="pace of frames; default as fast as possible"

@@ -61,6 +61,7 @@ class ReplayUnit(StrEnum):
 
     FRAMES = "frames"
     PACKETS = "packets"
+    CADUS = "cadus"
 
 
 class DeliveryMode(StrEnum):
@@ -79,10 +80,11 @@ class SubscriptionPriority(StrEnum):
 
 
 class Container(StrEnum):
-    """What the frames of a recorded file are packed in."""
+    """What a recorded file is packed in."""
 
     NONE = "none"
     KISS = "kiss"
+    UNPACKED_BITS = "unpacked_bits"
 
 
 class Sabotage(StrEnum):
@@ -202,7 +204,7 @@ def demo(
 def replay(
     file: Annotated[
         Path | None,
-        typer.Argument(help="Frames or packets back to back, KISS, or a folder recorded by a gateway (.rec files)."),
+        typer.Argument(help="Frames, packets or CADUs, KISS, or a folder recorded by a gateway (.rec files)."),
     ] = None,
     mission: Annotated[
         str, typer.Option("--mission", "-m", help="Mission name in --config, or a built-in example (see --missions).")
@@ -216,15 +218,18 @@ def replay(
         ReplayUnit | None, typer.Option(help="What the file holds; default: frames if the spacecraft has frames.")
     ] = None,
     container: Annotated[
-        Container | None, typer.Option(help="What its frames are packed in; default: as the file looks.")
+        Container | None,
+        typer.Option(
+            help="What it is packed in; default: as the file looks. unpacked_bits: one bit per octet, --unit cadus."
+        ),
     ] = None,
     frames_per_s: Annotated[
         float | None,
-        typer.Option(min=0.001, max=10_000_000, help="Pace in frames per second; default as fast as possible."),
+        typer.Option(
+            min=0.001, max=10_000_000, help="Pace in frames (or CADUs) per second; default as fast as possible."
+        ),
     ] = None,
-    rate_bps: Annotated[
-        float | None, typer.Option(min=1, max=10**12, help="Pace in bits per second, of frames or packets.")
-    ] = None,
+    rate_bps: Annotated[float | None, typer.Option(min=1, max=10**12, help="Pace in bits per second.")] = None,
     subscribe_to: Annotated[
         Path | None,
         typer.Option(

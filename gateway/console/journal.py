@@ -322,16 +322,17 @@ def about_recording(recording: Path) -> dict[str, Any]:
 def write_frames(recording: Path, target: Path) -> str:
     """Write a recording's whole frames back to back, each connection from its first octet; returns how many.
 
-    Of frames that vary in length all octets are written, whole or not: their length fields delimit them.
+    Of frames that vary in length, and of a stream of CADUs, all octets are written: lengths and markers delimit them.
     """
-    unit_octets = int(about_recording(recording)["unit_octets"])
+    about = about_recording(recording)
+    unit_octets, held = int(about["unit_octets"]), "CADUs" if about.get("unit") == "cadus" else "frames"
     units = WholeUnits(LocalStorage(recording.parent), recording.name, unit_octets)
     with target.open("wb") as file:
         for octets in units:
             file.write(octets)
-        written = f"{file.tell() // unit_octets} {'octets of frames' if unit_octets == 1 else 'frames'}"
+        written = f"{file.tell() // unit_octets} {f'octets of {held}' if unit_octets == 1 else held}"
     if units.left_out_octets:
-        text = f"left out: {units.left_out_octets} octets of frames that a cut left incomplete"
+        text = f"left out: {units.left_out_octets} octets of {held} that a cut left incomplete"
         typer.secho(text, fg="yellow", err=True)
     return written
 

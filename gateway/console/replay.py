@@ -116,7 +116,9 @@ def _of_recording(options: ReplayOptions) -> ReplayOptions:
     about = about_recording(recording_of(options.file))
     mission = options.mission or str(about.get("mission", ""))
     craft = about.get("spacecraft") if mission == about.get("mission") else None
-    return replace(options, run_id=options.request()["run"], mission=mission, spacecraft=options.spacecraft or craft)
+    unit = options.unit or (about["unit"] if about.get("unit") in {"frames", "cadus"} else None)
+    run = options.request()["run"]
+    return replace(options, run_id=run, mission=mission, spacecraft=options.spacecraft or craft, unit=unit)
 
 
 def _from_recording(options: ReplayOptions) -> ReplayOptions:
@@ -252,7 +254,10 @@ def _end(options: ReplayOptions, report: dict[str, Any]) -> int:
 
 def _advised(hint: str) -> str:
     """Return a hint with the option that says otherwise."""
-    return f"{hint}: replay it with --unit packets and a new --run id" if hint.endswith("unit: frames") else hint
+    for says, unit in (("unit: frames", "packets"), ("these are CADUs, not bare frames", "cadus")):
+        if hint.endswith(says):
+            return f"{hint}: replay it with --unit {unit} and a new --run id"
+    return hint
 
 
 def _print(options: ReplayOptions, report: dict[str, Any]) -> None:

@@ -80,7 +80,20 @@ def links(rows: Iterable[State]) -> RenderableType:
         )
         if row.get("detail"):
             lines.append(Text(f"  {row['name']}: {row['detail']}", style="dim"))
+        if row.get("sync"):
+            lines.append(Text(f"  {row['name']}: CADUs: {_synchronised(row['sync'], counters)}", style="dim"))
     return Group(*lines)
+
+
+def _synchronised(state: str, counters: Mapping[str, int]) -> str:
+    """Return one line on a synchroniser and its code blocks."""
+    told = {
+        "sync_losses": "losses of lock", "slips": "slips", "inversions": "inversions", "sync_misses": "missing markers",
+        "corrected_symbols": "corrected symbols", "rejected_reed_solomon": "uncorrectable",
+    }  # fmt: skip
+    return ", ".join(
+        [state, *(f"{number(counters[name])} {what}" for name, what in told.items() if counters.get(name))]
+    )
 
 
 def contacts(rows: Iterable[State]) -> Table:

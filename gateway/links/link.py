@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,9 +17,11 @@ from gateway.links.hand_over import HandOver
 from gateway.links.news import SourceNews
 from gateway.links.sources import Pause, Source
 from gateway.links.suspicion import Suspicion, bad_units
+from gateway.links.sync_news import SyncNews
 from gateway.timely import TimelyTap
 from gateway.world import Clock, Worker
-from gateway_codecs.batches import IntakeBatch, Quality, Unit
+from gateway_codecs.batches import IntakeBatch, Quality, Transition, Unit
+from gateway_codecs.cadu_intake import CaduIntake
 from gateway_codecs.datagrams import Datagrams
 from gateway_codecs.packet_stream import Intake
 from gateway_routes.link_state import LinkInput, LinkMachine, LinkStatus
@@ -103,6 +105,7 @@ class Link:
             self._counters |= {"datagrams": 0, "datagrams_empty": 0, "datagrams_lost": 0}
         self._peer = ""
         self._news = SourceNews(settings.name, self._intake.settings.spacecraft)
+        self._sync_news = SyncNews(settings.name)
         self._suspicion = Suspicion(self._intake.settings)
         self._hint = ""
         self._was_cut = False  # and nothing good has come since
@@ -237,6 +240,7 @@ class Link:
                 self._keep(self._intake.cut(self._context.clock.tai_ns(), "link cut"))
             else:
                 self._restored = False
+            self._tell_sync(last=True)
 
     async def _restore(self, state: dict[str, Any]) -> None:
         """Let the intake take the state over; what it wants read again is read piece by piece, off the loop."""
@@ -267,6 +271,7 @@ class Link:
             if (in_contact and not was_in_contact) or not self._waiting:
                 self._machine.begin_period(now)  # silence counts from here: before a contact, or while we do not read
             was_in_contact = in_contact
+            self._tell_sync()
             if self._source.resumable:
                 continue
             if self._source.connectionless:
@@ -378,6 +383,7 @@ class Link:
     def _note(self, batch: IntakeBatch) -> None:
         for name, count in batch.counters.items():
             self._counters[name] = self._counters.get(name, 0) + count
+        self._tell_sync(batch.transitions)
         good = bool(len(batch.frames) and (batch.frames["quality"] == 0).any())
         units, quality = batch.items.items["unit"], batch.items.items["quality"]
         good = good or bool(((units == Unit.PACKET) | ((units == Unit.FRAME) & (quality == Quality.GOOD))).any())
@@ -388,6 +394,10 @@ class Link:
                 self._hint = ""
             if self.settings.real_time:
                 self._context.contacts.good_data(self.settings.spacecraft, self.settings.name)
+
+    def _tell_sync(self, transitions: Iterable[Transition] = (), last: bool = False) -> None:
+        for event in self._sync_news.take(transitions, self._now(), last):
+            self._tell(**event)
 
     def _keep(self, batch: IntakeBatch) -> None:
         """Count a batch and hand it to the journal; nothing is waited for: what the intake counted must not vanish."""
@@ -422,6 +432,11 @@ class Link:
         """Return the intake's counts."""
         return self._intake.statistics()
 
+    def _sync_state(self) -> str | None:
+        """Return where the synchroniser stands, None where there is none."""
+        state = self._intake.sync_state if isinstance(self._intake, CaduIntake) else None
+        return None if state is None or self._source.connectionless else state.value
+
     def snapshot(self) -> dict[str, Any]:
         """Return the link's state, JSON-able."""
         in_contact = self._context.contacts.in_contact(self.settings.spacecraft)
@@ -439,6 +454,7 @@ class Link:
             "age_s": self._machine.age_s(self._now()),
             "peer": f"{self._peer} from {', '.join(remarks.peers)}" if remarks.peers else self._peer,
             "notice": remarks.notice,
+            "sync": self._sync_state(),
             "hint": self._hint,
             "unrecorded_octets": self._unrecorded,
             "unjournalled_items": self._out.lost_items,

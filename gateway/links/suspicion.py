@@ -24,12 +24,13 @@ class Suspicion:
         self._settings = settings
         self._sample = bytearray()
         self._ask_octets = FIRST_ASK_OCTETS
-        self._units = self._rejected = 0
+        self._units = self._rejected = self._outside_bits = 0
 
     def note(self, data: bytes, counters: Mapping[str, int]) -> bool:
         """Take a piece of the connection and what it counted; returns whether it is time to ask for a hint."""
         self._units += counters.get("frames", 0) or counters.get("packets", 0)
         self._rejected += bad_units(counters, self._settings.frames is not None)
+        self._outside_bits += counters.get("outside_bits", 0)
         if self._ask_octets > SAMPLE_OCTETS:
             return False
         self._sample += data[: SAMPLE_OCTETS - len(self._sample)]
@@ -41,7 +42,13 @@ class Suspicion:
 
     @property
     def mostly_refused(self) -> bool:
-        """Whether more was refused than taken; of a frame link whole frames, not the pieces that a cut leaves."""
+        """Whether more was refused than taken; of a frame link whole frames, not the pieces that a cut leaves.
+
+        Of a link of CADUs also bits outside them.
+        """
+        cadus = self._settings.cadus
+        if cadus is not None and self._outside_bits > self._units * cadus.sync.period_bits:
+            return True
         good = self._units - self._rejected if self._settings.frames is not None else self._units
         return self._rejected > max(0, good)
 

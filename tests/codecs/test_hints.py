@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 
 from gateway.wiring import intake_maker
+from gateway_codecs.cadus import CaduFormat
 from gateway_codecs.frames import FrameFormat, VcFormat
 from gateway_codecs.hints import SAMPLE_OCTETS, guess_frames, hint
 from gateway_codecs.intake import LinkFormat
+from gateway_codecs.reed_solomon import ReedSolomon
+from gateway_codecs.synchroniser import SyncSettings
 from gateway_config import LinkConfig, example_mission
+from gateway_config.models import ReedSolomonSettings
 from tests.recordings.test_recordings import SHARED
 
 needs_recordings = pytest.mark.skipif(not SHARED.exists(), reason="the shared recordings are not beside the checkout")
@@ -76,6 +80,56 @@ def test_hints(file: str, mission: str, says: str) -> None:
     assert found.startswith(says) if says else found == ""
 
 
+def snpp(**coding: object) -> LinkFormat:
+    """The link of the SNPP CADUs with another coding, or another way to look for them."""
+    craft = example_mission("snpp").spacecraft[0]
+    assert craft.coding is not None
+    own = {key: coding.pop(key) for key in ("container", "sync") if key in coding}
+    link = LinkConfig.model_validate(
+        {"name": "x", "mission": "snpp", "spacecraft": "snpp", "type": "file", "path": "-", "unit": "cadus", **own}
+    )
+    craft = craft.model_copy(update={"coding": craft.coding.model_copy(update=coding)})
+    return intake_maker(link, craft, 1, 1)().settings
+
+
+@needs_recordings
+@pytest.mark.parametrize(
+    ("coding", "says"),
+    [
+        ({}, ""),
+        ({"randomiser": "none"}, "frames are RS-correct but no header fits: with randomiser: short they do"),
+        ({"randomiser": "long"}, "with randomiser: short the code blocks are correct and the headers fit"),
+        ({"reed_solomon": ReedSolomonSettings(interleave=4, basis="conventional")},
+         "with basis: dual the code blocks are correct and the headers fit"),
+        ({"reed_solomon": ReedSolomonSettings(e=8, interleave=4)},
+         "the sync marker 1ACFFC1D repeats every 1024 octets, the link says 32 bits of marker and 956 octets"),
+        ({"reed_solomon": None}, "the sync marker 1ACFFC1D repeats every 1024 octets, the link says 32 bits of marker"),
+        ({"marker": "352EF853"},
+         "the marker 1ACFFC1D (uncoded, convolutional, Reed-Solomon, LDPC 7/8) repeats every 8192 bits"),
+        ({"container": "unpacked_bits"}, "octets are not only 0 and 1"),
+    ],
+)  # fmt: skip
+def test_hints_of_cadus(coding: dict[str, object], says: str) -> None:
+    """CADUs that are not coded as the link says: the hint names the setting; RS alone proves no randomiser."""
+    found = hint(sample("cadu/snpp_synchronized_cadus.dat"), snpp(**coding))
+    assert found.startswith(says) if says else found == ""
+
+
+@needs_recordings
+def test_hints_of_cadus_in_other_clothes() -> None:
+    """Inverted, shifted, unpacked, or no CADUs at all: the hint says what would find them."""
+    data = sample("cadu/snpp_synchronized_cadus.dat")
+    bits = np.unpackbits(np.frombuffer(data, np.uint8))
+    shifted = np.packbits(np.concatenate([[0, 1, 1], bits]).astype(np.uint8)).tobytes()
+    inverted = bytes(octet ^ 0xFF for octet in data)
+    assert hint(inverted, snpp(sync={"polarity": "normal"})).endswith("is inverted, the link says polarity: normal")
+    assert "alignment: octet" in hint(shifted, snpp(sync={"alignment": "octet"}))
+    assert "unpacked bits" in hint(bits.tobytes()[:SAMPLE_OCTETS], snpp())
+    assert hint(shifted, snpp()) == hint(inverted, snpp()) == ""
+    lucy = LinkFormat(1, settings("lucy").frames, 1, cadus=snpp().cadus)
+    assert "frames of 1113 octets follow each other without markers" in hint(sample("frames/lucy_aos_1113.bin"), lucy)
+
+
 @needs_recordings
 def test_a_wrong_fecf_setting() -> None:
     """Frames without FECF on a link that expects it: the hint asks about that setting."""
@@ -89,6 +143,7 @@ def test_noise_gives_no_hint(seed: int) -> None:
     rng = random.Random(seed)
     fmt = LinkFormat(1, FrameFormat("tm", 1113, {181: 1}, {}), 1)
     noise = rng.randbytes(16_384)
+    cadus = LinkFormat(1, fmt.frames, 1, cadus=CaduFormat(SyncSettings(1275), "short", ReedSolomon(16, 5)))
     samples = (
         noise,
         bytes(20_000),
@@ -97,3 +152,4 @@ def test_noise_gives_no_hint(seed: int) -> None:
         b"telemetry " * 900,
     )
     assert [hint(data, fmt) for data in samples] == [""] * 5
+    assert [hint(data, cadus) for data in samples] == [""] * 5

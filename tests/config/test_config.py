@@ -120,7 +120,7 @@ def test_an_empty_directory_says_so(tmp_path: Path) -> None:
         max_leaves=12,
     )
 )
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_rubbish_raises_config_errors_only(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
     """Whatever stands in a file, the answer is a ConfigError."""
     folder = write(tmp_path_factory.mktemp("c"), homes__h=yaml.safe_dump(value), missions__m=yaml.safe_dump(value))

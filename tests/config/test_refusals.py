@@ -30,7 +30,55 @@ def contacts(*times: tuple[str, str]) -> str:
 
 UDP = SERVER.replace("tcp_server", "udp")
 
+
+def coded(coding: str, link: str = "", octets: int = 100) -> dict[str, str]:
+    """A mission whose frames are coded, and a link of its CADUs."""
+    craft = MISSION.replace("frame_length_octets: 100", f"frame_length_octets: {octets}")
+    return {"missions__m": f"{craft}    coding: {{{coding}}}\n", "links__l": f"{link or LINK}unit: cadus\n"}
+
+
+SHORT = "randomiser: short"
+
 REFUSED = [
+    # -- CADUs
+    ({"links__l": LINK + "unit: cadus\n"},
+     "links/l.yaml:6: unit = 'cadus': s has no coding settings: add them, or use unit: frames"),
+    (coded("marker: 1ACFFC1D"), "spacecraft.0.coding.randomiser = missing: this key is required"),
+    (coded(f"marker: 1ACF, {SHORT}"), "coding.marker = '1ACF': expected 6 to 48 hex digits, such as 1ACFFC1D, or none"),
+    (coded(f"marker: 12345678, {SHORT}"), "coding.marker = 12345678: expected text: quote it"),
+    ({"missions__m": "name: m\nspacecraft:\n  - name: s\n    coding: {randomiser: none}\n",
+      "links__l": LINK + "unit: packets\n"}, "code blocks hold frames: describe them under frames, or leave"),
+    (coded(f"{SHORT}, reed_solomon: {{interleave: 3}}"),
+     "missions/m.yaml:7: spacecraft.0.coding.reed_solomon.interleave = 3: "
+     "frame_length_octets (100) must be a multiple of interleave"),
+    (coded(f"{SHORT}, reed_solomon: {{interleave: 2}}", octets=1116),
+     "interleave = 2: 2 code words hold 446 octets of frame: a frame of 1116 needs interleave 6"),
+    (coded(f"{SHORT}, reed_solomon: {{}}", octets=1115),
+     "interleave = 1: 1 code words hold 223 octets of frame: a frame of 1115 needs interleave 5"),
+    (coded(f"{SHORT}, reed_solomon: {{e: 8}}", octets=2000), "no frame of 2000 fits e 8"),
+    (coded(f"{SHORT}, reed_solomon: {{e: 4}}"), "reed_solomon.e = 4: expected 16 or 8"),
+    (coded(SHORT, LINK + "sync: {search_errors: 4}\n"),
+     "links/l.yaml:6: sync.search_errors = 4: must not be above lock_errors (3): a marker that is found must hold"),
+    (coded(SHORT, LINK + "sync: {alignment: octet, slip_bits: 1}\n"),
+     "sync.slip_bits = 1: octets do not slip by bits: leave it out, or alignment: bit"),
+    (coded(SHORT, LINK + "sync: {lock_errors: 9}\n"),
+     "sync.lock_errors = 9: the marker of s has 32 bits: at most 8 may be wrong, or anything is one"),
+    (coded(f"marker: none, {SHORT}", LINK + "sync: {flywheel: 5}\n"),
+     "sync.flywheel = 5: coding of s says marker: none, so nothing is searched for: leave it out"),
+    (coded(f"marker: 1ACFFC1, {SHORT}", LINK + "sync: {alignment: octet}\n"),
+     "sync.alignment = 'octet': the marker of s has 28 bits: its CADUs do not begin at octets"),
+    (coded(f"marker: 1ACFFC1, {SHORT}", UDP), "type = 'udp': the marker of s has 28 bits: its CADUs do not begin at"),
+    (coded(SHORT, UDP + "sync: {verify: 2}\n"),
+     "sync.verify = 2: a datagram holds whole CADUs, nothing is searched for: leave it out"),
+    (coded(SHORT, UDP, octets=65535), "a datagram holds at most 65507 octets, and a CADU of s has 65539"),
+    ({"links__l": LINK + "sync: {verify: 2}\n"}, "only CADUs are searched for, this is unit: frames: leave it out"),
+    ({"links__l": LINK + "unit: cadus\ncontainer: unpacked_bits\n"},
+     "container = 'unpacked_bits': a file holds one bit per octet, no tcp_client link: leave it out"),
+    ({"missions__m": MISSION.replace("version: tm", "version: uslp, variable_length: true")
+      + "    coding: {randomiser: none}\n"},
+     "coding = 'given': code blocks hold frames of one length: leave variable_length or coding out"),
+    ({"links__l": FILE + "container: unpacked_bits\n"},
+     "container = 'unpacked_bits': bits hold CADUs: needs unit: cadus, not frames"),
     # -- the same thing twice
     ({"missions__m": MISSION.replace("[simulation]", "[simulation, test, test]")},
      "missions/m.yaml:2: support_modes = ['simulation', 'test', 'test']: test stands twice"),
@@ -131,13 +179,13 @@ REFUSED = [
     ({"links__l": SERVER + "rate_bps: 5\n"}, "rate_bps = 5.0: a tcp_server link does not use it"),
     ({"links__l": LINK + "speed: 5\n"}, "speed = 5.0: a tcp_client link does not use it"),
     ({"links__l": FILE + "record: true\n"},
-     "links/l.yaml:6: record = True: only frames of tcp_client, tcp_server and udp links are recorded: leave it"),
+     "links/l.yaml:6: record = True: only frames and CADUs of tcp_client, tcp_server and udp links are recorded"),
     ({"links__l": UDP + "container: kiss\n"},
      "container = 'kiss': a udp link does not use it (file, tcp_client, tcp_server links do)"),
     ({"links__l": FILE + "container: kiss\nunit: packets\n"},
      "links/l.yaml:7: unit = 'packets': KISS frames are items as they are: leave it out"),
     ({"links__l": FILE + "container: kiss\nframes_per_s: 5\n"}, "KISS frames have no common length: use rate_bps"),
-    ({"links__l": LINK + "container: kiss\nrecord: true\n"}, "record = True: only frames of tcp_client, tcp_server"),
+    ({"links__l": LINK + "container: kiss\nrecord: true\n"}, "record = True: only frames and CADUs of tcp_client"),
     ({"links__l": UDP + "path: pass.bin\n"}, "path = 'pass.bin': a udp link does not use it (file links do)"),
     ({"links__l": LINK + "receive_buffer_octets: 65536\n"},
      "links/l.yaml:6: receive_buffer_octets = 65536: a tcp_client link does not use it (udp links do): leave it out"),
@@ -146,7 +194,7 @@ REFUSED = [
      "links/b.yaml:5: port = 45131: l listens there already: give each its own port"),
     ({"missions__m": mission("prefix_octets: 65408"), "links__l": UDP},
      "links/l.yaml:4: type = 'udp': a datagram holds at most 65507 octets, and a stored frame of s has 65508"),
-    ({"links__l": LINK + "unit: packets\nrecord: true\n"}, "links/l.yaml:7: record = True: only frames of tcp_client"),
+    ({"links__l": LINK + "unit: packets\nrecord: true\n"}, "links/l.yaml:7: record = True: only frames and CADUs"),
     ({"missions__m": mission("vcs: {0: {service: opaque, packet_start: 4}}")},
      "vcs.0.packet_start = 4: packets of a channel with service: opaque are not looked at: leave it out, or use"),
     ({"missions__m": mission("vcs: {0: {service: idle, packet_zone_padding: none}}")}, "zone_padding = 'none': "),
