@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from gateway_codecs.batches import BoolArray, U8Array
+from gateway_codecs.probe.checksums import different_rows
 from gateway_codecs.probe.headers import HEADER_OCTETS, Headers, read_headers
 from gateway_codecs.randomiser import RandomiserKind, derandomise
 from gateway_codecs.reed_solomon import MAX_INTERLEAVE, WORD_OCTETS, Basis, ReedSolomon
@@ -47,7 +48,7 @@ def find_code(blocks: U8Array) -> Code | None:
     Words of one value all over (zeros, FF) are words of every code, and the randomiser's sequence is one of many:
     they are not counted, nor are equal blocks twice.
     """
-    different = np.unique(blocks, axis=0)
+    different = different_rows(blocks)
     sample = different[np.linspace(0, len(different) - 1, min(BLOCKS, len(different))).astype(np.int64)]
     if not len(sample):
         return None

@@ -13,6 +13,7 @@ from gateway_codecs.sync_markers import MARKERS
 SHORTEST_OCTETS = 64
 LEAST_MARKERS = 3
 LEAST_SHARE = 0.5
+LONGEST_PERIOD_OCTETS = 1 << 14
 LONGEST_HOLE = 20
 """So many markers in a row may be damaged before the distance is counted anew."""
 
@@ -88,8 +89,9 @@ def _train(marker: bytes, found: list[tuple[I64Array, bool]], total_bits: int) -
     distances, counts = np.unique(np.diff(positions), return_counts=True)
     period = int(distances[counts.argmax()])
     before = np.isin(positions - period, positions)
+    fits = 8 * len(marker) < period <= 8 * LONGEST_PERIOD_OCTETS
     on_time = int((before | np.isin(positions + period, positions)).sum())
-    if int(before.sum()) < LEAST_MARKERS - 1 or on_time < LEAST_SHARE * len(positions) or period <= 8 * len(marker):
+    if int(before.sum()) < LEAST_MARKERS - 1 or on_time < LEAST_SHARE * len(positions) or not fits:
         return None
     filled, flags = _fill(positions, inverted, period)
     whole = filled + period <= total_bits

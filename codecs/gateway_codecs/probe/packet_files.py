@@ -22,7 +22,7 @@ LONGEST_PREFIX_OCTETS = 64
 LEAST_PACKETS = 3
 LEAST_BITS = 40.0
 ANY_VERSION = [True] * 8
-MANY_PACKETS = 200
+FIRST_PACKETS, MANY_PACKETS = 64, 200
 MOST_PACKETS = 200_000
 """So many are followed at most: more would say no more."""
 
@@ -82,16 +82,19 @@ def find_packets(octets: U8Array, whole_file: bool) -> PacketChain | None:
     `whole_file`: the octets are all there is, so that the last packet must be whole, or nearly so.
     """
     for prefix in range(LONGEST_PREFIX_OCTETS + 1):
-        chain = _follow(octets, prefix, whole_file)
+        first = _follow(octets, prefix, whole_file, FIRST_PACKETS)
+        if first is None or not first.sure:
+            continue
+        chain = _follow(octets, prefix, whole_file, MOST_PACKETS)
         if chain is not None and chain.sure:
             return chain
     return None
 
 
-def _follow(octets: U8Array, prefix: int, whole_file: bool) -> PacketChain | None:
+def _follow(octets: U8Array, prefix: int, whole_file: bool, most: int) -> PacketChain | None:
     view, at, size = np.ascontiguousarray(octets).data, 0, len(octets)
     offsets: list[int] = []
-    while at + prefix < size and len(offsets) < MOST_PACKETS:
+    while at + prefix < size and len(offsets) < most:
         length, fault = packet_length(view, at + prefix, size, ANY_VERSION, 65542)
         if fault:
             return None
@@ -99,7 +102,7 @@ def _follow(octets: U8Array, prefix: int, whole_file: bool) -> PacketChain | Non
             break
         offsets.append(at + prefix)
         at += prefix + length
-    left = size - at if len(offsets) < MOST_PACKETS else 0
+    left = size - at if len(offsets) < most else 0
     # a sample ends anywhere; of a file that was cut in its last packet, most is whole
     if not offsets or (whole_file and left > size // 4):
         return None

@@ -300,7 +300,7 @@ def _bare_frames(octets: U8Array, rows: U8Array, found: Reading, whole_file: boo
 
 
 SEARCHES: tuple[tuple[Kind, Callable[[U8Array, bool, Notes], Layout | None]], ...] = (
-    ("cadus", _cadus),
     ("packets", _packets),
+    ("cadus", _cadus),
     ("frames", _plain_units),
 )
