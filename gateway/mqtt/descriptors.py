@@ -98,11 +98,10 @@ class Descriptors:
             "journal_id": str(journal.journal_id), "revision": journal.revision,
             "names": {"spacecraft": journal.names("spacecraft"), "links": journal.names("links")},
         }  # fmt: skip
-        payload = _json({**about, "streams": rows, "streams_left_out": 0})
+        payload, all_of_them = _json({**about, "streams": rows, "streams_left_out": 0}), len(rows)
         while len(payload) > self._max_octets and rows:
             rows = rows[: len(rows) // 2]
-            left_out = len(instance.streams()) - len(rows)
-            payload = _json({**about, "streams": rows, "streams_left_out": left_out})
+            payload = _json({**about, "streams": rows, "streams_left_out": all_of_them - len(rows)})
         return payload
 
 

