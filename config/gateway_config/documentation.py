@@ -32,6 +32,13 @@ NOTES = """
   another one, and the frame count is not protected: without FECF or Reed-Solomon only the data tell.
 - `service: bitstream` gives the valid octets of each frame as one item (unit `octets`, quality good), with how many
   bits are not valid in its last octet.
+- `type: udp`: one datagram holds one or more whole frames, packets or CADUs. One of the wrong size is kept and shifts
+  nothing. Nobody connects, so a link is `connected` as soon as it is bound; silence in a contact makes it unavailable
+  until data come, or the contact is over. The kernel drops what does not fit into `receive_buffer_octets` (a datagram
+  of 1115 octets takes some 2300 of twice that): that is counted as `datagrams_lost`, told, and journalled as a gap. To
+  allow a buffer that large without privileges: `sysctl -w net.core.rmem_max=33554432`.
+- `container: kiss`: KISS frames (files, or a modem over TCP) are items as they are, AX.25 or CSP headers included.
+  Frames of command 9 (gr-satellites) give the earth receive time. Everything else between is kept as rejected.
 - A link belongs to one mission in one support mode. One link per spacecraft and support mode is *prime*: its items
   are delivered, those of the others are journalled only, unless a home base names the link. Without a prime link
   events alone are delivered.

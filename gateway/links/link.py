@@ -287,6 +287,7 @@ class Link:
         """Without a connection silence ends nothing: the link is down until data come, or the contact is over."""
         self._heed_source()
         if self._machine.silent(now, in_contact):
+            self._was_cut = True
             self._lost(f"silent for {self.settings.watchdog_s:g} s inside a contact")
         elif self._machine.status == LinkStatus.UNAVAILABLE and not in_contact:
             self._step(LinkInput.CONNECTED, self._peer)
@@ -313,8 +314,7 @@ class Link:
             await pause.fair()
 
     async def _feed(self, data: bytes | Datagrams) -> None:
-        between = self._was_cut or self._source.connectionless
-        if between and (self._machine.age_s(self._now()) or 0.0) > SEAMLESS_S:
+        if self._was_cut and (self._machine.age_s(self._now()) or 0.0) > SEAMLESS_S:
             self._give_up()
         octets = data.octets if isinstance(data, Datagrams) else data
         try:  # nothing is waited for between reading and handing over: who ends the link then must lose nothing

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from gateway_simulators.flood import FRAME_OCTETS, Flood
@@ -21,6 +22,10 @@ def main(arguments: list[str] | None = None) -> int:
     station.add_argument("--host", default="127.0.0.1")
     station.add_argument("--port", type=int, default=5500, help="0 = any free port; it is printed as one JSON line")
     station.add_argument("--udp", action="store_true", help="send datagrams of one frame to HOST and PORT instead")
+    station.add_argument(
+        "--cadus", type=int, default=None, metavar="ERRORS", choices=range(17),
+        help="send CADUs (Reed-Solomon (255,223) I=5, dual basis, short randomiser), up to so many wrong symbols each",
+    )  # fmt: skip
     flood = commands.add_parser("flood", help="send AOS frames with counts in datagrams, evenly, and say how many")
     flood.add_argument("--host", default="127.0.0.1")
     flood.add_argument("--port", type=int, required=True)
@@ -45,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.command == "record":
             print(json.dumps(record(wanted, given.file, given.ledger)))
         else:
+            wanted = replace(wanted, symbol_errors=given.cadus)
             asyncio.run(play(wanted, given.host, given.port, given.ledger or Path("/dev/null"), given.udp))
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)

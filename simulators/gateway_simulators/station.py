@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from gateway_simulators.space_link import CUT, SpaceLink, Weather
+from gateway_simulators.coder import Coder
+from gateway_simulators.space_link import CUT, NOISE, SpaceLink, Weather
 from gateway_simulators.spacecraft import Spacecraft
 
 
@@ -24,6 +25,7 @@ class Pass:
     cut_at: float = 0.55  # share of the pass
     cut_s: float = 1.0
     weather: Weather = Weather()
+    symbol_errors: int | None = None  # of each code word; None = bare frames, no CADUs
 
     @property
     def frames(self) -> int:
@@ -37,13 +39,14 @@ class Pass:
 
 
 class Station:
-    """Serves one gateway at a time over TCP, or sends datagrams.
+    """Serves one gateway at a time over TCP, or sends datagrams; bare frames or CADUs.
 
     Frames sent while nobody is connected are lost like those of the cut.
     """
 
     def __init__(self, wanted: Pass, ledger: TextIO) -> None:
         self._pass, self._ledger = wanted, ledger
+        self._coder = None if wanted.symbol_errors is None else Coder(wanted.seed, wanted.symbol_errors)
         self._datagrams: socket.socket | None = None
         self._spacecraft = Spacecraft(wanted.seed)
         self._link = SpaceLink(wanted.seed, wanted.weather)
@@ -103,6 +106,8 @@ class Station:
     async def _send_one(self) -> None:
         frame = self._spacecraft.next_frame()
         fate, octets = self._link.pass_on(frame.octets)
+        if self._coder is not None and octets:
+            octets = self._coder.cadu(frame.octets, spoilt=fate == NOISE)
         if self._datagrams is not None:
             fate = self._as_datagram(self._datagrams, fate, octets)
         elif self._writer is None:

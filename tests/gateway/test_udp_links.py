@@ -145,26 +145,30 @@ async def test_the_watchdog_marks_down_and_data_bring_it_back() -> None:
     tested = link(await journal(), UdpSource(network, "127.0.0.1", PORT), events, contacts)
     tested.start()
     await until(lambda: PORT in network.bound)
-    bound, sent = network.bound[PORT], frames(40)
-    await asyncio.sleep(3600)
+    bound, sent = network.bound[PORT], frames(60)
+    for part in (sent[:10], sent[10:20]):
+        network.send(PORT, *part)
+        await asyncio.sleep(3600)
     assert tested.status == LinkStatus.CONNECTED, "silence outside a contact is no fault"
+    assert counter(tested, "rejected_packet_truncated") == 0, "and the frame counts alone say what was lost"
     contacts.active = True
     began = asyncio.get_running_loop().time()
     await until(lambda: tested.status == LinkStatus.UNAVAILABLE)
     assert asyncio.get_running_loop().time() - began <= 12.0
     assert "silent for 10 s inside a contact" in events[-1]["message"]
     await asyncio.sleep(60)
-    network.send(PORT, *sent[:20])
+    network.send(PORT, *sent[20:40])
     await until(lambda: tested.status == LinkStatus.RECEIVING, 1)
     assert network.bound[PORT] is bound
     await until(lambda: tested.status == LinkStatus.UNAVAILABLE)
     contacts.active = False
     await until(lambda: tested.status == LinkStatus.CONNECTED, 1)
     assert counter(tested, "cuts") == 2
+    truncated = counter(tested, "rejected_packet_truncated")
     await asyncio.sleep(SEAMLESS_S)
-    network.send(PORT, *sent[20:])
-    await until(lambda: counter(tested, "frames") == 40)
-    assert counter(tested, "rejected_packet_truncated") > 0, "no packet spans so long a silence"
+    network.send(PORT, *sent[40:])
+    await until(lambda: counter(tested, "frames") == 60)
+    assert counter(tested, "rejected_packet_truncated") > truncated, "no packet spans two passes"
     await tested.stop()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import pytest
 
 from gateway.console.journal import read_blocks
 from gateway_codecs.batches import Unit
+from gateway_config.loader import EXAMPLES
+from gateway_simulators.spacecraft import digest
 
 from .running import ENV, ROOT, Daemon
 
@@ -138,3 +141,51 @@ def test_too_fast_for_a_small_buffer(tmp_path: Path) -> None:
     frames, told, reasons = journalled(tmp_path / "var" / INSTANCE)
     assert (frames, told) == (sent["sent"] - lost, lost)
     assert reasons == {"datagrams lost in the kernel"}
+
+
+def test_cadus_with_reed_solomon(tmp_path: Path) -> None:
+    """R6: CADUs in datagrams: what the code can mend becomes packets, all of them; what it cannot is kept as bad."""
+    port, ledger = free_udp_port(), tmp_path / "ledger"
+    shutil.copytree(str(EXAMPLES / "demo"), tmp_path / "config")
+    mission = tmp_path / "config/missions/demo.yaml"
+    coding = "    coding: {randomiser: short, reed_solomon: {e: 16, interleave: 5, basis: dual}}\n    frames:"
+    mission.write_text(mission.read_text().replace("    frames:", coding, 1))
+    link = f"name: station\nmission: demo\nspacecraft: picard\ntype: udp\nunit: cadus\nport: {port}\n"
+    (tmp_path / "config/links/station.yaml").write_text(link)
+    daemon = Daemon(tmp_path / "config")
+    daemon.start()
+    try:
+        play = ("--udp", "--port", str(port), "--cadus", "16", "--duration-s", "3", "--frames-per-s", "150")
+        with simulator("station", *play, "--noise", "0.05", "--ledger", str(ledger)) as station:
+            assert station.wait(60) == 0, station.communicate()
+        rows = [json.loads(line) for line in ledger.read_text().splitlines()]
+        fates = next(row["summary"]["fates"] for row in rows if "summary" in row)
+        until_s = time.monotonic() + 20
+        while (found := daemon.get("/links")[0])["counters"]["datagrams"] < fates["sent"] + fates["noise"]:
+            assert time.monotonic() < until_s, found
+            time.sleep(0.1)
+        assert daemon.terminate() == 0
+    finally:
+        if daemon.process is not None and daemon.process.poll() is None:
+            daemon.kill()
+    counters = found["counters"]
+    assert (counters["rejected_reed_solomon"], found["bad_frames"]) == (fates["noise"], fates["noise"])
+    assert counters["frames"] == fates["sent"] + fates["noise"]
+    assert counters["corrected_symbols"] > 10 * fates["sent"]
+    sent = {
+        (row["frame"]["vcid"], row["frame"]["number"]) for row in rows if row.get("frame", {}).get("fate") == "sent"
+    }
+    items = [row["item"] for row in rows if "item" in row and row["item"]["apid"] >= 0]
+    whole = [one for one in items if all((one["vcid"], k) in sent for k in frames_of(one))]
+    journalled = {
+        digest(block.octets[int(row["offset"]) : int(row["offset"]) + int(row["length"])].tobytes())
+        for block in read_blocks(tmp_path / "config/var/demo.simulation", [])
+        for row in block.items[block.items["unit"] == Unit.PACKET]
+    }
+    assert len(whole) > 300
+    assert [one for one in whole if one["digest"] not in journalled] == []
+
+
+def frames_of(item: dict[str, Any]) -> range:
+    """The numbers of the frames that hold a packet."""
+    return range(item["first_frame"], item["last_frame"] + 1)
