@@ -1,11 +1,11 @@
 """Every name: missions, spacecraft, links, homes, limits. YAML files, checked as a whole."""
 
+from gateway_config.link_models import LinkConfig
 from gateway_config.loader import ConfigError, Configuration, example_mission, example_names, load, schemas
 from gateway_config.models import (
     FrameSettings,
     GatewaySettings,
     Home,
-    LinkConfig,
     Mission,
     MqttSettings,
     PacketSettings,

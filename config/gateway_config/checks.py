@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from gateway_config.documents import Document, Problem
-from gateway_config.models import GatewaySettings, LinkConfig, Mission, Model, Spacecraft, judged
+from gateway_config.link_models import LinkConfig
+from gateway_config.models import GatewaySettings, Mission, Model, Spacecraft, judged
 
 M = TypeVar("M", bound=Model)
 Listener = tuple[str, str, int, str]

@@ -15,7 +15,8 @@ from gateway_config import checks
 from gateway_config.checks import Group
 from gateway_config.documents import Document, Problem, in_plain_words, parse
 from gateway_config.explanations import explained, inconsistent
-from gateway_config.models import AS_FAR_AS_READABLE, GatewaySettings, Home, LinkConfig, Mission, Model
+from gateway_config.link_models import LinkConfig
+from gateway_config.models import AS_FAR_AS_READABLE, GatewaySettings, Home, Mission, Model
 
 FILE_MAX_OCTETS = 1 << 20
 NOT_READ = object()
