@@ -13,7 +13,7 @@ from gateway.descriptors import Descriptors
 from gateway.patient_log import LINES_LOST
 from gateway.real import ClockSteps, ThreadWorker
 from gateway.supervision import Supervisor
-from gateway_routes.admission import NEWCOMERS_EXTRA, Admission
+from gateway_routes.admission import NEWCOMERS_EXTRA, OWN_EXTRA, Admission
 from gateway_routes.conditions import Condition
 from gateway_routes.disk_watch import DiskWatch
 
@@ -59,7 +59,7 @@ class Machine:
         self._descriptors.leave_room()
         self._open, self._limit = self._descriptors.usage()
         headroom = min(HEADROOM_MAX, self._limit // HEADROOM_SHARE)
-        others = max(0, self._open - self.admission.inside) + self._descriptors.kept + NEWCOMERS_EXTRA
+        others = max(0, self._open - self.admission.inside) + self._descriptors.kept + NEWCOMERS_EXTRA + OWN_EXTRA
         self.admission.in_all = max(CONNECTIONS_MIN, self._limit - others - headroom)
         self.admission.told_at_once = max(1, headroom // 2)
         total, most = self.admission.take_refused()

@@ -7,6 +7,8 @@ from collections import Counter
 
 NEWCOMER_MAX, NEWCOMERS_EXTRA = 4, 16
 """When the place is full, peers with fewer connections than the first still get in, so many of them."""
+OWN, OWN_EXTRA = frozenset({"127.0.0.1", "::/64"}), 8
+"""And then so many more of the machine itself: the operator must see what is going on."""
 IPV6_SITE_BITS = 64
 
 
@@ -47,7 +49,8 @@ class Admission:
         has = self._inside[peer]
         if has >= self.per_peer:
             return self._refuse(peer, "per peer", f"{peer} has {has} connections already, the most that it may have")
-        extra = NEWCOMERS_EXTRA if has < NEWCOMER_MAX else 0
+        extra = NEWCOMERS_EXTRA if has < NEWCOMER_MAX or peer in OWN else 0
+        extra += OWN_EXTRA if peer in OWN else 0
         if self.inside >= self.in_all + extra:
             return self._refuse(peer, "in all", f"the gateway has {self.inside} connections, all that it has room for")
         self._inside[peer] += 1

@@ -23,6 +23,8 @@ from websockets.sync.client import connect
 from gateway_config.loader import EXAMPLES
 from gateway_simulators.spacecraft import Spacecraft
 
+from .crowd import Crowd
+from .crowd import connect as connect_from
 from .running import ENV, GATEWAY, ROOT, Daemon, free_port, run_gateway
 
 pytestmark = pytest.mark.process
@@ -198,6 +200,25 @@ def test_a_flood_of_pings_is_bounded(daemon: Daemon) -> None:
         assert not _send_many(sock, ping * 500, 2000), "cut off, or not read any more"
     assert _rss_octets(daemon) - before < 48 << 20
     assert ask(daemon, "GET", "/health/ready").status_code == 200
+
+
+def test_one_peer_has_its_share(daemon: Daemon) -> None:
+    """R13: one address has at most connections_per_peer; the next is refused with the reason, others are served."""
+    with Crowd() as crowd:
+        crowd.add(connect_from(daemon.port, "127.0.9.9") for _ in range(256))
+        (late,) = crowd.add([connect_from(daemon.port, "127.0.9.9")])
+        late.sendall(b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        answer = late.recv(2000).decode()
+        assert answer.startswith("HTTP/1.1 503 ")
+        assert "127.0.9.9 has 256 connections already" in answer
+        assert ask(daemon, "GET", "/health/live").status_code == 200
+        for _ in range(50):
+            rows = [c["text"] for c in daemon.get("/status")["conditions"] if c["what"] == "connections refused"]
+            if rows:
+                break
+            time.sleep(0.1)
+        assert "127.0.9.9 (1)" in rows[0]
+        assert 'gateway_connections_refused_total{reason="per peer"} 1.0' in ask(daemon, "GET", "/metrics").text
 
 
 def test_a_station_that_returns(daemon: Daemon) -> None:
