@@ -1,6 +1,7 @@
 """What octets look like when they are not what the link says: other frames, packets, CADUs. A guess, for people.
 
-Headers: TM CCSDS 132.0-B-3 4.1.2, AOS CCSDS 732.0-B-4 4.1.2; sync marker: CCSDS 131.0-B-4 9.3.
+Headers: TM CCSDS 132.0-B-3 4.1.2, AOS CCSDS 732.0-B-4 4.1.2, USLP CCSDS 732.1-B-2 4.1.2; sync marker: CCSDS
+131.0-B-4 9.3.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from gateway_codecs.packet_walk import packet_length
 from gateway_codecs.probe.markers import find_markers
 from gateway_codecs.probe.periods import find_plain_units
 from gateway_codecs.sync_markers import CODED_OR_NOT
+from gateway_codecs.uslp_frame import SHORTEST_HEADER_OCTETS
+from gateway_codecs.uslp_frame import VERSION as USLP_VERSION
 
 SAMPLE_OCTETS = 128 << 10
 LEAST_FRAMES, LEAST_PACKETS = 6, 8
@@ -33,6 +36,22 @@ class FrameGuess:
     score: float
 
 
+@dataclass(frozen=True, slots=True)
+class UslpGuess:
+    """USLP frames that follow each other in a sample, by their length fields."""
+
+    scid: int
+    shortest_octets: int
+    longest_octets: int
+
+    @property
+    def what(self) -> str:
+        """In words."""
+        if self.shortest_octets == self.longest_octets:
+            return f"a USLP header repeats every {self.longest_octets} octets"
+        return f"USLP frames of {self.shortest_octets} to {self.longest_octets} octets follow each other"
+
+
 def hint(sample: bytes, settings: LinkFormat) -> str:
     """Return a sentence on what the sample looks like beside what the link says, '' when nothing can be said."""
     octets = np.frombuffer(sample, np.uint8)[:SAMPLE_OCTETS]
@@ -43,6 +62,9 @@ def hint(sample: bytes, settings: LinkFormat) -> str:
         return f"the sync marker 1ACFFC1D repeats every {period} octets: these are CADUs, not bare {_unit(settings)}"
     if holds_packets(sample):  # asked first: packets of one length look like frames
         return "" if settings.frames is None else "packets follow each other without frames, the link says unit: frames"
+    uslp = guess_uslp(sample[:SAMPLE_OCTETS])
+    if uslp is not None:
+        return _uslp_hint(uslp, settings)
     guess = guess_frames(octets)
     return "" if guess is None else _frames_hint(guess, settings)
 
@@ -68,16 +90,49 @@ def _frames_hint(guess: FrameGuess, settings: LinkFormat) -> str:
         return f"{what} repeats every {guess.length_octets} octets, the link says {frames.unit_octets}"
     if guess.version != frames.version:
         return f"{what} repeats every {guess.length_octets} octets, the link says version: {frames.version}"
-    if guess.scid not in frames.scids:
+    return _identity_hint(guess.scid, frames)
+
+
+def _uslp_hint(guess: UslpGuess, settings: LinkFormat) -> str:
+    frames = settings.frames
+    if frames is None:
+        return f"{guess.what}, the link says unit: packets"
+    if frames.version != "uslp":
+        return f"{guess.what}, the link says version: {frames.version}"
+    if frames.variable_length and guess.longest_octets > frames.frame_length_octets:
+        return f"{guess.what}, the link says at most {frames.frame_length_octets}"
+    if not frames.variable_length and guess.shortest_octets != guess.longest_octets:
+        return f"{guess.what}, the link says {frames.unit_octets}: is variable_length: true right?"
+    if not frames.variable_length and guess.longest_octets != frames.unit_octets:
+        return f"{guess.what}, the link says {frames.unit_octets}"
+    return _identity_hint(guess.scid, frames)
+
+
+def _identity_hint(scid: int, frames: FrameFormat) -> str:
+    if scid not in frames.scids:
         known = ", ".join(str(scid) for scid in sorted(frames.scids))
-        return f"the frames carry spacecraft id {guess.scid}, the link accepts {known}"
-    return _field_hint(frames)
-
-
-def _field_hint(frames: FrameFormat) -> str:
+        return f"the frames carry spacecraft id {scid}, the link accepts {known}"
     if frames.fecf:
-        return "length, version and spacecraft id are as the link says: is fecf: true right, or was it removed?"
+        said = "crc32" if frames.fecf == "crc32" else "true"
+        return f"length, version and spacecraft id are as the link says: is fecf: {said} right, or was it removed?"
     return ""
+
+
+def guess_uslp(sample: bytes) -> UslpGuess | None:
+    """Return the USLP frames of one spacecraft that the sample begins with; None when they are too few."""
+    view, at, lengths = memoryview(sample), 0, list[int]()
+    ids = bytes(view[:3])
+    while at + SHORTEST_HEADER_OCTETS <= len(view):
+        head = view[at : at + SHORTEST_HEADER_OCTETS]
+        alike = head[:2] == ids[:2] and head[2] >> 4 == ids[2] >> 4
+        length = (head[4] << 8 | head[5]) + 1
+        if head[0] >> 4 != USLP_VERSION or not alike or head[3] & 1 or length <= SHORTEST_HEADER_OCTETS:
+            break
+        lengths.append(length)
+        at += length
+    if len(lengths) < LEAST_FRAMES:
+        return None
+    return UslpGuess((ids[0] & 15) << 12 | ids[1] << 4 | ids[2] >> 4, min(lengths), max(lengths))
 
 
 def guess_frames(octets: U8Array) -> FrameGuess | None:

@@ -200,7 +200,7 @@ class UslpIntake(FrameIntake):
         found = delimiter.scan(data, self._lost, self._ruled_out, last)
         self._rest, self._lost, self._ruled_out = bytes(data[found.taken :]), found.lost, found.ruled_out
         if not found.taken:
-            return IntakeBatch(empty_items(), octets_in=len(octets))
+            return IntakeBatch(empty_items(), counters={"octets": len(octets)}, octets_in=len(octets))
         return self._taken(found, data, len(octets), now_ns, earth_receive_time_ns)
 
     def _taken(

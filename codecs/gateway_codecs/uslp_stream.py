@@ -15,13 +15,13 @@ import numpy as np
 
 from gateway_codecs.batches import BoolArray, I64Array, Quality
 from gateway_codecs.crc import Fecf, fecf_octets, frame_check
-from gateway_codecs.uslp_frame import LONGEST_OCTETS, SHORTEST_HEADER_OCTETS, TRUNCATED_HEADER_OCTETS, VERSION
+from gateway_codecs.uslp_frame import SHORTEST_HEADER_OCTETS, TRUNCATED_HEADER_OCTETS, VERSION
 
 NO_FRAME, UNKNOWN = 0, -1
 PIECE_OCTETS = 65536
 """Octets outside frames are kept in items of at most this size."""
-UNDECIDED_OCTETS = 2 * LONGEST_OCTETS
-"""What lies behind the last good frame is decided at the latest when so much of it is known to hold no good frame."""
+LEAST_UNDECIDED_OCTETS = 4096
+"""What lies behind a good frame is decided at the latest when so much, or twice the longest frame, holds no other."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +65,7 @@ class UslpDelimiter:
         self, scids: frozenset[int], longest_octets: int, fecf: Fecf, truncated: Mapping[int, int] | None = None
     ) -> None:
         self._scids, self._longest, self._fecf, self._truncated = scids, longest_octets, fecf, truncated or {}
+        self._undecided = max(LEAST_UNDECIDED_OCTETS, 2 * longest_octets)
         self._shortest = SHORTEST_HEADER_OCTETS + 1 + fecf_octets(fecf)
         self._header = re.compile(b"|".join(_pattern(scid) for scid in sorted(scids)), re.DOTALL)
 
@@ -88,7 +89,7 @@ class UslpDelimiter:
                 continue
             searching = True
             at = self._next(data, at + 1)
-            while at - begin >= UNDECIDED_OCTETS:
+            while at - begin >= self._undecided:
                 begin, lost = self._decide_some(view, begin, found), True
         if last:
             self._decide(view, begin, size, found, Quality.LENGTH)
@@ -143,15 +144,15 @@ class UslpDelimiter:
             found.stray(begin, end, cause)
 
     def _decide_some(self, view: memoryview, begin: int, found: _Found) -> int:
-        """Say what the first of UNDECIDED_OCTETS are; return where they end."""
-        end = begin + UNDECIDED_OCTETS
+        """Say what the first octets are that are undecided; return where they end."""
+        end = begin + self._undecided
         frames, reached = self._chain(view, begin, end)
         header = view[reached : min(reached + SHORTEST_HEADER_OCTETS, end)]
         if frames and (not header or self._length(header, searching=True) != NO_FRAME):
             found.frames += frames
             return reached
-        found.stray(begin, begin + PIECE_OCTETS, Quality.SYNC)
-        return begin + PIECE_OCTETS
+        found.stray(begin, begin + self._undecided // 2, Quality.SYNC)
+        return begin + self._undecided // 2
 
 
 def _pattern(scid: int) -> bytes:

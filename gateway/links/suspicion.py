@@ -29,7 +29,10 @@ class Suspicion:
     def note(self, data: bytes, counters: Mapping[str, int]) -> bool:
         """Take a piece of the connection and what it counted; returns whether it is time to ask for a hint."""
         self._units += counters.get("frames", 0) or counters.get("packets", 0)
-        self._rejected += bad_units(counters, self._settings.frames is not None)
+        frames = self._settings.frames
+        self._rejected += bad_units(counters, frames is not None)
+        if frames is not None and frames.variable_length:  # what begins as no frame of these is none
+            self._rejected += counters.get("rejected_sync", 0)
         self._outside_bits += counters.get("outside_bits", 0)
         if self._ask_octets > SAMPLE_OCTETS:
             return False

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import pytest
 
 from gateway.wiring import intake_maker
+from gateway_codecs import uslp_frame
 from gateway_codecs.cadus import CaduFormat
+from gateway_codecs.crc import Fecf, fecf_octets
 from gateway_codecs.frames import FrameFormat, VcFormat
 from gateway_codecs.hints import SAMPLE_OCTETS, guess_frames, hint
 from gateway_codecs.intake import LinkFormat
@@ -135,6 +138,42 @@ def test_a_wrong_fecf_setting() -> None:
     """Frames without FECF on a link that expects it: the hint asks about that setting."""
     fmt = FrameFormat("tm", 1113, {181: 1}, {1: VcFormat()}, fecf=True)
     assert "is fecf: true right" in hint(sample("frames/hera_tm_1113_lowrate.bin"), LinkFormat(1, fmt, 1))
+
+
+def uslp(octets: int, count: int, fecf: Fecf = True, scid: int = 999) -> bytes:
+    frame = uslp_frame.UslpFrame(scid, 1, 0, bytes(octets - 8 - 1 - fecf_octets(fecf)), 7, 0, None, count % 256, 1)
+    return uslp_frame.encode(frame, fecf)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "change", "says"),
+    [
+        ([200], {}, ""),
+        ([200], {"version": "tm"}, "a USLP header repeats every 200 octets, the link says version: tm"),
+        ([200], {"frame_length_octets": 100}, "a USLP header repeats every 200 octets, the link says 100"),
+        ([6000], {"frame_length_octets": 100}, "a USLP header repeats every 6000 octets, the link says 100"),
+        ([200], {"scids": {5: 1}}, "the frames carry spacecraft id 999, the link accepts 5"),
+        ([200], {"fecf": True}, "is fecf: true right"),
+        ([200], {"fecf": "crc32"}, "is fecf: crc32 right"),
+        (
+            [200, 80, 120],
+            {},
+            "USLP frames of 80 to 200 octets follow each other, the link says 200: is variable_length",
+        ),
+        ([200, 80, 120], {"variable_length": True}, ""),
+        ([200, 80], {"variable_length": True, "frame_length_octets": 120}, "the link says at most 120"),
+    ],
+)
+def test_uslp_frames(lengths: list[int], change: dict[str, Any], says: str) -> None:
+    """USLP frames tell their length: what the link says otherwise is named, whether they vary or not."""
+    data = b"".join(uslp(lengths[k % len(lengths)], k) for k in range(40))
+    fmt = FrameFormat(
+        **{"version": "uslp", "frame_length_octets": 200, "scids": {999: 1}, "vcs": {}, "fecf": False, **change}
+    )
+    found = hint(data, LinkFormat(1, fmt, 1))
+    assert says in found
+    assert bool(says) == bool(found)
+    assert "the link says unit: packets" in hint(data, LinkFormat(1, None, 1))
 
 
 @pytest.mark.parametrize("seed", range(20))
