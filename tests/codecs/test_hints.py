@@ -158,7 +158,7 @@ def uslp(octets: int, count: int, fecf: Fecf = True, scid: int = 999) -> bytes:
         (
             [200, 80, 120],
             {},
-            "USLP frames of 80 to 200 octets follow each other, the link says 200: is variable_length",
+            "USLP frames of 80 to 200 octets follow each other, the link says 200: is variable",
         ),
         ([200, 80, 120], {"variable_length": True}, ""),
         ([200, 80], {"variable_length": True, "frame_length_octets": 120}, "the link says at most 120"),
