@@ -145,7 +145,7 @@ def cadu_format(link: LinkConfig, craft: Spacecraft) -> CaduFormat:
         slip_bits=keys.slip_bits,
         polarity=keys.polarity,
     )
-    return CaduFormat(sync, coding.randomiser, decoder, link.container == "unpacked_bits")
+    return CaduFormat(sync, coding.randomiser, decoder, link.container == "unpacked_bits", coding.tail_octets)
 
 
 def unit_octets(link: LinkConfig, craft: Spacecraft) -> int:

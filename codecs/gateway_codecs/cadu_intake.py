@@ -276,6 +276,7 @@ class CaduIntake(FrameIntake):
             "state": self._sync.state.value,
             "marker_bits": frames["frames"] * self._cadu.sync.marker.bits,
             "parity_octets": frames["frames"] * self._cadu.parity_octets,
+            "tail_octets": frames["frames"] * self._cadu.tail_octets,
             **{name: self._counted[name] for name in (*COUNTED.values(), *FRAME_COUNTS)},
         }
         return {**frames, "sync": sync}

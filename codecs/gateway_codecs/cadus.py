@@ -18,12 +18,14 @@ from gateway_codecs.synchroniser import SyncSettings
 
 @dataclass(frozen=True, slots=True)
 class CaduFormat:
-    """How frames are sent as CADUs. `unpacked_bits`: the source holds one bit per octet (0 or 1)."""
+    """How frames are sent as CADUs. `unpacked_bits`: the source holds one bit per octet (0 or 1); `tail_octets` follow
+    each code block and belong to none (they count as octets of the synchroniser's block)."""
 
     sync: SyncSettings
     randomiser: RandomiserKind = "none"
     reed_solomon: ReedSolomon | None = None
     unpacked_bits: bool = False
+    tail_octets: int = 0
 
     @property
     def parity_octets(self) -> int:
@@ -43,8 +45,8 @@ class DecodedBlocks:
 
 
 def decode_blocks(blocks: U8Array, fmt: CaduFormat) -> DecodedBlocks:
-    """Return the frames of code blocks, uint8 (n, block octets)."""
-    plain = derandomise(blocks, fmt.randomiser)
+    """Return the frames of code blocks, uint8 (n, block octets), each with its tail, which is left out."""
+    plain = derandomise(np.ascontiguousarray(blocks[:, : blocks.shape[1] - fmt.tail_octets]), fmt.randomiser)
     quality, none = np.zeros(len(blocks), np.uint8), np.full(len(blocks), -1, np.int16)
     if fmt.reed_solomon is None:
         return DecodedBlocks(plain, quality, none)

@@ -537,6 +537,7 @@ class CodingSettings(Model):
         description="sequence added to each code block: short (255 bits, all issues of the book), long (131,071 bits)"
     )
     reed_solomon: ReedSolomonSettings | None = Field(None, description="absent = the frames are not coded")
+    tail_octets: Octets = Field(0, description="octets between a code block and the next marker, of neither: left out")
 
     @property
     def marker_bits(self) -> int:
@@ -544,9 +545,9 @@ class CodingSettings(Model):
         return 0 if self.marker == "none" else 4 * len(self.marker)
 
     def block_octets(self, frame_octets: int) -> int:
-        """Octets of a code block behind its marker."""
+        """Octets behind a marker: of a code block and its tail."""
         code = self.reed_solomon
-        return frame_octets + (0 if code is None else code.interleave * 2 * code.e)
+        return frame_octets + self.tail_octets + (0 if code is None else code.interleave * 2 * code.e)
 
 
 class PlannedContact(Model):

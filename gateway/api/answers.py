@@ -153,6 +153,7 @@ class SyncCounts(Answer):
     state: Literal["search", "verify", "lock", "flywheel"]
     marker_bits: int
     parity_octets: int
+    tail_octets: int = Field(description="between code blocks and the next marker: of neither, left out")
     outside_bits: int = Field(description="bits outside CADUs: kept as octets with the cause sync")
     locks: int
     sync_losses: int

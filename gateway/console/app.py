@@ -273,8 +273,9 @@ def probe(
 ) -> None:
     """Find out what an unknown recording holds: marker, coding, frames, channels; with a score for each finding.
 
-    It says what the octets do not decide, and gives a configuration that `gateway replay` plays. Exit 1 when
-    nothing is recognised.
+    It says what the octets do not decide, and gives a configuration that `gateway replay` plays.
+
+    Exit 1 when nothing is recognised.
     """
     with readable_errors():
         from gateway.console.probe import ProbeOptions, probe_file

@@ -111,7 +111,7 @@ def proposed(layout: Layout, name: str, path: str) -> Proposal:
     if layout.frames is not None:
         craft["scids"] = list(layout.scids)
         if layout.coding is not None:
-            craft["coding"] = _coding(layout.coding)
+            craft["coding"] = _coding(layout.coding, layout.frames.suffix_octets)
         craft["frames"] = _frames(layout.frames, layout.coding is not None)
         unit = "frames" if layout.coding is None else "cadus"
     else:
@@ -131,17 +131,19 @@ def proposed(layout: Layout, name: str, path: str) -> Proposal:
         "unit": unit,
         "path": path,
     }
-    if unit == "cadus":
+    if unit == "cadus" and layout.storage == "bits":
+        link["container"] = "unpacked_bits"
+    if unit == "cadus" and layout.coding is not None and layout.coding.marker:
         link["sync"] = {"alignment": "octet" if layout.octet_aligned else "bit"}
     return Proposal(mission, link)
 
 
-def _coding(coding: Coding) -> dict[str, Any]:
+def _coding(coding: Coding, tail_octets: int) -> dict[str, Any]:
     keys: dict[str, Any] = {"marker": coding.marker.hex().upper() or "none", "randomiser": coding.randomiser}
     code = coding.reed_solomon
     if code is not None:
         keys["reed_solomon"] = {"e": code.e, "interleave": code.interleave, "basis": code.basis}
-    return keys
+    return keys | ({"tail_octets": tail_octets} if tail_octets else {})
 
 
 def _frames(frames: FrameFormat, coded: bool) -> dict[str, Any]:
@@ -235,7 +237,7 @@ def _print_nothing(console: Console, report: Report) -> None:
 
 
 def _findings(report: Report) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 1))
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
     for heading in ("item", "found", "score", "what says so"):
         table.add_column(heading, justify="right" if heading == "score" else "left", overflow="fold")
     for row in report.findings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,16 @@ def many(count: int) -> tuple[list[bytes], list[bytes]]:
 
 
 # ---- vectors of others ----
+
+
+def test_a_tail_behind_each_code_block() -> None:
+    """Octets between code blocks and markers that belong to neither are left out and counted, and hurt nothing."""
+    fmt, (frames, sent) = cadu_format(), many(20)
+    tailed = replace(fmt, sync=replace(fmt.sync, block_octets=fmt.sync.block_octets + 3), tail_octets=3)
+    stream = cadus([block + b"\x11\x22\x33" for block in coded(frames, fmt)], fmt.sync.marker.hex)
+    tested = intake(tailed)
+    assert packets(fed(tested, octets(stream))) == sent
+    assert tested.statistics()["sync"]["tail_octets"] == 3 * len(frames)
 
 
 @pytest.mark.skipif(not VECTORS.exists(), reason="the shared vectors are not beside the checkout")

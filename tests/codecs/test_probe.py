@@ -143,7 +143,7 @@ def test_real_recordings(name: str) -> None:
     assert layout.scids == (wanted["scid"],)
     assert {vcid: vc.service for vcid, vc in layout.frames.vcs.items()} == wanted["vcs"]
     assert coding_of(layout) == wanted.get("coding")
-    assert layout.playable_as_it_is == (not name.endswith(".u8"))
+    assert layout.playable_as_it_is
     assert wanted.get("undecided", "") in {"", *(row.item for row in report.undecided)}
     assert all(row.why for row in report.undecided)
     assert all(0 <= row.agreed <= row.tested and row.how for row in report.findings)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from gateway.console.probe import ProbeOptions, probe_file
 from gateway.errors import GatewayError, UsageError
 from gateway.wiring import intake_maker
 from gateway_codecs.batches import IntakeBatch, Unit
+from gateway_codecs.crc import crc32c
+from gateway_codecs.reed_solomon import ReedSolomon
 from gateway_config import load
 from tests.codecs.unknown_links import Truth, draw, make
 from tests.conftest import SHARED
@@ -21,6 +25,7 @@ from tests.recordings.test_recordings import expected_frames
 
 DATA = SHARED / "data"
 needs_recordings = pytest.mark.skipif(not DATA.exists(), reason="the shared recordings are not beside the checkout")
+LINKS = 100 if os.environ.get("GATEWAY_SOAK") else 6
 MORE_THAN_EXPECTED = {"dart_tm_1113_sechdr.bin": {7: 797}, "emm_hope_aos_223_crc.bin": {0: 511}}
 """Channels whose packets the expected results do not know: docs/decisions tells what shows that they are packets."""
 
@@ -71,6 +76,60 @@ def test_what_is_written_plays_the_recording(file: str, tmp_path: Path) -> None:
             assert len(mine) == MORE_THAN_EXPECTED[file][int(vcid)]
     if file in MORE_THAN_EXPECTED:  # as packets they are whole: nothing between them, nothing refused
         assert not {"packet_version", "packet_length", "packet_excess"} & statistics["causes"].keys()
+
+
+@needs_recordings
+def test_suomi_npp_plays(tmp_path: Path) -> None:
+    """The CADUs of Suomi NPP, probed and replayed with the configuration found: the counts and packets of others."""
+    wanted = expected_cadus("snpp_synchronized_cadus.dat")
+    assert probe_file(options(DATA / "cadu" / wanted["file"], write=tmp_path, name="found")) == 0
+    statistics, packets = played(tmp_path, "found")
+    vc = wanted["virtual_channels"]["16"]
+    assert statistics["frames"] == wanted["cadus"]
+    assert set(statistics["causes"]) <= {"packet_truncated", "no_packet_start"}  # where a CADU is missing
+    assert statistics["vcs"]["157/16/replay"]["count_jumps"] == vc["count_jumps"]
+    assert hashlib.sha256(b"".join(octets for _, octets in packets)).hexdigest() == vc["packets_sha256_concatenated"]
+
+
+@needs_recordings
+@pytest.mark.parametrize("file", ["bluewalker3_bits_with_asm.u8", "bluewalker3_bits_packed.bin"])
+def test_bluewalker_plays(file: str, tmp_path: Path) -> None:
+    """BlueWalker's bits, in both forms, of which only the marker was known: all code blocks are good with the code
+    that was found, and each frame is kept with the CRC-32C that shows it to be right."""
+    wanted = expected_cadus("bluewalker3_bits_with_asm.u8")
+    assert probe_file(options(DATA / "cadu" / file, write=tmp_path, name="found")) == 0
+    configuration = load(tmp_path)
+    link, craft = configuration.links["found"], configuration.missions["found"].spacecraft[0]
+    intake = intake_maker(link, craft, 1, 1)()
+    batch = intake.feed((DATA / "cadu" / file).read_bytes(), 1)
+    frames = [octets for octets, row in kept(batch) if int(row["unit"]) == Unit.FRAME]
+    assert len(frames) == wanted["asm_exact_positions"] - 1  # the last one is not whole
+    assert "reed_solomon" not in intake.statistics()["causes"]
+    assert all(crc32c(frame[:-4]).to_bytes(4, "big") == frame[-4:] for frame in frames)
+
+
+@pytest.mark.parametrize("seed", range(LINKS))
+def test_coded_links_play(seed: int, tmp_path: Path) -> None:
+    """Of links from seeds, with bit errors that the code corrects, every packet comes out by what is written."""
+    truth = next(truth for truth in map(draw, range(100 * seed, 100 * seed + 100)) if truth.coded)
+    if truth.reed_solomon is None:
+        truth = replace(truth, reed_solomon=ReedSolomon(16, 2), frame_length_octets=446)
+    file = tmp_path / "coded.bin"
+    file.write_bytes(make(truth, seed, bit_errors=1e-4))
+    assert probe_file(options(file, write=tmp_path / "out")) == 0
+    _, packets = played(tmp_path / "out", "coded")
+    for vcid, wanted in truth.packets.items():
+        mine = [octets for channel, octets in packets if channel == vcid]
+        assert mine == wanted
+
+
+def expected_cadus(file: str) -> dict[str, Any]:
+    rows = json.loads((DATA / "cadu/expected_cadu.json").read_text())["files"]
+    return next(row for row in rows if row["file"] == file)
+
+
+def kept(batch: IntakeBatch) -> list[tuple[bytes, Any]]:
+    return [(batch.items.octets_of(k), row) for k, row in enumerate(batch.items.items)]
 
 
 def plain_link(seed: int) -> Truth:

@@ -81,6 +81,9 @@ def describe_frames(units: U8Array, headers: Headers, exact: bool, notes: Notes)
         notes.open("suffix", f"{fmt.suffix_octets} octets follow each frame: what they hold was not looked at")
     versions = USUAL_VERSIONS if zone is None else zone.zone.versions
     vcs = describe_channels(own[:, : fmt.frame_length_octets], fmt, vcids, versions, zone is not None, notes)
+    notes.open(
+        "other channels", "those that send nothing in these octets cannot be known; frames of theirs are kept whole"
+    )
     return replace(fmt, vcs=vcs)
 
 

@@ -76,8 +76,9 @@ class Layout:
 
     @property
     def playable_as_it_is(self) -> bool:
-        """Whether a link reads the file itself; else only what `rewritten` makes of it."""
-        return self.storage == "octets" and not self.skip_bits and not self.inverted
+        """Whether a link reads the file itself; else only what `Rewriter` makes of it."""
+        bits = self.storage == "bits" and self.coding is not None  # links of CADUs take them
+        return (bits or self.storage == "octets") and not self.skip_bits and not self.inverted
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,9 @@ def _note_randomiser(found: Derandomised, code: Code | None, headers: Headers | 
     name = {"none": "none", "short": "short (255 bits)", "long": "long (131,071 bits)"}[found.randomiser]
     if headers is not None:
         agreed, tested = int(headers.own.sum()), len(headers.own)
-        notes.found("randomiser", name, agreed, tested, "frames begin with the same header when it is taken off")
+        also = () if code is None else [kind for kind in code.randomisers if kind != found.randomiser]
+        more = f" (code words alone allow {' and '.join(also)} too)" if also else ""
+        notes.found("randomiser", name, agreed, tested, f"frames begin with the same header when it is taken off{more}")
     elif code is not None and not found.left:
         notes.found("randomiser", name, code.good, code.tested, "code words are none with another")
     else:
@@ -296,6 +298,7 @@ def _bare_frames(octets: U8Array, rows: U8Array, found: Reading, whole_file: boo
         notes.found(
             "prefix", f"{prefix} octets", int(headers.own.sum()), len(rows), "frames stand behind so many octets"
         )
+    notes.open("before the recording", "markers, randomiser, parity or a FECF that were taken off leave no trace")
     return Layout(fmt, tuple(fmt.scids), skip_bits=0 if prefix else place.start_bits)
 
 
