@@ -1,30 +1,55 @@
-"""Frame dumps that another implementation made, against what independent tools found in them."""
+"""Frame dumps that another implementation made, against what independent tools found in them.
+
+The two dumps of telecommands wait for the telecommand codecs (transfer frames, CLTUs, BCH): nothing here reads them.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 
-from gateway_codecs.batches import Unit
-from gateway_codecs.frames import FrameFormat, VcFormat
+from gateway_codecs.batches import FrameFlag, ItemFlag, Quality, Unit
+from gateway_codecs.cadus import CaduFormat
+from gateway_codecs.crc import fecf_good
+from gateway_codecs.frames import FrameFormat, VcFormat, decode_frames
 from gateway_codecs.intake import FrameIntake, LinkFormat
+from gateway_codecs.packet_stream import make_intake
+from gateway_codecs.reed_solomon import ReedSolomon
+from gateway_codecs.synchroniser import SyncSettings
 from tests.conftest import SHARED
 
 VECTORS = SHARED / "data/vectors"
 ASM_OCTETS = 4
+needs_dumps = pytest.mark.skipif(not VECTORS.exists(), reason="the shared dumps are not beside the checkout")
+Row = dict[str, Any]
 
 
-def dumps() -> list[dict[str, Any]]:
+def dumps() -> list[Row]:
     if not VECTORS.exists():
         return []
     rows = json.loads((VECTORS / "expected_dumps.json").read_text())["files"]
     return [row for row in rows if "frame_length" in row]  # the others hold telecommands
 
 
-def dump_format(row: dict[str, Any], line_octets: int) -> FrameFormat:
+def of(row: Row) -> str:
+    return str(row["file"]).split("/")[-1]
+
+
+def units(row: Row) -> list[bytes]:
+    """The stored units of a dump, which is the file that was looked at."""
+    text = (VECTORS / row["file"]).read_bytes()
+    assert (len(text), hashlib.sha256(text).hexdigest()) == (row["size"], row["sha256"])
+    lines = [bytes.fromhex(line.strip()) for line in text.decode().splitlines() if line.strip()]
+    assert len(lines) == row["lines"]
+    return lines
+
+
+def dump_format(row: Row, line_octets: int) -> FrameFormat:
     """The layout that the description says to use: an OCF in every frame, no FECF; RS parity behind some."""
     aos = "aos" in row["file"]
     prefix = ASM_OCTETS if row["asm_attached"] else 0
@@ -36,22 +61,79 @@ def dump_format(row: dict[str, Any], line_octets: int) -> FrameFormat:
     )  # fmt: skip
 
 
-@pytest.mark.skipif(not VECTORS.exists(), reason="the shared dumps are not beside the checkout")
-@pytest.mark.parametrize("row", dumps(), ids=lambda row: row["file"].split("/")[-1])
-def test_frame_dumps(row: dict[str, Any]) -> None:
-    """R6: frames, counts, jumps and packets per VC are those that were found with the layout to use."""
-    lines = [bytes.fromhex(line.strip()) for line in (VECTORS / row["file"]).read_text().splitlines() if line.strip()]
-    assert len(lines) == row["lines"]
-    intake = FrameIntake(LinkFormat(1, dump_format(row, len(lines[0])), 1))
-    items = intake.feed(b"".join(lines), 1).items.items
+def check_channels(row: Row, intake: FrameIntake, items: Any) -> None:
+    """Frames, counts, jumps and packets of each channel are those that were found with the layout to use."""
     statistics = intake.statistics()
     scid = next(iter(row["scid_counts"]))
     for vcid, wanted in row["vc"].items():
         channel = statistics["vcs"][f"{scid}/{vcid}"]
         found = [channel[key] for key in ("frames", "first_count", "last_count", "count_jumps")]
         assert found == [wanted["frames"], wanted["first"], wanted["last"], wanted["jumps"]]
-        lengths = items["length"][(items["vcid"] == int(vcid)) & (items["unit"] == Unit.PACKET)].tolist()
+        mine = items[(items["vcid"] == int(vcid)) & (items["unit"] == Unit.PACKET)]
         packets = wanted["layouts_tried"]["4-byte OCF"]
-        assert len(lengths) + (statistics["idle_octets"] if packets["encapsulation"] else 0) == packets["packets"]
-        sizes = Counter(lengths)
+        assert len(mine) + (statistics["idle_octets"] if packets["encapsulation"] else 0) == packets["packets"]
+        versions = Counter(((mine["flags"] & ItemFlag.PACKET_VERSION) >> ItemFlag.PACKET_VERSION_SHIFT).tolist())
+        assert (versions[0], set(versions) <= {0, 7}) == (packets["version0"], packets["other"] == 0)
+        sizes = Counter(mine["length"].tolist())
         assert {octets: sizes[int(octets)] for octets in packets["sizes"]} == packets["sizes"]
+
+
+@needs_dumps
+@pytest.mark.parametrize("row", dumps(), ids=of)
+def test_frame_dumps(row: Row) -> None:
+    """R6: frames, counts, jumps and packets per VC are those that were found with the layout to use."""
+    lines = units(row)
+    intake = FrameIntake(LinkFormat(1, dump_format(row, len(lines[0])), 1))
+    check_channels(row, intake, intake.feed(b"".join(lines), 1).items.items)
+
+
+@needs_dumps
+@pytest.mark.parametrize("row", dumps(), ids=of)
+def test_headers_of_dumps(row: Row) -> None:
+    """R6: spacecraft ids, channels, flags and pointers of all frames are theirs, and none has an FECF but by chance."""
+    lines = units(row)
+    fmt = dump_format(row, len(lines[0]))
+    frames = decode_frames(np.frombuffer(b"".join(lines), np.uint8), fmt, 1, 0)
+    rows = frames.rows
+    assert (rows["quality"] == Quality.GOOD).all()
+    for column in ("scid", "vcid"):
+        assert Counter(map(str, rows[column].tolist())) == row[f"{column}_counts"]
+    flags = row.get("ocf_flag_counts", {"1": len(lines)})
+    assert int(((rows["flags"] & FrameFlag.OCF) != 0).sum()) == flags["1"]
+    assert int(fecf_good(frames.view).sum()) == row["fecf_ok_frames"]
+    for vcid, wanted in row["vc"].items():
+        if fmt.version == "tm" or vcid != "63":  # what stands in the data field of AOS fill frames is no pointer
+            found = Counter(rows["fhp"][rows["vcid"] == int(vcid)].tolist())
+            assert {pointer: found[int(pointer)] for pointer in wanted["pointers"]} == wanted["pointers"]
+
+
+@needs_dumps
+@pytest.mark.parametrize("row", [row for row in dumps() if "rs_interleave" in row], ids=of)
+def test_code_words_of_dumps(row: Row) -> None:
+    """R6: Reed-Solomon finds in each code word what two independent decoders found; what it cannot correct is kept."""
+    lines = units(row)
+    interleave, octets = row["rs_interleave"], row["frame_length"]
+    code = ReedSolomon(16, interleave, "dual", 223 - octets // interleave)
+    blocks = np.frombuffer(b"".join(line[ASM_OCTETS:] for line in lines), np.uint8).reshape(len(lines), -1)
+    found = Counter(map(str, code.decode(blocks).corrected.reshape(-1).tolist()))
+    assert found == row["rs_symbol_errors_reedsolo"]
+    assert sorted(found.values()) == sorted(row["rs_symbol_errors_libfec"].values())
+    fmt = dump_format(row, len(lines[0]))
+    cadu = CaduFormat(SyncSettings(code.codeblock_octets), reed_solomon=code)
+    intake = make_intake(LinkFormat(1, fmt, 1, cadus=cadu))
+    assert isinstance(intake, FrameIntake)
+    batches = [intake.feed(b"\x55" * 7 + b"".join(lines), 1), intake.finish(2)]
+    assert sum(len(batch.frames) for batch in batches) == len(lines)
+    if set(found) == {"0"}:
+        check_channels(row, intake, np.concatenate([batch.items.items for batch in batches]))
+        assert intake.statistics()["sync"]["outside_bits"] == 56
+        return
+    bad = (code.decode(blocks).corrected < 0).any(axis=1)
+    kept = [
+        batch.items.octets_of(k)
+        for batch in batches
+        for k, item in enumerate(batch.items.items)
+        if item["quality"] == Quality.REED_SOLOMON
+    ]
+    assert kept == [line[ASM_OCTETS:][:octets] for line, lost in zip(lines, bad, strict=True) if lost]
+    assert len(kept) > 100
