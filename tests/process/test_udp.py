@@ -61,14 +61,16 @@ def simulator(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def flooded(daemon: Daemon, port: int, frames_per_s: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def flooded(
+    daemon: Daemon, port: int, frames_per_s: int, duration_s: float = DURATION_S
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Start cold and be flooded the moment the gateway is ready; returns what was sent, and the link at the end."""
-    rate = ("--frames-per-s", str(frames_per_s), "--duration-s", str(DURATION_S))
+    rate = ("--frames-per-s", str(frames_per_s), "--duration-s", str(duration_s))
     with simulator("flood", "--port", str(port), *rate, "--wait") as flood:
         assert flood.stdout is not None
         assert json.loads(flood.stdout.readline()) == {"waiting": True}
         daemon.start()
-        out, err = flood.communicate("now\n", timeout=DURATION_S * 10 + 30)
+        out, err = flood.communicate("now\n", timeout=duration_s * 10 + 30)
     assert flood.returncode == 0, err
     sent = json.loads(out)
     until_s = time.monotonic() + 60
@@ -126,7 +128,7 @@ def test_too_fast_for_a_small_buffer(tmp_path: Path) -> None:
     port = free_udp_port()
     daemon = Daemon(config(tmp_path, port, "receive_buffer_octets: 36000\n"))
     try:
-        sent, link = flooded(daemon, port, 60_000)
+        sent, link = flooded(daemon, port, 60_000, 0.5)
         conditions = [row["text"] for row in daemon.get("/status")["conditions"] if row["subject"] == "link u"]
         metrics = httpx.get(f"{daemon.url}/metrics", timeout=5, trust_env=False).text
         assert daemon.terminate() == 0
@@ -155,7 +157,7 @@ def test_cadus_with_reed_solomon(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path / "config")
     daemon.start()
     try:
-        play = ("--udp", "--port", str(port), "--cadus", "16", "--duration-s", "3", "--frames-per-s", "150")
+        play = ("--udp", "--port", str(port), "--cadus", "16", "--duration-s", "2", "--frames-per-s", "200")
         with simulator("station", *play, "--noise", "0.05", "--ledger", str(ledger)) as station:
             assert station.wait(60) == 0, station.communicate()
         rows = [json.loads(line) for line in ledger.read_text().splitlines()]
