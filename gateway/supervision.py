@@ -71,6 +71,9 @@ class Supervisor:
         task = context.get("task") or context.get("future")
         name = task.get_name() if isinstance(task, asyncio.Task) else "event loop"
         error = context.get("exception")
+        if isinstance(error, asyncio.CancelledError):  # somebody was told to end, and a library says so aloud
+            log.warning("cancelled", task=name, message=context.get("message"))
+            return
         log.error("nobody took an error", task=name, message=context.get("message"), exc_info=error)
         self.note(name, error, str(context.get("message", "")))
 

@@ -230,7 +230,9 @@ async def test_an_error_that_nobody_takes_is_seen() -> None:
     await asyncio.sleep(0.01)
     del task
     loop.call_exception_handler({"message": "a callback failed"})
+    loop.call_exception_handler({"message": "no failure", "exception": asyncio.CancelledError()})
     assert {row.subject for row in supervisor.conditions()} == {"task somebody", "task event loop"}
+    assert supervisor.failures["event loop"].times == 1
 
 
 async def test_a_supervised_task_ends_when_it_is_done_or_cancelled() -> None:
