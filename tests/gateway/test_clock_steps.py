@@ -54,9 +54,9 @@ async def test_commits_after_a_step_back_remove_nothing_early() -> None:
     await _day_by_day(journal, clock, 7)
     assert await journal.retain() == 0
     assert journal.tail == 0
-    await _day_by_day(journal, clock, 3)
+    await _day_by_day(journal, clock, 2)
     await journal.retain()
-    assert journal.tail == 2, "the third day ended ten days before the newest commit; it was stamped as the second"
+    assert journal.tail == 2, "the third day ended nine days before the newest commit; it was stamped as the second"
     await journal.close()
 
 
