@@ -1,6 +1,6 @@
 """One link's CADUs become an IntakeBatch: synchronised, derandomised, Reed-Solomon decoded, then taken as frames. Pure.
 
-A frame with an uncorrectable code word is bad (docs/decisions/0009), whatever its FECF says: its octets are kept as
+A frame with an uncorrectable code word is bad (docs/decisions/0012), whatever its FECF says: its octets are kept as
 they were received. Bits outside CADUs are kept as octets. A CADU comes out when the marker behind it has come.
 """
 

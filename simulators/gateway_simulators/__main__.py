@@ -6,10 +6,10 @@ import argparse
 import asyncio
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from gateway_simulators.flood import FRAME_OCTETS, Flood
+from gateway_simulators.radio_link import Roughness
 from gateway_simulators.space_link import Weather
 from gateway_simulators.station import Pass, play, record
 
@@ -22,10 +22,6 @@ def main(arguments: list[str] | None = None) -> int:
     station.add_argument("--host", default="127.0.0.1")
     station.add_argument("--port", type=int, default=5500, help="0 = any free port; it is printed as one JSON line")
     station.add_argument("--udp", action="store_true", help="send datagrams of one frame to HOST and PORT instead")
-    station.add_argument(
-        "--cadus", type=int, default=None, metavar="ERRORS", choices=range(17),
-        help="send CADUs (Reed-Solomon (255,223) I=5, dual basis, short randomiser), up to so many wrong symbols each",
-    )  # fmt: skip
     flood = commands.add_parser("flood", help="send AOS frames with counts in datagrams, evenly, and say how many")
     flood.add_argument("--host", default="127.0.0.1")
     flood.add_argument("--port", type=int, required=True)
@@ -41,16 +37,28 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--seed", type=int, default=7, help="the same seed makes the same pass")
         command.add_argument("--noise", type=float, default=0.01, help="chance that a frame is damaged")
         command.add_argument("--loss", type=float, default=0.008, help="chance that a run of frames is lost")
+        command.add_argument(
+            "--cadus", type=int, default=None, metavar="ERRORS", choices=range(17),
+            help="frames as CADUs (Reed-Solomon (255,223) I=5, dual basis, short randomiser), up to so many wrong "
+            "symbols in each code word; over TCP and in a file they are a stream of bits",
+        )  # fmt: skip
+        command.add_argument("--slips", type=float, default=0.0, help="--cadus: chance that bits slip in a frame")
+        command.add_argument("--inversions", type=float, default=0.0, help="--cadus: chance that the polarity changes")
+        command.add_argument("--bit-noise", type=float, default=0.0, help="--cadus: share of bits that are wrong")
         command.add_argument("--ledger", type=Path, default=None, help="write what was made and what became of it")
     given = parser.parse_args(arguments)
     if given.command == "flood":
         return _flood(given)
-    wanted = Pass(given.duration_s, given.frames_per_s, given.seed, weather=Weather(given.noise, given.loss))
+    weather, rough = Weather(given.noise, given.loss), Roughness(given.slips, given.inversions, given.bit_noise)
+    if rough != Roughness() and (given.cadus is None or getattr(given, "udp", False)):
+        parser.error("--slips, --inversions and --bit-noise are of a stream of bits: they need --cadus, without --udp")
+    wanted = Pass(
+        given.duration_s, given.frames_per_s, given.seed, weather=weather, symbol_errors=given.cadus, roughness=rough
+    )
     try:
         if given.command == "record":
             print(json.dumps(record(wanted, given.file, given.ledger)))
         else:
-            wanted = replace(wanted, symbol_errors=given.cadus)
             asyncio.run(play(wanted, given.host, given.port, given.ledger or Path("/dev/null"), given.udp))
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)

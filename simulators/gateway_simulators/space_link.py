@@ -25,16 +25,19 @@ class SpaceLink:
 
     def pass_on(self, octets: bytes) -> tuple[str, bytes]:
         """Return the fate of a frame and the octets that arrive (empty when lost)."""
+        fate = self.fate()
+        return fate, b"" if fate == LOST else self._noisy(octets) if fate == NOISE else octets
+
+    def fate(self) -> str:
+        """Return what becomes of the next frame."""
         if self._burst:
             self._burst -= 1
-            return LOST, b""
+            return LOST
         chance = self._random.random()
         if chance < self._weather.loss:
             self._burst = self._random.randrange(self._weather.burst_frames)
-            return LOST, b""
-        if chance < self._weather.loss + self._weather.noise:
-            return NOISE, self._noisy(octets)
-        return SENT, octets
+            return LOST
+        return NOISE if chance < self._weather.loss + self._weather.noise else SENT
 
     def _noisy(self, octets: bytes) -> bytes:
         """Flip one to three neighbouring bits: the CRC-16 finds every such burst."""

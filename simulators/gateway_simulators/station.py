@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from gateway_simulators.coder import Coder
+from gateway_simulators.radio_link import RadioLink, Roughness
 from gateway_simulators.space_link import CUT, NOISE, SpaceLink, Weather
 from gateway_simulators.spacecraft import Spacecraft
 
@@ -26,6 +27,7 @@ class Pass:
     cut_s: float = 1.0
     weather: Weather = Weather()
     symbol_errors: int | None = None  # of each code word; None = bare frames, no CADUs
+    roughness: Roughness = Roughness()  # of a stream of CADUs
 
     @property
     def frames(self) -> int:
@@ -47,6 +49,7 @@ class Station:
     def __init__(self, wanted: Pass, ledger: TextIO) -> None:
         self._pass, self._ledger = wanted, ledger
         self._coder = None if wanted.symbol_errors is None else Coder(wanted.seed, wanted.symbol_errors)
+        self._radio = None if self._coder is None else RadioLink(wanted.seed, wanted.roughness, self._coder)
         self._datagrams: socket.socket | None = None
         self._spacecraft = Spacecraft(wanted.seed)
         self._link = SpaceLink(wanted.seed, wanted.weather)
@@ -105,9 +108,7 @@ class Station:
 
     async def _send_one(self) -> None:
         frame = self._spacecraft.next_frame()
-        fate, octets = self._link.pass_on(frame.octets)
-        if self._coder is not None and octets:
-            octets = self._coder.cadu(frame.octets, spoilt=fate == NOISE)
+        fate, octets = self._passed_on(frame.octets)
         if self._datagrams is not None:
             fate = self._as_datagram(self._datagrams, fate, octets)
         elif self._writer is None:
@@ -123,6 +124,15 @@ class Station:
         for made in self._spacecraft.made:
             self._write({"item": asdict(made)})
         self._spacecraft.made.clear()
+
+    def _passed_on(self, frame: bytes) -> tuple[str, bytes]:
+        """Return a frame's fate and what arrives of it: the frame, its CADU in a datagram, or a stream of CADUs."""
+        if self._radio is not None and self._writer is not None:
+            return self._radio.pass_on(self._link.fate(), frame)
+        fate, octets = self._link.pass_on(frame)
+        if self._coder is not None and octets:
+            octets = self._coder.cadu(frame, spoilt=fate == NOISE)
+        return fate, octets
 
     def _as_datagram(self, sock: socket.socket, fate: str, octets: bytes) -> str:
         """Send a frame unless the link is cut; nobody there, or no room in our own buffer, is a cut too."""
@@ -141,6 +151,9 @@ class Station:
         if self._writer is not None:
             writer, self._writer = self._writer, None
             with contextlib.suppress(OSError):
+                if self._radio is not None:
+                    writer.write(self._radio.flush())
+                    self._radio.begin()
                 await writer.drain()
                 writer.write_eof()
                 writer.close()
@@ -154,19 +167,23 @@ async def play(wanted: Pass, host: str, port: int, ledger: Path, udp: bool = Fal
 
 
 def record(wanted: Pass, target: Path, ledger: Path | None) -> dict[str, int]:
-    """Write the pass as a recording (frames back to back) instead of sending it; returns the fates."""
+    """Write the pass as a recording (frames back to back, or a stream of CADUs); returns the fates."""
     spacecraft, link, fates = Spacecraft(wanted.seed), SpaceLink(wanted.seed, wanted.weather), dict[str, int]()
+    radio = None
+    if wanted.symbol_errors is not None:
+        radio = RadioLink(wanted.seed, wanted.roughness, Coder(wanted.seed, wanted.symbol_errors))
     lines: list[str] = []
     with target.open("wb") as file:
         for _ in range(wanted.frames):
             frame = spacecraft.next_frame()
-            fate, octets = link.pass_on(frame.octets)
+            fate, octets = link.pass_on(frame.octets) if radio is None else radio.pass_on(link.fate(), frame.octets)
             fates[fate] = fates.get(fate, 0) + 1
             file.write(octets)
             if ledger is not None:
                 lines.append(json.dumps({"frame": {"vcid": frame.vcid, "number": frame.number, "fate": fate}}))
                 lines += [json.dumps({"item": asdict(made)}) for made in spacecraft.made]
             spacecraft.made.clear()
+        file.write(b"" if radio is None else radio.flush())
     if ledger is not None:
         ledger.write_text(
             "\n".join([*lines, json.dumps({"summary": {"frames": wanted.frames, "fates": fates}})]) + "\n"

@@ -12,11 +12,15 @@ from hypothesis import strategies as st
 from gateway.journal.block import HEADER_OCTETS, BlockError, build_block, decode_block, read_header
 from gateway_codecs import aos_frame, delivery_block, encapsulation_packet, space_packet, tm_frame
 from gateway_codecs.batches import ItemBatch, Quality, Unit, no_frames, no_items
+from gateway_codecs.cadus import CaduFormat
 from gateway_codecs.crc import crc32c
 from gateway_codecs.frames import FrameFormat, VcFormat
 from gateway_codecs.intake import FrameIntake, LinkFormat
 from gateway_codecs.packet_stream import make_intake
 from gateway_codecs.packet_walk import walk_few, walk_lockstep
+from gateway_codecs.randomiser import derandomise
+from gateway_codecs.reed_solomon import ReedSolomon
+from gateway_codecs.synchroniser import SyncSettings
 from gateway_routes.selection import Selection
 from tests.conftest import RUBBISH_UNITS
 
@@ -218,6 +222,69 @@ def test_aos_rubbish_between_good_frames(seed: int) -> None:
     assert [o[2:] for unit, o in kept if unit == Unit.PACKET and o[2:6] == b"good"] == bodies
 
 
+CADU_CODE = ReedSolomon(8, 1, "dual", 239 - SIZE)
+CADU_FORMAT = CaduFormat(SyncSettings(CADU_CODE.codeblock_octets), "short", CADU_CODE)
+
+
+def _cadu_bits(frame: bytes) -> np.ndarray:
+    block = CADU_CODE.encode(np.frombuffer(frame, np.uint8)[None])
+    return np.unpackbits(np.concatenate([CADU_FORMAT.sync.marker.octets, derandomise(block, "short")[0]]))
+
+
+@pytest.mark.parametrize("seed", [9, 10])
+def test_rubbish_in_and_between_cadus(seed: int) -> None:
+    """R6 for CADUs: uncorrectable ones, frames that lie, garbage that holds markers, slips: no exception, all is kept.
+
+    Good frames come in pairs of CADUs, so that each has a marker before and behind it: each one's packet comes out.
+    """
+    rng, numpy_rng = random.Random(seed), np.random.default_rng(seed)
+    parts, bad, markers, count = list[np.ndarray](), 0, [], 0
+    for k in range(RUBBISH_UNITS // 4):
+        choice = rng.random()
+        if choice < 0.15:
+            garbage = numpy_rng.integers(0, 2, rng.randrange(1, 2000)).astype(np.uint8)
+            at = rng.randrange(len(garbage))
+            marker = np.unpackbits(CADU_FORMAT.sync.marker.octets) ^ np.uint8(rng.randrange(2))
+            parts += [garbage[:at], marker, garbage[at:]] if rng.random() < 0.5 else [garbage]
+        elif choice < 0.35:
+            bits = _cadu_bits(good_frame(count, k))
+            block = bits[32:].reshape(-1, 8)
+            block[rng.sample(range(len(block)), 9), rng.randrange(8)] ^= 1
+            parts.append(bits)
+            bad += 1
+        elif choice < 0.5:
+            parts.append(_cadu_bits(lying_frame(rng, count)))
+            count += 1
+        else:
+            markers.append(k)
+            pair = [_cadu_bits(good_frame(count, k)), _cadu_bits(good_frame(count + 1, 16383))]
+            count += 2
+            parts += [bits ^ np.uint8(k % 2) for bits in pair]
+    stream = np.concatenate(parts)
+    data = np.packbits(stream).tobytes()
+    intake = make_intake(LinkFormat(1, FORMAT, 1, cadus=CADU_FORMAT))
+    batches, at = [], 0
+    while at < len(data):
+        size = rng.choice([1, 63, 1000, 20_000])
+        batches.append(intake.feed(data[at : at + size], 1))
+        at += size
+    batches.append(intake.finish(1))
+    kept = [(row, batch.items.octets_of(k)) for batch in batches for k, row in enumerate(batch.items.items)]
+    found = [int.from_bytes(octets[6:], "big") for row, octets in kept if row["apid"] == 100 and len(octets) == 14]
+    assert [marker for marker in found if marker in set(markers)] == markers
+    totals: dict[str, int] = {}
+    for row, _ in kept:
+        if row["quality"]:
+            name = Quality(int(row["quality"])).name.lower()
+            totals[name] = totals.get(name, 0) + 1
+    statistics = intake.statistics()
+    assert totals == statistics["causes"]
+    assert totals["reed_solomon"] >= bad // 2, "some stand alone between garbage and are no CADUs to anybody"
+    frames = sum(len(batch.frames) for batch in batches)
+    shared = sum(-t.bits for batch in batches for t in batch.transitions if t.what == "slip" and t.bits < 0)
+    assert frames * CADU_FORMAT.sync.period_bits + statistics["sync"]["outside_bits"] - shared == 8 * len(data)
+
+
 def _sealed_delivery(rng: random.Random) -> bytes:
     """A delivery block whose CRC is right and whose fields may lie."""
     count = rng.choice([0, 1, 2, 3, 1 << 31, rng.randrange(1 << 32)])
@@ -306,7 +373,8 @@ def test_the_two_walks_agree(zone: bytes, data: st.DataObject) -> None:
 @given(st.binary(max_size=2000), st.integers(1, 200))
 def test_any_octets_at_all(data: bytes, chunk: int) -> None:
     """Octets of any kind raise nothing in any intake."""
-    for intake in (FrameIntake(LinkFormat(1, FORMAT, 1)), make_intake(LinkFormat(1, None, 1))):
+    cadus = make_intake(LinkFormat(1, FORMAT, 1, cadus=CADU_FORMAT))
+    for intake in (FrameIntake(LinkFormat(1, FORMAT, 1)), make_intake(LinkFormat(1, None, 1)), cadus):
         for at in range(0, len(data), chunk):
             intake.feed(data[at : at + chunk], 1)
         intake.cut(1, "link cut")

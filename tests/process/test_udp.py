@@ -149,9 +149,6 @@ def test_cadus_with_reed_solomon(tmp_path: Path) -> None:
     """R6: CADUs in datagrams: what the code can mend becomes packets, all of them; what it cannot is kept as bad."""
     port, ledger = free_udp_port(), tmp_path / "ledger"
     shutil.copytree(str(EXAMPLES / "demo"), tmp_path / "config")
-    mission = tmp_path / "config/missions/demo.yaml"
-    coding = "    coding: {randomiser: short, reed_solomon: {e: 16, interleave: 5, basis: dual}}\n    frames:"
-    mission.write_text(mission.read_text().replace("    frames:", coding, 1))
     link = f"name: station\nmission: demo\nspacecraft: picard\ntype: udp\nunit: cadus\nport: {port}\n"
     (tmp_path / "config/links/station.yaml").write_text(link)
     daemon = Daemon(tmp_path / "config")
