@@ -45,6 +45,10 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--slips", type=float, default=0.0, help="--cadus: chance that bits slip in a frame")
         command.add_argument("--inversions", type=float, default=0.0, help="--cadus: chance that the polarity changes")
         command.add_argument("--bit-noise", type=float, default=0.0, help="--cadus: share of bits that are wrong")
+        command.add_argument(
+            "--frames", choices=("tm", "uslp", "uslp-varying"), default="tm",
+            help="transfer frames; uslp: MAPs and CRC-32, of 1115 octets or of varying length with whole packets",
+        )  # fmt: skip
         command.add_argument("--ledger", type=Path, default=None, help="write what was made and what became of it")
     given = parser.parse_args(arguments)
     if given.command == "flood":
@@ -52,9 +56,12 @@ def main(arguments: list[str] | None = None) -> int:
     weather, rough = Weather(given.noise, given.loss), Roughness(given.slips, given.inversions, given.bit_noise)
     if rough != Roughness() and (given.cadus is None or getattr(given, "udp", False)):
         parser.error("--slips, --inversions and --bit-noise are of a stream of bits: they need --cadus, without --udp")
+    if given.cadus is not None and given.frames == "uslp-varying":
+        parser.error("CADUs hold frames of one length: --frames tm or uslp")
     wanted = Pass(
-        given.duration_s, given.frames_per_s, given.seed, weather=weather, symbol_errors=given.cadus, roughness=rough
-    )
+        given.duration_s, given.frames_per_s, given.seed, weather=weather, symbol_errors=given.cadus, roughness=rough,
+        transfer_frames=given.frames,
+    )  # fmt: skip
     try:
         if given.command == "record":
             print(json.dumps(record(wanted, given.file, given.ledger)))

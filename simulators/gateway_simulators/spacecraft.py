@@ -46,7 +46,9 @@ class Frame:
 
 
 @dataclass(slots=True)
-class _Channel:
+class Channel:
+    """Packets on their way into the frames of one channel."""
+
     frames: int = 0
     rest: bytearray = field(default_factory=bytearray)  # octets of packets not yet in a frame
     starts: list[int] = field(default_factory=list)  # where packets begin in `rest`
@@ -61,9 +63,11 @@ def digest(octets: bytes) -> str:
 class Spacecraft:
     """Makes frames for ever, the same for the same seed; `made` collects what each finished packet was."""
 
+    zone_octets = ZONE_OCTETS
+
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
-        self._channels = {vcid: _Channel() for vcid in (0, 1, 3, 7)}
+        self._channels = {vcid: Channel() for vcid in (0, 1, 3, 7)}
         self._sequence: dict[int, int] = {}
         self._slot = 0
         self._mc_count = 0
@@ -79,7 +83,7 @@ class Spacecraft:
         elif vcid == 7:
             zone, pointer, sync = bytes(ZONE_OCTETS), 0x7FE, 0
         else:
-            zone, pointer, sync = *self._packets(vcid, channel), 0
+            zone, pointer, sync = *self._packets(vcid, APIDS[vcid], channel), 0
         octets = self._framed(vcid, channel.frames, zone, pointer, sync)
         if vcid == 3:
             self.made.append(
@@ -99,29 +103,31 @@ class Spacecraft:
     def _opaque(self) -> bytes:
         return self._random.randbytes(ZONE_OCTETS)
 
-    def _packets(self, vcid: int, channel: _Channel) -> tuple[bytes, int]:
-        while len(channel.rest) < ZONE_OCTETS:
-            self._add_packet(vcid, channel)
-        inside = [start for start in channel.starts if start < ZONE_OCTETS]
-        zone = bytes(channel.rest[:ZONE_OCTETS])
-        del channel.rest[:ZONE_OCTETS]
-        channel.starts = [start - ZONE_OCTETS for start in channel.starts if start >= ZONE_OCTETS]
+    def _packets(self, vcid: int, apids: tuple[int, ...], channel: Channel) -> tuple[bytes, int]:
+        """Return the next zone of a stream of packets, and where the first one begins in it (0x7FF = none does)."""
+        octets = self.zone_octets
+        while len(channel.rest) < octets:
+            self._add_packet(apids, channel)
+        inside = [start for start in channel.starts if start < octets]
+        zone = bytes(channel.rest[:octets])
+        del channel.rest[:octets]
+        channel.starts = [start - octets for start in channel.starts if start >= octets]
         open_ends = []
         for end, apid, sequence, length, short, first in channel.ends:
-            if end <= ZONE_OCTETS:
+            if end <= octets:
                 self.made.append(Made(vcid, apid, sequence, length, short, first, channel.frames))
             else:
-                open_ends.append((end - ZONE_OCTETS, apid, sequence, length, short, first))
+                open_ends.append((end - octets, apid, sequence, length, short, first))
         channel.ends = open_ends
         return zone, inside[0] if inside else 0x7FF
 
-    def _add_packet(self, vcid: int, channel: _Channel) -> None:
+    def _add_packet(self, apids: tuple[int, ...], channel: Channel) -> None:
         idle = self._random.random() < 0.05
-        apid = IDLE_APID if idle else self._random.choice(APIDS[vcid])
+        apid = IDLE_APID if idle else self._random.choice(apids)
         low, high = (7, 60) if idle else LENGTHS[apid]
         packet = self._packet(apid, self._random.randint(low, high))
         start = len(channel.rest)
-        first = channel.frames + start // ZONE_OCTETS
+        first = channel.frames + start // self.zone_octets
         channel.starts.append(start)
         sequence = int.from_bytes(packet[2:4], "big") & 0x3FFF
         if not idle:

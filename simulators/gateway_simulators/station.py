@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from gateway_simulators.coder import Coder
 from gateway_simulators.radio_link import RadioLink, Roughness
 from gateway_simulators.space_link import CUT, NOISE, SpaceLink, Weather
-from gateway_simulators.spacecraft import Spacecraft
+from gateway_simulators.uslp_spacecraft import Frames, make_spacecraft
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Pass:
     weather: Weather = Weather()
     symbol_errors: int | None = None  # of each code word; None = bare frames, no CADUs
     roughness: Roughness = Roughness()  # of a stream of CADUs
+    transfer_frames: Frames = "tm"
 
     @property
     def frames(self) -> int:
@@ -51,7 +52,7 @@ class Station:
         self._coder = None if wanted.symbol_errors is None else Coder(wanted.seed, wanted.symbol_errors)
         self._radio = None if self._coder is None else RadioLink(wanted.seed, wanted.roughness, self._coder)
         self._datagrams: socket.socket | None = None
-        self._spacecraft = Spacecraft(wanted.seed)
+        self._spacecraft = make_spacecraft(wanted.seed, wanted.transfer_frames)
         self._link = SpaceLink(wanted.seed, wanted.weather)
         self._writer: asyncio.StreamWriter | None = None
         self._connected = asyncio.Event()
@@ -168,7 +169,8 @@ async def play(wanted: Pass, host: str, port: int, ledger: Path, udp: bool = Fal
 
 def record(wanted: Pass, target: Path, ledger: Path | None) -> dict[str, int]:
     """Write the pass as a recording (frames back to back, or a stream of CADUs); returns the fates."""
-    spacecraft, link, fates = Spacecraft(wanted.seed), SpaceLink(wanted.seed, wanted.weather), dict[str, int]()
+    spacecraft = make_spacecraft(wanted.seed, wanted.transfer_frames)
+    link, fates = SpaceLink(wanted.seed, wanted.weather), dict[str, int]()
     radio = None
     if wanted.symbol_errors is not None:
         radio = RadioLink(wanted.seed, wanted.roughness, Coder(wanted.seed, wanted.symbol_errors))
