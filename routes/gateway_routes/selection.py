@@ -70,7 +70,7 @@ class Selection:
 
 
 def _among(column: NDArray[Any], wanted: frozenset[int]) -> BoolArray:
-    """Which values are wanted; most selections name a few, and of those comparing is faster than `isin`, threefold for one item."""
+    """Which values are wanted; most selections name a few, and to compare with those is faster than `isin`."""
     if len(wanted) > FEW:
         return np.isin(column, list(wanted))
     found = np.zeros(len(column), np.bool_)
