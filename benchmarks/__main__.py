@@ -7,7 +7,7 @@ import struct
 import tempfile
 from pathlib import Path
 
-from benchmarks import codecs, coding, end_to_end, restart, start, timely, udp
+from benchmarks import codecs, coding, end_to_end, mqtt, restart, start, timely, udp
 from gateway_codecs.crc import crc16
 from gateway_simulators.spacecraft import CLCW, SCID, ZONE_OCTETS
 
@@ -32,6 +32,7 @@ def main() -> None:
             _timely(folder, frames_per_s)
         _hera_ratio(folder)
         _udp(folder)
+        _mqtt(_new(folder))
         for what, took, gigaoctets in restart.measure(folder):
             print(f"{f'restart, {what}':<52} {took:>8.2f}  s to the first read of {gigaoctets:.2f} GB; R8: 5")
 
@@ -86,6 +87,20 @@ def _udp(folder: Path) -> None:
     for what, rate, sent, received, kernel, counts in udp.measure(folder):
         print(f"{what:<34} {rate:>12,.0f}  frames/s sent; of {sent} received {received}, "
               f"lost by the kernel's count {kernel}, by the frame counts {counts} ({counts / sent:.1%})")  # fmt: skip
+
+
+def _mqtt(folder: Path) -> None:
+    if mqtt.mosquitto() is None:
+        print("MQTT: skipped, mosquitto is not installed (apt-get install mosquitto)")
+        return
+    for broker, ours, own in mqtt.measure(folder):
+        if own is None:
+            note = f"pushed in at {mqtt.FLOOR_TO_TEN:,} packets/s: {ours.heard_share:.1%} heard by each; floor 100%"
+        else:
+            beside = f"{own.deliveries_per_s:,.0f}: {ours.deliveries_per_s / own.deliveries_per_s:.2f} x"
+            note = f"{ours.packets_per_s:,.0f} packets/s to each; mosquitto alone with the same messages {beside}"
+        print(f"{f'MQTT, {broker}, {ours.subscribers} subscribers':<34} {ours.deliveries_per_s:>12,.0f}  "
+              f"deliveries/s of {mqtt.PACKET_OCTETS} octets; {note}")  # fmt: skip
 
 
 def _hera_ratio(folder: Path) -> None:
