@@ -17,7 +17,7 @@ import aiomqtt
 
 from gateway.errors import UsageError
 from gateway.homes.session import Channel
-from gateway.mqtt.clients import BrokerAddress, BrokerError, bounded_inbox, close_client, open_client, subscribe
+from gateway.mqtt.clients import BrokerAddress, BrokerError, Client, Inbox, close_client, open_client, subscribe
 from gateway.mqtt.topics import HomeTopic
 from gateway_codecs.mqtt_fragment import Assembler, FragmentError
 
@@ -49,8 +49,8 @@ class MqttDial:
 
     async def __call__(self) -> Channel:
         """Connect to the broker and listen. Raises ConnectionError."""
-        discarded: list[None] = []
-        inbox = bounded_inbox(INBOX_OCTETS, lambda: discarded.append(None))
+        # what is discarded is found missing, like everything that gets lost
+        inbox = Inbox(INBOX_OCTETS, on_discard=lambda: None)
         client = await open_client(self._address, f"home-{secrets.token_hex(8)}", inbox)
         try:
             if await subscribe(client, [str(self._topic)]):
@@ -64,9 +64,8 @@ class MqttDial:
 class _HomeChannel:
     """See gateway.homes.session.Channel. One session; ended by the first message that is missing."""
 
-    def __init__(self, client: aiomqtt.Client, topic: HomeTopic) -> None:
+    def __init__(self, client: Client, topic: HomeTopic) -> None:
         self._client, self._topic = client, topic
-        self._messages = client.messages
         self._session = secrets.token_hex(8)
         self._assembler = Assembler()
         self._number = 0
@@ -85,7 +84,7 @@ class _HomeChannel:
         payload = json.dumps({**told, "session": self._session})
         try:
             await self._client.publish(self._topic.request, payload)
-        except (aiomqtt.MqttError, OSError, ValueError) as error:
+        except (aiomqtt.MqttError, OSError, ValueError, RuntimeError) as error:
             raise BrokerError(f"the broker does not take what is published: {error}") from None
 
     async def receive(self) -> str | bytes:
@@ -114,11 +113,9 @@ class _HomeChannel:
         while True:
             try:
                 async with asyncio.timeout_at(until_s):
-                    message = await anext(self._messages)
+                    message = await self._client.next()
             except TimeoutError:
                 raise ConnectionError(f"the gateway has said nothing for {self._silence_s:g} s") from None
-            except aiomqtt.MqttError as error:
-                raise ConnectionError(f"the connection to the broker broke: {error.__cause__ or error}") from None
             if isinstance(message.payload, bytes) and not message.retain:
                 return message.payload
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import select
 import socket
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -23,6 +25,8 @@ KEEP_ALIVE_S = 10
 OPEN_S = 8.0
 CLOSE_S = 1.0
 SEND_BUFFER_OCTETS = 1 << 20
+SILENT_S = 10.0
+LOOK_S = 1.0
 INBOX_MESSAGES = 4096
 REFUSED = 0x80
 QUIET = logging.getLogger("gateway.mqtt.paho")
@@ -53,43 +57,136 @@ class BrokerError(ConnectionError):
     """The broker cannot be reached, refuses us, or breaks off: why, for people."""
 
 
-def bounded_inbox(
-    max_octets: int, on_discard: Callable[[], None], most_of_one: int | None = None
-) -> type[asyncio.Queue[aiomqtt.Message]]:
-    """Return a queue that discards what does not fit: more than `max_octets` waiting, or one message too large."""
+class Inbox(asyncio.Queue[aiomqtt.Message | None]):
+    """What came and was not taken yet; None = the connection has ended. What does not fit is discarded.
 
-    class Inbox(asyncio.Queue[aiomqtt.Message]):
-        waiting_octets = 0
+    It does not fit when more than `max_octets` or INBOX_MESSAGES wait, or it alone has more than `most_of_one`.
+    """
 
-        def _put(self, item: aiomqtt.Message) -> None:
-            self.waiting_octets += _size(item)
-            super()._put(item)
+    def __init__(self, max_octets: int, on_discard: Callable[[], None], most_of_one: int | None = None) -> None:
+        super().__init__()
+        self._max_octets, self._on_discard, self._most_of_one = max_octets, on_discard, most_of_one
+        self.waiting_octets = 0
 
-        def _get(self) -> aiomqtt.Message:
-            item = super()._get()
-            self.waiting_octets -= _size(item)
-            return item
+    def _put(self, item: aiomqtt.Message | None) -> None:
+        self.waiting_octets += _size(item)
+        super()._put(item)
 
-        def put_nowait(self, item: aiomqtt.Message) -> None:
-            too_large = most_of_one is not None and _size(item) > most_of_one
-            if too_large or self.qsize() >= INBOX_MESSAGES or self.waiting_octets + _size(item) > max_octets:
-                on_discard()
-                return
-            super().put_nowait(item)
+    def _get(self) -> aiomqtt.Message | None:
+        item = super()._get()
+        self.waiting_octets -= _size(item)
+        return item
 
-    return Inbox
+    def put_nowait(self, item: aiomqtt.Message | None) -> None:
+        """Take what came, or discard it."""
+        too_large = self._most_of_one is not None and _size(item) > self._most_of_one
+        too_many = self.qsize() >= INBOX_MESSAGES or self.waiting_octets + _size(item) > self._max_octets
+        if item is not None and (too_large or too_many):
+            self._on_discard()
+            return
+        super().put_nowait(item)
 
 
-def _size(message: aiomqtt.Message) -> int:
-    return len(message.payload) if isinstance(message.payload, bytes | bytearray | str) else 0
+def _size(message: aiomqtt.Message | None) -> int:
+    return len(message.payload) if message is not None and isinstance(message.payload, bytes | str) else 0
+
+
+class Client(aiomqtt.Client):
+    """aiomqtt's client, whose end is always seen.
+
+    uvloop closes its handle of a socket that has an error, without a word; what aiomqtt does to that socket then raises
+    in the midst of paho's closing, and a connection that is gone would look alive for ever (seen under a flood).
+    """
+
+    def __init__(self, inbox: Inbox, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, queue_type=cast("Any", lambda maxsize: inbox), **settings)
+        self.inbox = inbox
+
+    def watch_end(self) -> None:
+        """From now on, the end of the connection comes into the inbox behind what has come before."""
+        self._disconnected.add_done_callback(lambda _: self.inbox.put_nowait(None))
+
+    def broken(self) -> str:
+        """Return why the connection is of no use any more; empty while it is."""
+        if self._disconnected.done():
+            return (
+                str(self._disconnected.exception() or "disconnected") if not self._disconnected.cancelled() else "cut"
+            )
+        sock = self._client.socket()
+        if sock is None or sock.fileno() < 0:
+            return "the connection is closed"
+        look = select.poll()
+        look.register(sock.fileno(), select.POLLERR | select.POLLHUP | getattr(select, "POLLRDHUP", 0))
+        if look.poll(0):
+            return "the broker closed the connection"
+        asked_s = self._client._ping_t  # 0 = answered
+        if self._misc_task is None or self._misc_task.done() or (asked_s and time.monotonic() - asked_s > SILENT_S):
+            return "the broker does not answer any more"
+        return ""
+
+    async def next(self) -> aiomqtt.Message:
+        """Return the next message. Raises BrokerError when the connection has ended, seen within LOOK_S."""
+        while True:
+            if self.inbox.empty() and (why := self.broken()):
+                raise BrokerError(f"the connection to the broker broke: {why}")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    message = await self.inbox.get()
+                    if message is not None:
+                        return message
+
+    def cut(self) -> None:
+        """End the connection at once: everything that waits for it ends."""
+        sock = self._client.socket()
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                cast("Any", sock).shutdown(socket.SHUT_RDWR)
+
+    def close_socket(self) -> None:
+        """Close the socket, now."""
+        self.cut()
+        with contextlib.suppress(Exception):  # whatever paho meets on the way, it closes
+            self._client._sock_close()
+
+    # ---- paho's callbacks: none of them may raise ----
+
+    def _on_socket_close(self, client: Any, userdata: Any, sock: Any) -> None:
+        with contextlib.suppress(RuntimeError, ValueError, OSError):
+            super()._on_socket_close(client, userdata, sock)
+        with contextlib.suppress(RuntimeError):  # the loop may be closed: paho closes when it is collected, too
+            if self._misc_task is not None:
+                self._loop.call_soon_threadsafe(self._misc_task.cancel)
+
+    def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:
+        self._loop.call_soon_threadsafe(self._watch_writable, sock)
+
+    def _watch_writable(self, sock: Any) -> None:
+        now = cast("Any", self._client.socket())
+        if now is not sock:
+            return  # closed meanwhile; its number may be another's by now
+        try:
+            self._loop.add_writer(sock.fileno(), self._writable)
+        except (RuntimeError, ValueError, OSError) as error:
+            self._end(error)
+
+    def _writable(self) -> None:
+        try:
+            self._client.loop_write()
+        except Exception as error:
+            self._end(error)
+
+    def _end(self, error: Exception) -> None:
+        if not self._disconnected.done():
+            self._disconnected.set_exception(error)
+
+    def _on_socket_unregister_write(self, client: Any, userdata: Any, sock: Any) -> None:
+        with contextlib.suppress(RuntimeError, ValueError, OSError):
+            super()._on_socket_unregister_write(client, userdata, sock)
 
 
 async def open_client(
-    address: BrokerAddress,
-    identifier: str,
-    inbox: type[asyncio.Queue[aiomqtt.Message]],
-    will: aiomqtt.Will | None = None,
-) -> aiomqtt.Client:
+    address: BrokerAddress, identifier: str, inbox: Inbox, will: aiomqtt.Will | None = None
+) -> Client:
     """Connect. Raises BrokerError within OPEN_S, whatever the broker does."""
     try:
         async with asyncio.timeout(OPEN_S):
@@ -118,20 +215,21 @@ async def _knock(address: BrokerAddress, context: ssl.SSLContext | None) -> None
 async def _opened(
     address: BrokerAddress,
     identifier: str,
-    inbox: type[asyncio.Queue[aiomqtt.Message]],
+    inbox: Inbox,
     will: aiomqtt.Will | None,
     context: ssl.SSLContext | None,
-) -> aiomqtt.Client:
-    client = aiomqtt.Client(
-        address.host, address.port, username=address.username, password=address.password, logger=QUIET,
-        identifier=identifier, queue_type=inbox, will=will, clean_session=True, timeout=OPEN_S, keepalive=KEEP_ALIVE_S,
+) -> Client:
+    client = Client(
+        inbox, address.host, address.port, username=address.username, password=address.password, logger=QUIET,
+        identifier=identifier, will=will, clean_session=True, timeout=OPEN_S, keepalive=KEEP_ALIVE_S,
         tls_context=context, socket_options=SOCKET_OPTIONS,
     )  # fmt: skip
     try:
         await client.__aenter__()
     except BaseException:
-        cut(client)
+        client.close_socket()
         raise
+    client.watch_end()
     return client
 
 
@@ -141,30 +239,23 @@ def _in_words(error: aiomqtt.MqttError) -> str:
     return str(error) or type(error).__name__
 
 
-def cut(client: aiomqtt.Client) -> None:
-    """End a connection at once: its reader finds the end, and everything that waits for it ends."""
-    sock = client._client.socket()
-    if sock is not None:
-        with contextlib.suppress(OSError):
-            cast("Any", sock).shutdown(socket.SHUT_RDWR)
-
-
-async def close_client(client: aiomqtt.Client) -> None:
+async def close_client(client: Client) -> None:
     """Say goodbye if the broker listens, and close; never raises."""
     try:
         async with asyncio.timeout(CLOSE_S):
             await client.__aexit__(None, None, None)
-    except (TimeoutError, aiomqtt.MqttError, OSError, ValueError):
+    except (TimeoutError, aiomqtt.MqttError, OSError, ValueError, RuntimeError):
         pass
     finally:
-        cut(client)
+        client.close_socket()
+        client.broken()  # nobody else may ask why it ended
 
 
-async def subscribe(client: aiomqtt.Client, topics: Sequence[str]) -> list[str]:
+async def subscribe(client: Client, topics: Sequence[str]) -> list[str]:
     """Subscribe at QoS 0; returns the topics that the broker refused. Raises BrokerError."""
     try:
         codes = await client.subscribe([(topic, 0) for topic in topics])
-    except (aiomqtt.MqttError, ValueError) as error:
+    except (aiomqtt.MqttError, OSError, ValueError, RuntimeError) as error:
         raise BrokerError(f"subscribing failed: {error}") from None
     values = [code if isinstance(code, int) else code.value for code in codes]
     return [topic for topic, value in zip(topics, values, strict=False) if value >= REFUSED]

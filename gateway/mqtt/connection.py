@@ -17,7 +17,7 @@ import aiomqtt
 import structlog
 
 from gateway.mqtt.backoff import Backoff
-from gateway.mqtt.clients import BrokerAddress, BrokerError, bounded_inbox, close_client, cut, open_client, subscribe
+from gateway.mqtt.clients import BrokerAddress, BrokerError, Client, Inbox, close_client, open_client, subscribe
 
 log = structlog.get_logger()
 WRITE_S = 5.0
@@ -72,7 +72,7 @@ class BrokerConnection:
     detail: str = "not connected yet"
     refused: tuple[str, ...] = ()
     up: asyncio.Event = field(default_factory=asyncio.Event)
-    _client: aiomqtt.Client | None = None
+    _client: Client | None = None
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self) -> None:
@@ -92,7 +92,7 @@ class BrokerConnection:
     async def _life(self) -> None:
         hooks = self.hooks
         address = await hooks.address()
-        inbox = bounded_inbox(INBOX_OCTETS, self._note_discarded, hooks.message_max_octets)
+        inbox = Inbox(INBOX_OCTETS, self._note_discarded, hooks.message_max_octets)
         client = await open_client(address, self.identifier, inbox, hooks.will)
         try:
             self._client = client
@@ -108,7 +108,7 @@ class BrokerConnection:
             self.up.clear()
             await close_client(client)
 
-    async def _subscribe(self, client: aiomqtt.Client) -> None:
+    async def _subscribe(self, client: Client) -> None:
         """Subscribe to what we listen to; a refusal is told, and what can be done without it goes on."""
         if not self.hooks.topics:
             return
@@ -117,28 +117,25 @@ class BrokerConnection:
             self.hooks.tell("error", f"the MQTT broker refuses the gateway's subscription to {', '.join(refused)}")
         self.refused = refused
 
-    async def _receive(self, client: aiomqtt.Client) -> None:
-        """Hand over what comes. What takes long gives the loop to others for as long."""
+    async def _receive(self, client: Client) -> None:
+        """Hand over what comes. What takes long gives the loop to others for as long. Raises BrokerError at the end."""
         loop = asyncio.get_running_loop()
-        asked_s = loop.time()
-        messages = client.messages
         while True:
-            try:
-                async with asyncio.timeout(RESUBSCRIBE_S if self.refused else None):
-                    message = await anext(messages)
-            except TimeoutError:
-                message = None
-            except aiomqtt.MqttError as error:
-                raise BrokerError(f"the connection to the broker broke: {error.__cause__ or error}") from None
+            message = await client.next()
             began = loop.time()
-            if message is not None:
-                self.counters.received += 1
-                payload = message.payload if isinstance(message.payload, bytes) else b""
-                self.hooks.message(str(message.topic), payload, message.retain)
-                await asyncio.sleep(took if (took := loop.time() - began) > 0.001 else 0)
-            if self.refused and loop.time() - asked_s > RESUBSCRIBE_S:
-                asked_s = loop.time()
-                await self._subscribe(client)
+            self.counters.received += 1
+            payload = message.payload if isinstance(message.payload, bytes) else b""
+            self.hooks.message(str(message.topic), payload, message.retain)
+            await asyncio.sleep(took if (took := loop.time() - began) > 0.001 else 0)
+
+    async def ask_again(self) -> None:
+        """Ask a broker that refused a subscription again, now and then: rights may be given later. One task."""
+        while True:
+            await asyncio.sleep(RESUBSCRIBE_S)
+            client = self._client
+            if self.refused and client is not None:
+                with contextlib.suppress(BrokerError):
+                    await self._subscribe(client)
 
     def _note_discarded(self) -> None:
         self.counters.discarded += 1
@@ -162,8 +159,8 @@ class BrokerConnection:
                 raise BrokerError("not connected to the broker")
             try:
                 await client.publish(topic, payload, retain=retain, timeout=WRITE_S)
-            except (aiomqtt.MqttError, OSError, ValueError) as error:
-                cut(client)
+            except (aiomqtt.MqttError, OSError, ValueError, RuntimeError) as error:
+                client.cut()
                 raise BrokerError(f"the broker does not take what is published: {error}") from None
         self.counters.messages += 1
         self.counters.octets += len(payload)

@@ -80,8 +80,8 @@ class Mqtt:
     def start(self) -> None:
         """Start; nothing waits for a broker."""
         parts: dict[str, Part] = {
-            "connection": self._connection.run, "descriptors": self._descriptors.run, "answers": self._door.run,
-            "watch": self._watch,
+            "connection": self._connection.run, "rights": self._connection.ask_again,
+            "descriptors": self._descriptors.run, "answers": self._door.run, "watch": self._watch,
         }  # fmt: skip
         if self._broker is not None:
             parts["broker"] = self._broker.run

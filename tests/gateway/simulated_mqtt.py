@@ -27,30 +27,19 @@ class SimInstance:
         await asyncio.create_task(Session(channel, self.registry, limits).run(), name="session")
 
 
-@dataclass
-class _Paho:
-    def socket(self) -> None:
-        return None
-
-
 class SimClient:
-    """See aiomqtt.Client: what a home base uses of it."""
+    """See gateway.mqtt.clients.Client: what a home base uses of it."""
 
     def __init__(self, broker: SimBroker, topic: str) -> None:
         self._broker, self.topic = broker, topic
         self.inbox: asyncio.Queue[aiomqtt.Message | None] = asyncio.Queue()
-        self._client = _Paho()
         broker.clients.append(self)
 
-    @property
-    def messages(self) -> SimClient:
-        return self
-
-    async def __anext__(self) -> aiomqtt.Message:
+    async def next(self) -> aiomqtt.Message:
         message = await self.inbox.get()
         if message is None:
             self.inbox.put_nowait(None)
-            raise aiomqtt.MqttError("Disconnected during message iteration")
+            raise BrokerError("the connection to the broker broke")
         return message
 
     async def publish(self, topic: str, payload: str) -> None:
@@ -60,6 +49,12 @@ class SimClient:
 
     async def __aexit__(self, *_: object) -> None:
         self.drop()
+
+    def close_socket(self) -> None:
+        self.drop()
+
+    def broken(self) -> str:
+        return ""
 
     def drop(self) -> None:
         if self in self._broker.clients:

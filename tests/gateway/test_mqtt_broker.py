@@ -7,11 +7,13 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import aiomqtt
 import pytest
+import uvloop
 
 from gateway.mqtt import broker as broker_module
 from gateway.mqtt import clients, connection
@@ -225,10 +227,40 @@ async def test_a_flood_from_the_broker() -> None:
     async with broker(flood) as address, Site(address) as site:
         await site.until(lambda: len(site.heard) == 2)
         assert site.connection.counters.discarded == 1
-    inbox = clients.bounded_inbox(1000, lambda: site.losses.append("full"))()
+    inbox = clients.Inbox(1000, lambda: site.losses.append("full"))
     for _ in range(5):
         inbox.put_nowait(aiomqtt.Message("t", bytes(400), 0, False, 0, None))
     assert (inbox.qsize(), site.losses.count("full")) == (2, 3)
+
+
+def test_a_broker_that_resets_under_load() -> None:
+    """The end of a connection is seen on uvloop too, which gives a broken socket up without a word."""
+
+    async def rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await packet(reader)
+        writer.write(CONNACK)
+        _, body = await packet(reader)
+        writer.write(b"\x90\x03" + body[:2] + b"\x00" + b"\x30\x05\x00\x01tab" * 500)
+        await asyncio.sleep(0.1)
+        sock = writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    async def story() -> None:
+        async with broker(rude) as address, Site(address) as site:
+
+            async def publish() -> None:
+                while True:
+                    with contextlib.suppress(BrokerError):
+                        await site.connection.publish("t", bytes(300_000))
+                    await asyncio.sleep(0.001)
+
+            publishing = asyncio.create_task(publish())
+            await site.until(lambda: site.connection.counters.cuts >= 3, 30)
+            publishing.cancel()
+            assert not site.task.done()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(story())
 
 
 async def test_nobody_is_there() -> None:
@@ -327,15 +359,16 @@ async def test_listeners_may_not_speak_for_the_gateway(tmp_path: Path) -> None:
         await server.ready.wait()
         own = BrokerAddress("127.0.0.1", server.port, *server.credentials)
         clients.OPEN_S = 8.0
-        heard = clients.bounded_inbox(1 << 20, lambda: None)
-        gateway = await clients.open_client(own, "the-gateway", heard)
+        gateway = await clients.open_client(own, "the-gateway", clients.Inbox(1 << 20, lambda: None))
         assert await clients.subscribe(gateway, ["gw/v1/#"]) == []
-        stranger = await clients.open_client(BrokerAddress("127.0.0.1", server.port), "stranger", heard)
+        stranger = await clients.open_client(
+            BrokerAddress("127.0.0.1", server.port), "stranger", clients.Inbox(1 << 20, lambda: None)
+        )
         assert await clients.subscribe(stranger, ["gw/v1/+/+/tm/#"]) == []
         assert await clients.subscribe(stranger, ["other/#"]) == ["other/#"]
         for topic in ("gw/v1/m/s/tm/1/5", "gw/v1/status/gateway", "gw/v1/m/home/a/all", "gw/v1/m.x/home/a/all/request"):
             await stranger.publish(topic, b"x")
-        message = await anext(gateway.messages)
+        message = await gateway.next()
         assert str(message.topic) == "gw/v1/m.x/home/a/all/request"
         await clients.close_client(stranger)
         await clients.close_client(gateway)
