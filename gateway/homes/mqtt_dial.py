@@ -22,7 +22,8 @@ from gateway.mqtt.topics import HomeTopic
 from gateway_codecs.mqtt_fragment import Assembler, FragmentError
 
 INBOX_OCTETS = 16 << 20
-WELCOME_S = 5.0
+WELCOME_S = 10.0
+HELLO_AGAIN_S = 0.5
 SIGNS_PER_LEASE = 3
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 
@@ -70,15 +71,17 @@ class _HomeChannel:
         self._assembler = Assembler()
         self._number = 0
         self._silence_s = WELCOME_S
-        self._acknowledged: dict[int, str] = {}
+        self._acknowledged: dict[int, dict[str, Any]] = {}
         self._signs: asyncio.Task[None] | None = None
 
     async def send(self, message: str | bytes) -> None:
         """Publish a control message of this session."""
         told = json.loads(message)
         if told["type"] == "ack":
-            self._acknowledged[told["lane"]] = str(message)
+            self._acknowledged[told["lane"]] = told
         await self._publish(told)
+        if told["type"] == "subscribe":
+            self._signs = asyncio.create_task(self._give_signs(told), name=f"signs of life {self._topic}")
 
     async def _publish(self, told: dict[str, Any]) -> None:
         payload = json.dumps({**told, "session": self._session})
@@ -135,16 +138,19 @@ class _HomeChannel:
                 raise ConnectionError(f"message {self._number} of this session was expected, here is {told['number']}")
         if told.get("type") == "welcome":
             self._silence_s = float(told["lease_s"])
-            self._signs = asyncio.create_task(self._give_signs(), name=f"signs of life {self._topic}")
         return None if told.get("type") == "alive" else json.dumps(told)
 
-    async def _give_signs(self) -> None:
-        """Say that we are there, and what we acknowledged: an acknowledgement may have got lost."""
+    async def _give_signs(self, hello: dict[str, Any]) -> None:
+        """Say hello until the welcome comes; then that we are there, and again what we acknowledged: it may be lost."""
         with contextlib.suppress(ConnectionError):
+            while not self._number:
+                await asyncio.sleep(HELLO_AGAIN_S)
+                if not self._number:
+                    await self._publish(hello)
             while True:
                 await asyncio.sleep(self._silence_s / SIGNS_PER_LEASE)
-                for message in list(self._acknowledged.values()):
-                    await self._publish(json.loads(message))
+                for told in list(self._acknowledged.values()):
+                    await self._publish(told)
                 await self._publish({"type": "alive"})
 
     async def close(self, reason: str) -> None:

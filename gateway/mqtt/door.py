@@ -99,8 +99,7 @@ class HomeDoor:
             channel.push(request, now_s)
             return
         if channel is not None and channel.session == session:
-            channel.push(request, now_s)  # a second subscribe in one session: the session core refuses it
-            return
+            return  # said again by a home base that has not heard the welcome yet
         self._begin(whose, session, _placed(whose, request), now_s)
 
     def _begin(self, whose: HomeTopic, session: str, hello: dict[str, Any], now_s: float) -> None:
