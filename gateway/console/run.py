@@ -11,7 +11,7 @@ import typer
 from gateway import daemon
 from gateway.patient_log import set_up_logging
 from gateway.service import Gateway
-from gateway_config import load, schemas
+from gateway_config import MqttSettings, load, schemas
 
 
 def run_gateway(config: Path, data_dir: Path | None, port: int | None, log_json: bool) -> None:
@@ -40,8 +40,15 @@ def check_configuration(directory: Path, schema: bool) -> None:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
     typer.echo(
         f"{directory}: well. {len(found.missions)} missions, {len(found.links)} links, {len(found.homes)} home bases; "
-        f"API on {_address(found.gateway.api.host, found.gateway.api.port)}, data in {found.data_dir}"
+        f"API on {_address(found.gateway.api.host, found.gateway.api.port)}, {_mqtt(found.gateway.mqtt)}"
+        f"data in {found.data_dir}"
     )
+
+
+def _mqtt(keys: MqttSettings) -> str:
+    """Where the broker is, if there is one."""
+    whose = "MQTT on" if keys.broker == "nats" else "MQTT through the broker at"
+    return f"{whose} {_address(keys.host, keys.port)}, " if keys.enabled else ""
 
 
 def _address(host: str, port: int) -> str:

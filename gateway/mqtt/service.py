@@ -30,7 +30,10 @@ WATCH_S = 1.0
 LAST_WORDS_S = 1.0
 SESSIONS_END_S = 1.0
 PASSWORD_OCTETS = 4096
-LOOK_AT_BROKER = "the log in DATA_DIR/mqtt/nats.log, or that of an external broker; tried again all the time"
+LOOK_AT = {
+    "nats": "it is started again by itself; its log is mqtt/nats.log in the data directory",
+    "external": "it is tried again by itself; look at the broker, its log and the network",
+}
 Part = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -221,8 +224,8 @@ class Mqtt:
         """Return what the operator should know; what happens to the broker has events of its own."""
         state, found = self.state(), list[Condition]()
         if state["state"] != ConnectionState.CONNECTED.value:
-            text = f"no broker at {state['address']}: {state['detail']}; who listens over MQTT gets nothing"
-            found.append(Condition("error", "mqtt unavailable", "mqtt", text, LOOK_AT_BROKER, told=True))
+            text = f"no broker: {state['detail']}; who listens over MQTT gets nothing"
+            found.append(Condition("error", "mqtt unavailable", "mqtt", text, LOOK_AT[state["broker"]], told=True))
         if state["refused_topics"]:
             text = f"the broker refuses the gateway's subscription to {', '.join(state['refused_topics'])}"
             remedy = f"give {self._settings.username or 'the gateway'} that right at the broker; it is asked again"

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import aiomqtt
@@ -21,9 +24,17 @@ from gateway.mqtt.backoff import Backoff
 from gateway.mqtt.broker import BrokerProblem, NatsServer, NatsSettings, find_nats_server
 from gateway.mqtt.clients import BrokerAddress, BrokerError
 from gateway.mqtt.connection import BrokerConnection, ConnectionState, Hooks
+from gateway.mqtt.service import Mqtt
+from gateway.supervision import Supervisor
+from gateway_config import MqttSettings
 
 CONNACK, SUBACK_OK, SUBACK_REFUSED = b"\x20\x02\x00\x00", 0x00, 0x80
+OPENSSL = shutil.which("openssl")
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def inbox() -> clients.Inbox:
+    return clients.Inbox(1 << 20, lambda: None)
 
 
 async def packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
@@ -49,7 +60,7 @@ async def polite(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sub
 
 
 @contextlib.asynccontextmanager
-async def broker(talk: Talk) -> AsyncIterator[BrokerAddress]:
+async def broker(talk: Talk, context: ssl.SSLContext | None = None) -> AsyncIterator[BrokerAddress]:
     """A broker of our making on a port of its own."""
     tasks: set[asyncio.Task[None]] = set()
 
@@ -61,7 +72,7 @@ async def broker(talk: Talk) -> AsyncIterator[BrokerAddress]:
             await talk(reader, writer)
         writer.transport.abort()
 
-    server = await asyncio.start_server(accepted, "127.0.0.1", 0)
+    server = await asyncio.start_server(accepted, "127.0.0.1", 0, ssl=context)
     yield BrokerAddress("127.0.0.1", server.sockets[0].getsockname()[1])
     server.close()
     for task in tasks:
@@ -227,10 +238,34 @@ async def test_a_flood_from_the_broker() -> None:
     async with broker(flood) as address, Site(address) as site:
         await site.until(lambda: len(site.heard) == 2)
         assert site.connection.counters.discarded == 1
-    inbox = clients.Inbox(1000, lambda: site.losses.append("full"))
+    small = clients.Inbox(1000, lambda: site.losses.append("full"))
     for _ in range(5):
-        inbox.put_nowait(aiomqtt.Message("t", bytes(400), 0, False, 0, None))
-    assert (inbox.qsize(), site.losses.count("full")) == (2, 3)
+        small.put_nowait(aiomqtt.Message("t", bytes(400), 0, False, 0, None))
+    assert (small.qsize(), site.losses.count("full")) == (2, 3)
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
+async def test_a_broker_behind_tls(tmp_path: Path) -> None:
+    """With the right authority it is a connection like any other; with another the reason is told."""
+    for name in ("right", "wrong"):
+        command = [
+            OPENSSL, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+            "-days", "2", "-subj", "/CN=broker", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", f"{tmp_path}/{name}.key",
+            "-out", f"{tmp_path}/{name}.pem",
+        ]  # fmt: skip
+        made = await asyncio.create_subprocess_exec(*map(str, command), stderr=asyncio.subprocess.DEVNULL)
+        assert await made.wait() == 0
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "right.pem", tmp_path / "right.key")
+    clients.OPEN_S = 8.0
+    async with broker(polite, context) as address:
+        secure = replace(address, tls=True, tls_ca=str(tmp_path / "right.pem"))
+        async with Site(secure) as site:
+            await site.until(site.connection.up.is_set)
+            for _ in range(20):
+                await site.connection.publish("t", bytes(300_000))
+        with pytest.raises(BrokerError, match="CERTIFICATE_VERIFY_FAILED"):
+            await clients.open_client(replace(secure, tls_ca=str(tmp_path / "wrong.pem")), "x", inbox())
 
 
 def test_a_broker_that_resets_under_load() -> None:
@@ -359,7 +394,7 @@ async def test_listeners_may_not_speak_for_the_gateway(tmp_path: Path) -> None:
         await server.ready.wait()
         own = BrokerAddress("127.0.0.1", server.port, *server.credentials)
         clients.OPEN_S = 8.0
-        gateway = await clients.open_client(own, "the-gateway", clients.Inbox(1 << 20, lambda: None))
+        gateway = await clients.open_client(own, "the-gateway", inbox())
         assert await clients.subscribe(gateway, ["gw/v1/#"]) == []
         stranger = await clients.open_client(
             BrokerAddress("127.0.0.1", server.port), "stranger", clients.Inbox(1 << 20, lambda: None)
@@ -372,3 +407,51 @@ async def test_listeners_may_not_speak_for_the_gateway(tmp_path: Path) -> None:
         assert str(message.topic) == "gw/v1/m.x/home/a/all/request"
         await clients.close_client(stranger)
         await clients.close_client(gateway)
+
+
+@needs_nats
+async def test_listeners_with_a_password(tmp_path: Path) -> None:
+    """Where the configuration has a name, nobody listens without it; a password that is not there yet is waited for."""
+    passwords: list[str] = []
+    about = NatsSettings(
+        tmp_path, "127.0.0.1", 0, 900_000, "listener", lambda: passwords[0] if passwords else None
+    )  # fmt: skip
+    told: list[str] = []
+    server = NatsServer(about, lambda severity, text: told.append(text))
+    task = asyncio.create_task(server.run())
+    clients.OPEN_S = 8.0
+    async with asyncio.timeout(30):
+        while not told:
+            await asyncio.sleep(0.01)
+        assert "no password for listeners yet" in told[0]
+        passwords.append('a "secret" with \\ in it')
+        await server.ready.wait()
+        anybody = BrokerAddress("127.0.0.1", server.port)
+        for address in (anybody, replace(anybody, username="listener", password="wrong")):
+            with pytest.raises(BrokerError, match="refuses the connection"):
+                await clients.open_client(address, "x", inbox())
+        known = await clients.open_client(replace(anybody, username="listener", password=passwords[0]), "y", inbox())
+        assert await clients.subscribe(known, ["gw/v1/#"]) == []
+        await clients.close_client(known)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_a_password_by_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The password of an external broker comes from a file or the environment, read at each connection."""
+    (tmp_path / "password").write_text("from a file\n")
+    monkeypatch.setenv("BROKER_PASSWORD", "from the environment")
+    for keys, wanted in (
+        ({"password_file": "password"}, "from a file"),
+        ({"password_env": "BROKER_PASSWORD"}, "from the environment"),
+        ({"password_file": "not-there"}, None),
+        ({"password_env": "NOT_THERE"}, None),
+    ):
+        settings = MqttSettings(enabled=True, broker="external", host="broker.example", username="u", **keys)
+        made = Mqtt(settings, tmp_path, tmp_path, dict, Supervisor())
+        if wanted is None:
+            with pytest.raises(BrokerError, match="no password yet"):
+                await made._address()
+        else:
+            assert await made._address() == BrokerAddress("broker.example", 1883, "u", wanted)

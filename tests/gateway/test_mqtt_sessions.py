@@ -23,6 +23,7 @@ from tests.conftest import SEEDS
 from tests.gateway.simulated import SimStorage, inline, on_virtual_time
 from tests.gateway.simulated_mqtt import SimBroker, SimInstance
 from tests.gateway.test_home_store import stored
+from tests.gateway.test_journal import packets
 from tests.gateway.test_sessions import World
 
 ALL = HomeTopic("m.test", "a", "all")
@@ -223,6 +224,21 @@ async def test_a_lease_ends_and_signs_keep_it() -> None:
     await asyncio.sleep(3.1)
     assert broker.door.open_sessions == 0
     assert said(broker, "closed")[-1]["reason"] == "no sign of life for 3 s"
+
+
+@on_virtual_time
+async def test_a_timely_session_over_mqtt() -> None:
+    """The modes are those of the session core: a timely session hears items at once, and lives by its lease too."""
+    world, broker = await site()
+    ask(broker, {"type": "subscribe", "session": "s", "mode": "timely", "selection": {"kinds": ["tm"]}})
+    await asyncio.sleep(0.1)
+    assert said(broker, "welcome")[0]["mode"] == "timely"
+    world.registry.timely.offer(packets([b"now"], apid=5))
+    await asyncio.sleep(0.1)
+    blocks = [decode(payload) for _, payload in broker.heard if payload[:1] != b"{"]
+    assert [block.batch.octets_of(0) for block in blocks] == [b"now"]
+    await asyncio.sleep(3.1)
+    assert broker.door.open_sessions == 0
 
 
 @on_virtual_time

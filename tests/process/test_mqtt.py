@@ -119,6 +119,9 @@ def test_a_foreign_client_hears_every_packet(tmp_path: Path, kind: str, site: Ca
         until(lambda: daemon.get("/links")[0]["state"] == "finished", "played")
         until(lambda: daemon.get("/status")["mqtt"]["counters"]["shared_items"] >= 2302, "published")
         until(lambda: late_listener_knows(retained(broker, tmp_path / "late")), "the descriptors")
+        metrics = httpx.get(f"{daemon.url}/metrics", timeout=5, trust_env=False).text
+        assert "gateway_mqtt_connected 1.0" in metrics
+        assert "gateway_mqtt_shared_items_total 2302.0" in metrics
     finally:
         heard.send_signal(signal.SIGTERM)
         heard.wait()
