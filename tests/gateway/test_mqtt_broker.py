@@ -250,8 +250,8 @@ async def test_a_broker_behind_tls(tmp_path: Path) -> None:
     for name in ("right", "wrong"):
         command = [
             OPENSSL, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-            "-days", "2", "-subj", "/CN=broker", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", f"{tmp_path}/{name}.key",
-            "-out", f"{tmp_path}/{name}.pem",
+            "-days", "2", "-subj", "/CN=broker", "-addext", "subjectAltName=IP:127.0.0.1",
+            "-keyout", f"{tmp_path}/{name}.key", "-out", f"{tmp_path}/{name}.pem",
         ]  # fmt: skip
         made = await asyncio.create_subprocess_exec(*map(str, command), stderr=asyncio.subprocess.DEVNULL)
         assert await made.wait() == 0
