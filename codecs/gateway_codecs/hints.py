@@ -7,7 +7,6 @@ Headers: TM CCSDS 132.0-B-3 4.1.2, AOS CCSDS 732.0-B-4 4.1.2, USLP CCSDS 732.1-B
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from gateway_codecs.cadu_hints import cadu_hint
 from gateway_codecs.frames import FrameFormat
 from gateway_codecs.intake import LinkFormat
 from gateway_codecs.packet_walk import packet_length
+from gateway_codecs.probe.headers import Version
 from gateway_codecs.probe.markers import find_markers
 from gateway_codecs.probe.periods import find_plain_units
 from gateway_codecs.sync_markers import CODED_OR_NOT
@@ -30,7 +30,7 @@ LEAST_FRAMES, LEAST_PACKETS = 6, 8
 class FrameGuess:
     """Frames that a sample seems to hold; `score` 0 to 1."""
 
-    version: Literal["tm", "aos"]
+    version: Version
     length_octets: int
     scid: int
     score: float

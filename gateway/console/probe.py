@@ -162,7 +162,9 @@ def _channel(vc: VcFormat) -> dict[str, Any]:
     keys: dict[str, Any] = {"service": vc.service}
     if vc.counting != "vc_count":
         keys["counting"] = vc.counting
-    if vc.service == "packets":
+    if vc.maps:
+        keys["maps"] = dict(sorted(vc.maps.items()))
+    if "packets" in {vc.service, *vc.maps.values()}:
         if vc.packet_start is not None:
             keys["packet_start"] = vc.packet_start
         if vc.packet_zone_padding:

@@ -11,9 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gateway_codecs import aos_frame, space_packet, uslp_frame
+from gateway_codecs.crc import crc16
+from gateway_codecs.header_error_control import protect
 from gateway_codecs.probe import Layout, Report, probe
+from gateway_codecs.randomiser import derandomise
 from gateway_codecs.reed_solomon import ReedSolomon
-from tests.codecs.unknown_links import Truth, draw, make
+from tests.codecs.unknown_links import MARKER, Truth, draw, make
 from tests.conftest import SEEDS, SHARED
 
 DATA = SHARED / "data"
@@ -223,9 +227,87 @@ def test_packets_at_a_fixed_place() -> None:
 
 
 def fixed_frame(truth: Truth, count: int, zone: bytes) -> bytes:
-    from gateway_codecs import aos_frame
-
     return aos_frame.encode(aos_frame.AosFrame(truth.scid, 5, count, zone), fecf=True)
+
+
+def uslp_frames(seed: int, varying: bool) -> tuple[dict[str, Any], list[bytes]]:
+    """Frames of two channels: packets over frames of one length (or whole ones in frames of several), idle data."""
+    rng = random.Random(seed)
+    truth = {"fecf": rng.choice((False, True, "crc32")), "ocf": rng.random() < 0.5, "insert": rng.choice((0, 5)),
+             "scid": rng.randrange(1 << 16), "width": rng.choice((1, 3))}  # fmt: skip
+    stream, starts = b"", []
+    for k in range(300):
+        starts.append(len(stream))
+        stream += space_packet.encode(space_packet.SpacePacket(77, k, rng.randbytes(rng.randrange(9, 90))))
+    frames, at, counts = [], 0, {4: 250, 63: 0}
+    for number in range(60):
+        vcid = 63 if number % 7 == 3 else 4
+        size = 150
+        data, pointer, protocol, rule = bytes(size), 0xFFFF, 31, 0
+        if vcid == 4 and varying:
+            first = number % 20
+            data, pointer, protocol, rule = stream[starts[first * 9] : starts[first * 9 + 5]], None, 0, 7
+        elif vcid == 4:
+            pointer = next((start - at for start in starts if start >= at), 0xFFFF)
+            data, protocol = stream[at : at + size], 0
+            pointer, at = pointer if pointer < size else 0xFFFF, at + size
+        counts[vcid] = (counts[vcid] + 1) % 256 ** truth["width"]
+        frame = uslp_frame.UslpFrame(
+            truth["scid"], vcid, 2 if vcid == 4 else 0, data, rule, protocol, pointer, counts[vcid], truth["width"],
+            insert_zone=bytes([0xA5, 1, 2, 3, number])[: truth["insert"]],
+            ocf=bytes([1, 0, 0, number]) if truth["ocf"] else None,
+        )  # fmt: skip
+        frames.append(uslp_frame.encode(frame, truth["fecf"]))
+    return truth, frames
+
+
+@pytest.mark.parametrize("varying", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_uslp_frames(seed: int, varying: bool) -> None:
+    """USLP frames, of one length or several, with either error control field: fields and services are found."""
+    truth, frames = uslp_frames(seed, varying)
+    layout = probe(b"".join(frames)).layout
+    assert layout is not None
+    fmt = layout.frames
+    assert fmt is not None
+    assert (fmt.version, fmt.variable_length, fmt.fecf) == ("uslp", varying, truth["fecf"])
+    assert (fmt.insert_zone_octets, layout.scids) == (truth["insert"], (truth["scid"],))
+    assert {vcid: vc.service for vcid, vc in fmt.vcs.items()} == {4: "packets", 63: "idle"}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_uslp_frames_in_cadus(seed: int) -> None:
+    """USLP frames behind markers, coded and randomised."""
+    truth, frames = uslp_frames(seed, varying=False)
+    code = ReedSolomon(16, 1, "conventional", 223 - len(frames[0]))
+    rows = np.frombuffer(b"".join(frames), np.uint8).reshape(len(frames), -1)
+    blocks = derandomise(code.encode(rows), "long")
+    layout = probe(b"".join(MARKER + block.tobytes() for block in blocks)).layout
+    assert layout is not None
+    assert layout.frames is not None
+    assert coding_of(layout) == ("1acffc1d", "long", settings_of(code))
+    assert (layout.frames.version, layout.frames.fecf) == ("uslp", truth["fecf"])
+    assert {vcid: vc.service for vcid, vc in layout.frames.vcs.items()} == {4: "packets", 63: "idle"}
+
+
+def test_header_error_control_and_bitstreams() -> None:
+    """AOS headers with their own check, a channel of B_PDUs, most of them full, beside one of packets."""
+    rng, frames = random.Random(8), []
+    for number in range(80):
+        vcid, count = (9, number // 2) if number % 2 else (3, number // 2)
+        full = number % 11
+        data = (b"\x3f\xff" if full else b"\x01\x2b") + rng.randbytes(120)
+        if vcid == 3:
+            packet = space_packet.encode(space_packet.SpacePacket(5, count, rng.randbytes(120 - 6)))
+            data = b"\x00\x00" + packet
+        head = np.frombuffer(aos_frame.encode(aos_frame.AosFrame(200, vcid, count, b""), fecf=False), np.uint8)
+        bare = head.tobytes() + protect(head.reshape(1, 6)).tobytes() + data
+        frames.append(bare + crc16(bare).to_bytes(2, "big"))
+    layout = probe(b"".join(frames)).layout
+    assert layout is not None
+    assert layout.frames is not None
+    assert (layout.frames.header_error_control, layout.frames.fecf, layout.frames.insert_zone_octets) == (True, True, 0)
+    assert {vcid: vc.service for vcid, vc in layout.frames.vcs.items()} == {3: "packets", 9: "bitstream"}
 
 
 def rubbish(seed: int) -> dict[str, bytes]:
@@ -259,6 +341,26 @@ def test_nothing_is_invented(seed: int) -> None:
         report = probe(data)
         assert (name, report.kind, report.layout) == (name, "nothing", None)
         assert report.tried
+
+
+@pytest.mark.parametrize("seed", range(4 * RUBBISH))
+def test_nothing_raises(seed: int) -> None:
+    """R6: recordings that are cut, mutilated and mixed are probed to an end, and what is said is well-formed."""
+    rng = random.Random(seed)
+    pieces = []
+    for part in range(rng.randrange(1, 4)):
+        truth = draw(rng.randrange(1000), frames=rng.randrange(2, 40))
+        data = bytearray(make(truth, part, bit_errors=rng.choice((0, 1e-3, 1e-2))))
+        for _ in range(rng.randrange(5)):
+            at = rng.randrange(len(data))
+            data[at : at + rng.randrange(300)] = rng.choice((b"", bytes(rng.randrange(100)), rng.randbytes(50)))
+        begin = rng.randrange(len(data) + 1)
+        pieces.append(bytes(data[begin : begin + rng.randrange(len(data) + 1)]))
+    data = b"".join(pieces)
+    for storage in (data, data.hex().encode(), np.unpackbits(np.frombuffer(data, np.uint8)).tobytes()):
+        report = probe(storage, whole_file=rng.random() < 0.5)
+        assert all(0 <= row.agreed <= row.tested for row in report.findings)
+        assert (report.kind == "nothing") <= (report.layout is None)
 
 
 def test_a_compressed_file_is_named() -> None:

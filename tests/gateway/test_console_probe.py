@@ -19,6 +19,7 @@ from gateway_codecs.batches import IntakeBatch, Unit
 from gateway_codecs.crc import crc32c
 from gateway_codecs.reed_solomon import ReedSolomon
 from gateway_config import load
+from tests.codecs.test_probe import uslp_frames
 from tests.codecs.unknown_links import Truth, draw, make
 from tests.conftest import SHARED
 from tests.recordings.test_recordings import expected_frames
@@ -130,6 +131,21 @@ def expected_cadus(file: str) -> dict[str, Any]:
 
 def kept(batch: IntakeBatch) -> list[tuple[bytes, Any]]:
     return [(batch.items.octets_of(k), row) for k, row in enumerate(batch.items.items)]
+
+
+@pytest.mark.parametrize("varying", [False, True])
+def test_uslp_frames_play(varying: bool, tmp_path: Path) -> None:
+    """USLP frames of one length or several come out as their packets."""
+    _, frames = uslp_frames(2, varying)
+    file = tmp_path / "uslp.bin"
+    file.write_bytes(b"".join(frames))
+    assert probe_file(options(file, write=tmp_path / "out")) == 0
+    statistics, packets = played(tmp_path / "out", "uslp")
+    assert statistics["frames"] == len(frames)
+    assert set(statistics["causes"]) <= {"packet_truncated"}  # the last one is not whole
+    counts = [int.from_bytes(octets[2:4], "big") & 0x3FFF for _, octets in packets]
+    assert len(counts) > 100
+    assert varying or counts == list(range(len(counts)))
 
 
 def plain_link(seed: int) -> Truth:

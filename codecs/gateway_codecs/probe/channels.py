@@ -102,7 +102,14 @@ def _follows(counts: I64Array, fmt: FrameFormat, settings: VcFormat) -> BoolArra
 
 
 def _beside(fmt: FrameFormat) -> int:
-    return 6 + fmt.insert_zone_octets + 2 * (fmt.version == "aos") + 4 * (fmt.ocf == "present") + fecf_octets(fmt.fecf)
+    return (
+        6
+        + 2 * fmt.header_error_control
+        + fmt.insert_zone_octets
+        + 2 * (fmt.version == "aos")
+        + 4 * (fmt.ocf == "present")
+        + fecf_octets(fmt.fecf)
+    )
 
 
 def _kinds(batch: ItemBatch, packets: BoolArray) -> tuple[int, int]:

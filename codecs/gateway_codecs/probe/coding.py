@@ -16,7 +16,7 @@ import numpy as np
 
 from gateway_codecs.batches import BoolArray, U8Array
 from gateway_codecs.probe.checksums import different_rows
-from gateway_codecs.probe.headers import HEADER_OCTETS, Headers, read_headers
+from gateway_codecs.probe.headers import HEADER_OCTETS, READ_OCTETS, Headers, read_headers
 from gateway_codecs.randomiser import RandomiserKind, derandomise
 from gateway_codecs.reed_solomon import MAX_INTERLEAVE, WORD_OCTETS, Basis, ReedSolomon
 
@@ -137,5 +137,5 @@ def _frames(blocks: U8Array, code: Code | None, kind: RandomiserKind) -> Derando
         decoded = code.code.decode(np.ascontiguousarray(plain[:, : code.code.codeblock_octets]))
         plain, good = decoded.frames, np.all(decoded.corrected >= 0, axis=1)
     rows = plain[good] if good.any() else plain
-    headers = read_headers(rows[:, :HEADER_OCTETS]) if rows.shape[1] >= HEADER_OCTETS else None
+    headers = read_headers(rows[:, :READ_OCTETS], rows.shape[1]) if rows.shape[1] >= HEADER_OCTETS else None
     return Derandomised(plain, good, kind, headers if headers is not None and headers.sure else None, ())

@@ -13,7 +13,8 @@ import numpy as np
 
 from gateway_codecs.batches import I64Array, U8Array
 from gateway_codecs.crc import fecf_good, fecf_octets
-from gateway_codecs.frames import NO_PACKET_STARTS, ONLY_IDLE, FrameFormat, VcFormat
+from gateway_codecs.frames import ALL_BITS, NO_BITS, NO_PACKET_STARTS, ONLY_IDLE, FrameFormat, VcFormat
+from gateway_codecs.header_error_control import protect
 from gateway_codecs.probe.channels import LEAST_AGREED, ChannelFit, fit, pointers, stands_still, versions_at_pointers
 from gateway_codecs.probe.checksums import FecfFound, find_fecf
 from gateway_codecs.probe.findings import Notes
@@ -31,6 +32,7 @@ OTHER_TRAILERS = tuple(sorted({*range(1, 65), *(32 * k for k in range(1, 9)), *(
 OTHER_FRAMES = 40
 MOST_INSERTS, BEST_INSERTS = 12, 2
 AOS_IDLE_VC = 63
+LEAST_BITSTREAM = 8
 Counting = Literal["vc_count", "none"]
 USUAL_VERSIONS = frozenset({0, 7})
 
@@ -69,7 +71,7 @@ def describe_frames(units: U8Array, headers: Headers, exact: bool, notes: Notes)
     if fecf is not None:
         own = own[fecf_good(own[:, :length])]
     vcids = vcids_of(own, fmt)
-    fmt = _tm_headers(own, fmt, notes) if headers.version == "tm" else fmt
+    fmt = _tm_headers(own, fmt, notes) if headers.version == "tm" else _aos_headers(own, fmt, notes)
     zone = _find_zone(own[:, :length], fmt, vcids, () if exact or fecf else OTHER_TRAILERS)
     fmt = _with_zone(own, fmt, units.shape[1], zone, exact, notes)
     _note_fecf(own, fmt, fecf, zone, notes)
@@ -130,6 +132,23 @@ def _tm_headers(own: U8Array, fmt: FrameFormat, notes: Notes) -> FrameFormat:
     return replace(fmt, ocf="by_flag")
 
 
+def _aos_headers(own: U8Array, fmt: FrameFormat, notes: Notes) -> FrameFormat:
+    if own.shape[1] < HEADER_OCTETS + 4:
+        return fmt
+    heads = own[:, : HEADER_OCTETS + 2]
+    good = int((protect(np.ascontiguousarray(heads[:, :HEADER_OCTETS])) == heads[:, HEADER_OCTETS:]).all(axis=1).sum())
+    if good < PLAUSIBLE * len(own):
+        return fmt
+    notes.found("header error control", "present", good, len(own), "headers are followed by their check")
+    if len(np.unique(heads[:, [0, 1, 5]], axis=0)) == 1:
+        notes.open("header error control", "it is the same in every frame: one constant in 65,536 looks like that")
+    return replace(fmt, header_error_control=True)
+
+
+def _header_octets(fmt: FrameFormat) -> int:
+    return HEADER_OCTETS + 2 * fmt.header_error_control
+
+
 # ---- where the data begin and end
 
 
@@ -148,7 +167,7 @@ def _best_zone(
     order = [int(values[k]) for k in np.argsort(-counts, kind="stable")]
     for vcid in [vcid for vcid in order if fmt.version == "tm" or vcid != AOS_IDLE_VC][:ZONE_CHANNELS]:
         frames = own[vcids == vcid][:ZONE_FRAMES]
-        inserts = [0] if fmt.version == "tm" else _plausible_inserts(frames)
+        inserts = [0] if fmt.version == "tm" else _plausible_inserts(frames, _header_octets(fmt))
         fits = list(_zones(frames, fmt, vcid, inserts, trailers))
         if more_trailers and not any(fitted.holds_packets for _, fitted in fits):
             ranked = sorted(fits, key=lambda row: row[1].empty_packets - row[1].real_packets)
@@ -172,7 +191,7 @@ def _zones(
         seen = versions_at_pointers(frames, at, vcid, _zone_start(frames, at))
         versions = _versions(seen.most_common(1)[0][0]) if seen else USUAL_VERSIONS
         for trailer in trailers:
-            if frames.shape[1] - trailer < HEADER_OCTETS + insert + 8:
+            if frames.shape[1] - trailer < _header_octets(fmt) + insert + 8:
                 continue
             cut = np.ascontiguousarray(frames[:, : frames.shape[1] - trailer])
             yield Zone(insert, trailer, versions), fit(cut, at, vcid, replace(settings, packet_versions=versions))
@@ -184,20 +203,20 @@ def _versions(usual: int) -> frozenset[int]:
 
 def _zone_start(frames: U8Array, fmt: FrameFormat) -> int:
     if fmt.version == "aos":
-        return HEADER_OCTETS + fmt.insert_zone_octets + 2
+        return _header_octets(fmt) + fmt.insert_zone_octets + 2
     flagged = bool(np.median(frames[:, 4] & 0x80))
     return HEADER_OCTETS + (int(np.median(frames[:, HEADER_OCTETS] & 63)) + 1 if flagged else 0)
 
 
-def _plausible_inserts(frames: U8Array) -> list[int]:
+def _plausible_inserts(frames: U8Array, header: int) -> list[int]:
     """Return the insert zones behind which an M_PDU header seems to stand, in octets, the shortest first."""
     length = frames.shape[1]
-    last = min(LONGEST_INSERT_ZONE_OCTETS, length - HEADER_OCTETS - 10)
+    last = min(LONGEST_INSERT_ZONE_OCTETS, length - header - 10)
     if last < 0:
         return []
-    words = frames[:, HEADER_OCTETS : HEADER_OCTETS + last + 1].astype(np.int64) << 8
-    words |= frames[:, HEADER_OCTETS + 1 : HEADER_OCTETS + last + 2]
-    zone = length - HEADER_OCTETS - 2 - np.arange(last + 1)
+    words = frames[:, header : header + last + 1].astype(np.int64) << 8
+    words |= frames[:, header + 1 : header + last + 2]
+    zone = length - header - 2 - np.arange(last + 1)
     right = ((words < zone) | (words == ONLY_IDLE) | (words == NO_PACKET_STARTS)).mean(axis=0) >= PLAUSIBLE
     right &= (words != words[:1]).any(axis=0) | (np.arange(last + 1) == 0)  # what never changes points at nothing
     return [int(octets) for octets in np.flatnonzero(right)[:MOST_INSERTS]]
@@ -317,6 +336,8 @@ def _service(
         fitted = fit(frames, fmt, vcid, settings)
         if fitted.holds_packets or (proven and fitted.packs and fitted.versions <= versions and not fitted.faults):
             return _note_packets(name, fitted, settings, notes)
+    if fmt.version == "aos" and _is_bitstream(name, frames, fmt, notes):
+        return replace(base, service="bitstream")
     placed = _fixed_place(frames, fmt, vcid, base)
     if placed is not None:
         return _note_packets(f"{name}, {placed[1].packet_start} octets into the data field", *placed, notes)
@@ -326,6 +347,21 @@ def _service(
     else:
         notes.open(name, f"{_why_opaque(frames, fmt)}; taken as opaque: its frames are kept whole")
     return replace(base, service="opaque")
+
+
+def _is_bitstream(name: str, frames: U8Array, fmt: FrameFormat, notes: Notes) -> bool:
+    """Whether data fields begin with B_PDU headers (732.0-B-4 4.1.4.3), most of them of full frames; note it."""
+    start = _zone_start(frames, fmt) - 2
+    words = frames[:, start].astype(np.int64) << 8 | frames[:, start + 1]
+    room = 8 * (frames.shape[1] - start - 2)
+    right = int(((words == ALL_BITS) | (words == NO_BITS) | (words < room)).sum())
+    full = int((words == ALL_BITS).sum())
+    if len(frames) < LEAST_BITSTREAM or right < len(frames) or full * 2 < len(frames):
+        return False
+    notes.found(name, "bitstream", full, len(frames), "frames begin with 3FFF: all bits of a B_PDU are valid")
+    if full == right:
+        notes.open(name, "data that always begin with 3FFF would look like a bitstream of full frames")
+    return True
 
 
 def _packet_settings(
@@ -362,7 +398,7 @@ def _fixed_place(frames: U8Array, fmt: FrameFormat, vcid: int, base: VcFormat) -
 
 
 def _why_opaque(frames: U8Array, fmt: FrameFormat) -> str:
-    data = frames[:, HEADER_OCTETS + fmt.insert_zone_octets :]
+    data = frames[:, _header_octets(fmt) + fmt.insert_zone_octets :]
     if len(frames) < 4:
         return f"only {len(frames)} frames, too few to tell what they carry"
     if (data == data[0]).all():

@@ -23,11 +23,13 @@ LEAST_SHARE = 0.5
 """Of the rows must carry the usual spacecraft id, and of the steps go up."""
 LEAST_ALIKE = 0.8
 """Of the frames must have the usual flags: other records that count have data there."""
-IDENTITY_BITS = {"tm": 12, "aos": 10}
+IDENTITY_BITS = {"tm": 12, "aos": 10, "uslp": 36}  # of USLP frames with the length field
 JUMP = 0.05
 """Of the steps of a real count, at most about this share goes anywhere."""
 
-Version = Literal["tm", "aos"]
+READ_OCTETS = 14
+"""The longest header: of a USLP frame with a count of seven octets."""
+Version = Literal["tm", "aos", "uslp"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +46,9 @@ class Steps:
     def rising(self) -> float:
         """The share that goes up, small losses at a discount, 0 to 1."""
         return (self.next + 0.7 * self.near) / self.total if self.total else 0.0
+
+
+NO_STEPS = Steps(0, 0, 0, 0, 0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,11 +97,18 @@ class Headers:
         own, steps = int(self.own.sum()), self.steps
         enough = own >= (LEAST_FRAMES if own == len(self.own) else 2 * LEAST_FRAMES)
         fits = self.share >= LEAST_SHARE and steps.rising >= LEAST_SHARE and self.alike >= LEAST_ALIKE
+        if self.version == "uslp":  # the length field is worth more than a count, which need not be there
+            return enough and self.share >= LEAST_SHARE and self.alike >= LEAST_ALIKE
         return enough and fits and self.count_bits >= LEAST_COUNT_BITS
 
 
-def read_headers(heads: U8Array) -> Headers:
-    """Return the better reading of rows, uint8 (n, at least 6), n > 0, as TM or as AOS headers."""
+def read_headers(heads: U8Array, unit_octets: int = 0) -> Headers:
+    """Return the better reading of rows, uint8 (n, at least 6), n > 0, as TM or as AOS headers.
+
+    With rows of at least 14 octets and the length of the units that they begin, as USLP headers too.
+    """
+    if unit_octets and heads.shape[1] >= READ_OCTETS and (uslp := as_uslp(heads, unit_octets)).sure:
+        return uslp
     return max((as_tm(heads), as_aos(heads)), key=lambda headers: headers.bits)
 
 
@@ -119,6 +131,28 @@ def as_aos(heads: U8Array) -> Headers:
     channel = first[own] & 63
     steps = steps_by(channel, count, 1 << 24)
     return Headers("aos", scid & 0xFF, own, steps, None, _alike(channel, mine[:, 5] & 0x3F))
+
+
+def as_uslp(heads: U8Array, unit_octets: int) -> Headers:
+    """Read rows, uint8 (n, at least 14), as headers of USLP frames of so many octets (CCSDS 732.1-B-2 4.1.2)."""
+    octets = heads.astype(np.int64)
+    identity = octets[:, 0] << 12 | octets[:, 1] << 4 | octets[:, 2] >> 4
+    own, scid = _usual(identity, octets[:, 0] >> 4 == 12)
+    octets = octets[own]
+    right = (octets[:, 4] << 8 | octets[:, 5]) + 1 == unit_octets
+    width = octets[:, 6] & 7
+    channel = (octets[:, 2] << 8 | octets[:, 3]) >> 5 & 63
+    usual = int(np.bincount(width, minlength=8).argmax()) if len(width) else 0
+    counted = width == usual
+    steps = steps_by(channel[counted], _first_octets(octets[counted], usual), 1 << 8 * usual) if usual else NO_STEPS
+    return Headers("uslp", scid & 0xFFFF, own, steps, None, float(right.mean()) if len(right) else 0.0)
+
+
+def _first_octets(heads: I64Array, width: int) -> I64Array:
+    count = np.zeros(len(heads), np.int64)
+    for k in range(width):
+        count = count << 8 | heads[:, 7 + k]
+    return count
 
 
 def _alike(channel: I64Array, flags: I64Array) -> float:

@@ -8,7 +8,7 @@ where a version and spacecraft id stand, and 2**k - 1 where a count went up by o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from gateway_codecs.probe.headers import HEADER_OCTETS, LEAST_FRAMES, Headers, r
 from gateway_codecs.randomiser import RandomiserKind, sequence
 
 SHORTEST_UNIT_OCTETS, LONGEST_UNIT_OCTETS = 16, 4096
+LEAST_FRAME_OCTETS = 12
 ROWS = 48
 """Of each length so many rows are compared in the scan."""
 LONGEST_PREFIX_OCTETS = 64
@@ -116,12 +117,25 @@ def find_plain_units(octets: U8Array) -> Reading | None:
 
 
 def _best(octets: U8Array, places: Iterable[Place], best: Reading | None) -> Reading | None:
-    for place in places:
+    for place in (part for whole in places for part in _parts(whole)):
+        if place.start_bits // 8 + LEAST_FRAME_OCTETS > place.unit_octets:
+            continue  # nothing is left of a unit behind such a prefix
         heads = _heads(octets, place)
         for reading in readings(heads, place) if len(heads) > 1 else ():
             if reading.headers.sure and (best is None or reading.key > best.key):
                 best = reading
     return best
+
+
+def _parts(place: Place) -> Iterator[Place]:
+    """Yield a place and those with units of a part of its length: channels that take turns repeat in a multiple."""
+    yield place
+    if place.start_bits >= 8:
+        return
+    for parts in (2, 3, 4, 5, 6):
+        length, rest = divmod(place.unit_octets, parts)
+        if not rest and length >= SHORTEST_UNIT_OCTETS and length % place.interleave == 0:
+            yield replace(place, unit_octets=length)
 
 
 def _heads(octets: U8Array, place: Place) -> U8Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,10 +14,11 @@ from gateway_codecs.probe.coding import Code, Derandomised, derandomised, find_c
 from gateway_codecs.probe.containers import find_kiss, known_file, unpack
 from gateway_codecs.probe.fields import describe_frames
 from gateway_codecs.probe.findings import Coding, Kind, Layout, Notes, ReedSolomonCode, Report
-from gateway_codecs.probe.headers import HEADER_OCTETS, LEAST_SHARE, Headers, read_headers
+from gateway_codecs.probe.headers import HEADER_OCTETS, LEAST_SHARE, READ_OCTETS, Headers, read_headers
 from gateway_codecs.probe.markers import MarkerTrain, find_markers
 from gateway_codecs.probe.packet_files import describe_packets, find_packets
 from gateway_codecs.probe.periods import Reading, find_units, units
+from gateway_codecs.probe.uslp import UslpChain, describe_uslp, find_uslp
 from gateway_codecs.sync_markers import MARKERS
 
 MOST_FRAMES = 4096
@@ -132,15 +133,21 @@ def _decoded(blocks: U8Array, marker: bytes, notes: Notes) -> Layout | None:
     frames, headers = found.frames[found.good] if found.good.any() else found.frames, found.headers
     _note_randomiser(found, code, headers, notes)
     coding = Coding(marker, found.randomiser, None if code is None else _settings(code))
-    if headers is None:
-        fmt = _frames_without_headers(frames, notes)
-    else:
-        headers = read_headers(frames[:, :HEADER_OCTETS])
-        fmt = describe_frames(frames, headers, code is not None, notes)
+    fmt = _frames_without_headers(frames, notes) if headers is None else _described(frames, code is not None, notes)
     if fmt is None:
         return None
     tail = 0 if code is None else code.tail_octets
     return Layout(replace(fmt, suffix_octets=fmt.suffix_octets + tail), tuple(fmt.scids), coding=coding)
+
+
+def _described(frames: U8Array, exact: bool, notes: Notes) -> FrameFormat:
+    headers = read_headers(frames[:, :READ_OCTETS], frames.shape[1])
+    if headers.version != "uslp":
+        return describe_frames(frames, headers, exact, notes)
+    own = np.flatnonzero(headers.own)
+    length = frames.shape[1]
+    chain = UslpChain(frames.reshape(-1), own * length, np.full(len(own), length), headers.scid, len(frames), 0)
+    return describe_uslp(chain, notes)
 
 
 def _settings(code: Code) -> ReedSolomonCode:
@@ -214,14 +221,16 @@ def _packets(octets: U8Array, whole_file: bool, notes: Notes) -> Layout | None:
     return Layout(packets=describe_packets(chain, notes), packet_prefix_octets=chain.prefix_octets)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Units:
-    """Units without a marker: rows uint8 (n, U) as they stand there but upright, and the headers they read with."""
-
-    rows: U8Array
-    plain: U8Array
-    reading: Reading
-    headers: Headers
+def _uslp_frames(octets: U8Array, whole_file: bool, notes: Notes) -> Layout | None:
+    chain = find_uslp(octets)
+    if chain is None:
+        notes.tried.append("USLP frames whose length fields lead from one to the next, from the first octet on")
+        return None
+    fmt = describe_uslp(chain, notes)
+    if chain.left_octets and whole_file:
+        notes.open("end", f"the last {chain.left_octets} octets are no whole frame")
+    notes.open("before the recording", "markers, randomiser, parity or a FECF that were taken off leave no trace")
+    return Layout(fmt, tuple(fmt.scids))
 
 
 def _plain_units(octets: U8Array, whole_file: bool, notes: Notes) -> Layout | None:
@@ -305,5 +314,6 @@ def _bare_frames(octets: U8Array, rows: U8Array, found: Reading, whole_file: boo
 SEARCHES: tuple[tuple[Kind, Callable[[U8Array, bool, Notes], Layout | None]], ...] = (
     ("packets", _packets),
     ("cadus", _cadus),
+    ("frames", _uslp_frames),
     ("frames", _plain_units),
 )
