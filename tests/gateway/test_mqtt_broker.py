@@ -187,36 +187,34 @@ async def test_a_subscription_that_is_refused() -> None:
         assert site.connection.counters.messages == 1
 
 
-@pytest.mark.parametrize(
-    "rubbish",
-    [
-        b"\x00" * 4096,
-        b"HTTP/1.1 400 Bad Request\r\n\r\n",
-        b"\x20\xff\xff\xff\xff\xff",
-        b"\x30\x05\x00\xff1234567890",
-        b"\x30\x04\x00\x02\xff\xfe",
-        bytes(range(256)),
-    ],
-)
-async def test_a_broker_that_talks_rubbish(rubbish: bytes) -> None:
+RUBBISH = [
+    b"\x00" * 4096,
+    b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    b"\x20\xff\xff\xff\xff\xff",
+    b"\x30\x05\x00\xff1234567890",
+    b"\x30\x04\x00\x02\xff\xfe",
+    bytes(range(256)),
+]
+
+
+async def test_a_broker_that_talks_rubbish() -> None:
     """R6: before and after a good CONNACK; it costs the connection and nothing else."""
 
-    async def mad(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await packet(reader)
-        writer.write(rubbish)
-        await asyncio.sleep(0.05)
+    async def story(rubbish: bytes, polite_first: bool) -> None:
+        async def mad(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await packet(reader)
+            if polite_first:
+                writer.write(CONNACK)
+                _, body = await packet(reader)
+                writer.write(b"\x90\x03" + body[:2] + b"\x00")
+            writer.write(rubbish)
+            await asyncio.sleep(0.05)
 
-    async def mad_later(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await packet(reader)
-        writer.write(CONNACK)
-        _, body = await packet(reader)
-        writer.write(b"\x90\x03" + body[:2] + b"\x00" + rubbish)
-        await asyncio.sleep(0.05)
-
-    for talk in (mad, mad_later):
-        async with broker(talk) as address, Site(address) as site:
-            await site.until(lambda site=site: site.connection.counters.failures + site.connection.counters.cuts >= 2)
+        async with broker(mad) as address, Site(address) as site:
+            await site.until(lambda: site.connection.counters.failures + site.connection.counters.cuts >= 2)
             assert not site.task.done()
+
+    await asyncio.gather(*[story(rubbish, first) for rubbish in RUBBISH for first in (False, True)])
 
 
 async def test_a_flood_from_the_broker() -> None:
