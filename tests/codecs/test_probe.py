@@ -23,8 +23,8 @@ from tests.conftest import SEEDS, SHARED
 DATA = SHARED / "data"
 needs_recordings = pytest.mark.skipif(not DATA.exists(), reason="the shared recordings are not beside the checkout")
 SOAK = bool(os.environ.get("GATEWAY_SOAK"))
-LINKS = SEEDS if SOAK else 16
-RUBBISH = SEEDS if SOAK else 2
+LINKS = SEEDS if SOAK else 12
+RUBBISH = SEEDS if SOAK else 1
 FRAMES: dict[str, dict[str, Any]] = {
     "frames/hera_tm_1113_lowrate.bin": {
         "frame": ("tm", 1113, False, "by_flag", 0, 1),
@@ -343,7 +343,7 @@ def test_nothing_is_invented(seed: int) -> None:
         assert report.tried
 
 
-@pytest.mark.parametrize("seed", range(4 * RUBBISH))
+@pytest.mark.parametrize("seed", range(3 * RUBBISH))
 def test_nothing_raises(seed: int) -> None:
     """R6: recordings that are cut, mutilated and mixed are probed to an end, and what is said is well-formed."""
     rng = random.Random(seed)

@@ -26,7 +26,7 @@ from tests.recordings.test_recordings import expected_frames
 
 DATA = SHARED / "data"
 needs_recordings = pytest.mark.skipif(not DATA.exists(), reason="the shared recordings are not beside the checkout")
-LINKS = 100 if os.environ.get("GATEWAY_SOAK") else 6
+LINKS = 100 if os.environ.get("GATEWAY_SOAK") else 4
 MORE_THAN_EXPECTED = {"dart_tm_1113_sechdr.bin": {7: 797}, "emm_hope_aos_223_crc.bin": {0: 511}}
 """Channels whose packets the expected results do not know: docs/decisions tells what shows that they are packets."""
 

@@ -19,7 +19,7 @@ from gateway_codecs.randomiser import RandomiserKind, sequence
 
 SHORTEST_UNIT_OCTETS, LONGEST_UNIT_OCTETS = 16, 4096
 LEAST_FRAME_OCTETS = 12
-ROWS = 48
+ROWS, ROWS_BEHIND_PREFIX = 48, 24
 """Of each length so many rows are compared in the scan."""
 LONGEST_PREFIX_OCTETS = 64
 SCAN_OCTETS = ROWS * LONGEST_UNIT_OCTETS
@@ -156,10 +156,10 @@ def _scans(octets: U8Array) -> Iterator[Iterator[Place]]:
     for depth in range(2, 9):
         yield _scan(sample, 0, depth)
     for prefix in range(1, LONGEST_PREFIX_OCTETS + 1):
-        yield _scan(sample[prefix:], 8 * prefix)
+        yield _scan(sample[prefix:], 8 * prefix, rows=ROWS_BEHIND_PREFIX)
 
 
-def _scan(octets: U8Array, start_bits: int, depth: int = 1) -> Iterator[Place]:
+def _scan(octets: U8Array, start_bits: int, depth: int = 1, rows: int = ROWS) -> Iterator[Place]:
     """Yield the best lengths at which rows look like headers whose counts go up."""
     longest = min(LONGEST_UNIT_OCTETS, (len(octets) - HEADER_OCTETS) // (LEAST_FRAMES - 1))
     lengths = np.arange(SHORTEST_UNIT_OCTETS, longest + 1, dtype=np.int64)
@@ -167,7 +167,7 @@ def _scan(octets: U8Array, start_bits: int, depth: int = 1) -> Iterator[Place]:
         lengths = lengths[lengths % depth == 0]
     if not len(lengths):
         return
-    at = lengths[:, None] * np.arange(ROWS)
+    at = lengths[:, None] * np.arange(rows)
     there = at + (HEADER_OCTETS - 1) * depth < len(octets)
     at[~there] = 0
     pairs = there[:, 1:] & there[:, :-1]
