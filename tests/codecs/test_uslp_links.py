@@ -385,6 +385,23 @@ def test_long_rubbish_is_decided_in_pieces(what: str) -> None:
     assert causes == ({"FECF"} if what == "all frames bad" else {"SYNC"})
 
 
+def test_a_restart_in_rubbish() -> None:
+    """R7: a restart in the midst of rubbish goes on searching: a frame of another spacecraft there is none either."""
+    foreign = uslp(0, packet(5, 0, 9), scid=7)
+    link = varying()
+    found = [link.feed(WHOLE[0] + bytes(4096 + 300), 1)]
+    state = json.loads(json.dumps(link.state()))
+    assert state["lost"] is True
+    assert state["source_offset"] == len(WHOLE[0]) + 2048
+    again = varying()
+    again.restore({**state, "source_offset": 5}, lambda at, octets: b"")
+    found += [again.feed(foreign + WHOLE[1], 2)]
+    assert packets(found) == ODD[:2]
+    assert items(found[1:])[0] == Item("OCTETS", "SYNC", foreign)
+    assert again.state()["lost"] is False
+    assert items([again.feed(foreign, 3)]) == [Item("FRAME", "SPACECRAFT", foreign)]
+
+
 def test_the_end_of_a_stream() -> None:
     """R6: an incomplete frame at the end is kept; frames behind a length that lies come out at the latest then."""
     lying = WHOLE[0][:4] + b"\x01\x20" + WHOLE[0][6:]
