@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -108,7 +109,10 @@ def _path(options: ProbeOptions) -> str:
 def proposed(layout: Layout, name: str, path: str) -> Proposal:
     """Return the mission and the link that read such a recording."""
     craft: dict[str, Any] = {"name": name}
-    if layout.frames is not None:
+    unit = "frames"
+    if layout.storage == "kiss":
+        pass  # its frames are kept whole: there is nothing to say of them
+    elif layout.frames is not None:
         craft["scids"] = list(layout.scids)
         if layout.coding is not None:
             craft["coding"] = _coding(layout.coding, layout.frames.suffix_octets)
@@ -123,14 +127,11 @@ def proposed(layout: Layout, name: str, path: str) -> Proposal:
         "support_modes": ["simulation", "test"],
         "spacecraft": [craft],
     }
-    link: dict[str, Any] = {
-        "name": name,
-        "mission": name,
-        "spacecraft": name,
-        "type": "file",
-        "unit": unit,
-        "path": path,
-    }
+    link: dict[str, Any] = {"name": name, "mission": name, "spacecraft": name, "type": "file", "path": path}
+    if layout.storage == "kiss":
+        link["container"] = "kiss"
+    else:
+        link["unit"] = unit
     if unit == "cadus" and layout.storage == "bits":
         link["container"] = "unpacked_bits"
     if unit == "cadus" and layout.coding is not None and layout.coding.marker:
@@ -217,17 +218,12 @@ def _print(options: ProbeOptions, report: Report, proposal: Proposal | None, who
     for row in report.undecided:
         console.print(Text.assemble((" undecided ", "yellow"), (f" {row.item}: ", "bold"), row.why), soft_wrap=True)
     if proposal is None:
-        console.print(" no configuration: " + _why_none(report), style="yellow")
+        why = "what the units hold is not known, so that nothing can be taken out of them"
+        console.print(f" no configuration: {why}", style="yellow")
     elif options.write is None:
         console.print(Text(_yaml(proposal.mission, "missions/NAME.yaml")), soft_wrap=True)
         console.print(Text(_yaml(proposal.link, "links/NAME.yaml")), soft_wrap=True)
         console.print("--write DIR writes these into a configuration directory", style="dim")
-
-
-def _why_none(report: Report) -> str:
-    if report.kind == "container":
-        return "no link plays such a file as it is"
-    return "what the units hold is not known, so that nothing can be taken out of them"
 
 
 def _print_nothing(console: Console, report: Report) -> None:
@@ -291,10 +287,15 @@ def _write(options: ProbeOptions, directory: Path, report: Report, layout: Layou
     load(directory)
     said = "" if played == Path(options.file) else f", and {played}, the same recording as a link plays it"
     typer.echo(f"written: {name} in {directory}{said}", err=options.as_json)
-    typer.echo(
-        f"next: gateway check {directory}; gateway replay {played} --mission {name} --config {directory}",
-        err=options.as_json,
-    )
+    typer.echo(f"next: gateway check {directory} && {_replay(played, link, directory)}", err=options.as_json)
+
+
+def _replay(file: Path, link: dict[str, Any], directory: Path) -> str:
+    """Return the command that plays the file with the configuration, as a shell takes it."""
+    container = ["--container", link["container"]] if "container" in link else []
+    unit = ["--unit", link["unit"]] if link.get("unit") == "cadus" else []
+    words = ["gateway", "replay", str(file), "--mission", link["mission"], "--config", str(directory)]
+    return shlex.join([*words, *unit, *container])
 
 
 def _rewrite(source: Path, target: Path, layout: Layout) -> None:

@@ -167,7 +167,8 @@ def test_files_of_packets(name: str) -> None:
 @needs_recordings
 def test_other_storage() -> None:
     """Text dumps, KISS files and frames behind a header of their own are read for what they are."""
-    assert of_file("kiss/by02.kiss").kind == "container"
+    kiss = of_file("kiss/by02.kiss")
+    assert (kiss.kind, kiss.layout and kiss.layout.storage) == ("container", "kiss")
     dump = of_file("vectors/dumps/dumpFile_aos_1.hex")
     assert dump.layout is not None
     assert dump.layout.storage == "hex"

@@ -94,11 +94,13 @@ def test_suomi_npp_plays(tmp_path: Path) -> None:
 
 @needs_recordings
 @pytest.mark.parametrize("file", ["bluewalker3_bits_with_asm.u8", "bluewalker3_bits_packed.bin"])
-def test_bluewalker_plays(file: str, tmp_path: Path) -> None:
+def test_bluewalker_plays(file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """BlueWalker's bits, in both forms, of which only the marker was known: all code blocks are good with the code
     that was found, and each frame is kept with the CRC-32C that shows it to be right."""
     wanted = expected_cadus("bluewalker3_bits_with_asm.u8")
     assert probe_file(options(DATA / "cadu" / file, write=tmp_path, name="found")) == 0
+    how = "--unit cadus --container unpacked_bits" if file.endswith(".u8") else "--unit cadus"
+    assert f"--mission found --config {tmp_path} {how}\n" in capsys.readouterr().out
     configuration = load(tmp_path)
     link, craft = configuration.links["found"], configuration.missions["found"].spacecraft[0]
     intake = intake_maker(link, craft, 1, 1)()
@@ -107,6 +109,18 @@ def test_bluewalker_plays(file: str, tmp_path: Path) -> None:
     assert len(frames) == wanted["asm_exact_positions"] - 1  # the last one is not whole
     assert "reed_solomon" not in intake.statistics()["causes"]
     assert all(crc32c(frame[:-4]).to_bytes(4, "big") == frame[-4:] for frame in frames)
+
+
+@needs_recordings
+def test_kiss_files_play(tmp_path: Path) -> None:
+    """A KISS file is written as a link with that container, and gives its frames."""
+    rows = json.loads((DATA / "kiss/expected_kiss.json").read_text())["files"]
+    wanted = next(row for row in rows if row["file"] == "by02.kiss")
+    assert probe_file(options(DATA / "kiss/by02.kiss", write=tmp_path, name="found")) == 0
+    configuration = load(tmp_path)
+    intake = intake_maker(configuration.links["found"], configuration.missions["found"].spacecraft[0], 1, 1)()
+    batch = intake.feed((DATA / "kiss/by02.kiss").read_bytes(), 1)
+    assert len(kept(batch)) == wanted["kiss_frames"]
 
 
 @pytest.mark.parametrize("seed", range(LINKS))

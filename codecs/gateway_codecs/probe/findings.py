@@ -9,8 +9,8 @@ from gateway_codecs.frames import FrameFormat, VcFormat
 from gateway_codecs.randomiser import RandomiserKind
 
 Kind = Literal["frames", "cadus", "packets", "container", "nothing"]
-Storage = Literal["octets", "bits", "hex"]
-"""Octets as they are; one bit in each octet; text of hexadecimal digits, one unit a line."""
+Storage = Literal["octets", "bits", "hex", "kiss"]
+"""Octets as they are; one bit in each octet; text of hexadecimal digits; KISS frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Layout:
     def playable_as_it_is(self) -> bool:
         """Whether a link reads the file itself; else only what `Rewriter` makes of it."""
         bits = self.storage == "bits" and self.coding is not None  # links of CADUs take them
-        return (bits or self.storage == "octets") and not self.skip_bits and not self.inverted
+        return (bits or self.storage in {"octets", "kiss"}) and not self.skip_bits and not self.inverted
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,8 @@ def probe(data: bytes, whole_file: bool = True, progress: Progress = _quiet) -> 
     if known is not None:
         return Report("nothing", len(data), about=f"{known[0]}: {known[1]}")
     if find_kiss(octets, whole_file, notes):
-        return _report("container", octets, notes, None, "KISS frames")
+        notes.open("content", "what KISS frames carry is not told by their container: AX.25, CSP or another format")
+        return _report("container", octets, notes, Layout(storage="kiss"), "KISS frames")
     held = unpack(octets, notes)
     for kind, search in SEARCHES:
         progress(kind)
