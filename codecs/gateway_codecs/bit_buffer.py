@@ -82,6 +82,13 @@ class BitBuffer:
         total: I64Array = wrong.sum(axis=1, dtype=np.int64)
         return total
 
+    def errors_at(self, place: int, value: int, bits: int) -> int:
+        """Return how many bits at a place are not those of a number: for one place many times faster than `errors`."""
+        at, shift = divmod(place - self.begin, 8)
+        octets = (shift + bits + 7) // 8
+        found = int.from_bytes(self._octets[at : at + octets].tobytes(), "big") >> (8 * octets - shift - bits)
+        return ((found ^ value) & ((1 << bits) - 1)).bit_count()
+
     def find(
         self, marker: SyncMarker, first: int, upto: int, errors: int, octets_only: bool, either: bool
     ) -> tuple[I64Array, BoolArray]:

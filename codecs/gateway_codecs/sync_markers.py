@@ -56,6 +56,11 @@ class SyncMarker:
         return 0 if self.hex == NO_MARKER else 4 * len(self.hex)
 
     @property
+    def value(self) -> int:
+        """The marker as a number of so many bits, 0 without a marker."""
+        return int(self.hex, 16) if self.bits else 0
+
+    @property
     def octets(self) -> U8Array:
         """The marker, uint8 (n,), from the highest bit of the first octet on; spare bits of the last one are zero."""
         digits = self.hex if self.bits else ""

@@ -31,7 +31,9 @@ from gateway_codecs.sync_markers import SyncMarker
 PIECE_BITS = 8 * 65536
 """Bits outside CADUs come out in pieces of at most this size."""
 FIRST_SCAN_BITS, LONGEST_SCAN_BITS = 1 << 14, 1 << 18
-MARKERS_AT_ONCE = 1 << 13
+SHORTEST_RUN, MARKERS_AT_ONCE = 1 << 3, 1 << 13
+"""How many markers are looked at together: few after a new alignment, more while they are good."""
+CANDIDATES_AT_ONCE = 1 << 6
 
 
 class SyncState(StrEnum):
@@ -154,9 +156,10 @@ class Synchroniser:
     def __init__(self, settings: SyncSettings, begin_bits: int = 0) -> None:
         self._settings = settings
         self._marker, self._period = settings.marker, settings.period_bits
+        self._marker_bits, self._marker_value = settings.marker.bits, settings.marker.value
         self._either, self._octets_only = settings.polarity == "either", settings.alignment == "octet"
         self._buffer = BitBuffer(begin_bits)
-        self.state = SyncState.SEARCH if self._marker.bits else SyncState.LOCK
+        self.state = SyncState.SEARCH if self._marker_bits else SyncState.LOCK
         self._done = self._look = self._mark = self._buffer.begin  # bits told of; searched; of the last good marker
         self._hits = self._misses = 0  # behind the candidate; behind the last good marker
         self._held = 0  # CADUs from `_done` on that come out unless the search finds better ones
@@ -164,7 +167,9 @@ class Synchroniser:
         self._errors = 0  # of the last good marker
         self._place, self._place_inverted, self._place_errors = 0, False, 0  # that an input is about
         self._run_errors: I64Array | None = None  # of the markers of a run of good ones
-        self._scan_bits = FIRST_SCAN_BITS
+        self._scan_bits, self._run_at_most = FIRST_SCAN_BITS, SHORTEST_RUN
+        self._scanned = (0, 0)  # the bits where markers were looked for, and what was found there
+        self._candidates = np.zeros(0, np.int64), np.zeros(0, np.bool_)
         self._last = False
         self._clear()
 
@@ -197,7 +202,7 @@ class Synchroniser:
         return batch
 
     def _run(self) -> SyncBatch:
-        if self._marker.bits:
+        if self._marker_bits:
             while self._step():
                 pass
         else:
@@ -233,22 +238,38 @@ class Synchroniser:
     # ---- search and verify ----
 
     def _search(self) -> bool:
-        limit = self._buffer.end - self._marker.bits + 1
+        limit = self._buffer.end - self._marker_bits + 1
         while self._look < limit:
-            upto = min(limit, self._look + self._scan_bits)
-            places, inverted = self._find(self._look, upto)
-            still = self._not_refuted(places, inverted)
-            if len(still):
-                self._place, self._place_inverted = int(places[still[0]]), bool(inverted[still[0]])
+            self._scan(limit)
+            found = self._first_candidate()
+            if found is not None:
+                self._place, self._place_inverted = found
                 self._look = self._place
                 self._release()
                 self._take(SyncInput.HIT if self._settings.verify else SyncInput.CONFIRMED)
                 return True
-            self._look, self._scan_bits = upto, min(2 * self._scan_bits, LONGEST_SCAN_BITS)
+            self._look = self._scanned[1]
             self._release()
         if self._last and self._done < self._buffer.end:
             self._take(SyncInput.END)
         return False
+
+    def _scan(self, limit: int) -> None:
+        """Look for markers from where the search stands, unless that was done: a search may come back to bits."""
+        if not self._scanned[0] <= self._look < self._scanned[1]:
+            upto = min(limit, self._look + self._scan_bits)
+            self._candidates, self._scanned = self._find(self._look, upto), (self._look, upto)
+            self._scan_bits = min(2 * self._scan_bits, LONGEST_SCAN_BITS)
+
+    def _first_candidate(self) -> tuple[int, bool] | None:
+        """Return the first marker found (place, inverted) that nothing speaks against."""
+        places, inverted = self._candidates
+        for at in range(int(np.searchsorted(places, self._look)), len(places), CANDIDATES_AT_ONCE):
+            some = slice(at, at + CANDIDATES_AT_ONCE)
+            still = self._not_refuted(places[some], inverted[some])
+            if len(still):
+                return int(places[at + still[0]]), bool(inverted[at + still[0]])
+        return None
 
     def _find(self, first: int, upto: int) -> tuple[I64Array, BoolArray]:
         errors = self._settings.search_errors
@@ -257,14 +278,18 @@ class Synchroniser:
     def _wrong(self, places: I64Array, inverted: BoolArray | bool) -> I64Array:
         """Return the wrong bits of markers that are inverted or not, int64 (n,)."""
         errors = self._buffer.errors(places, self._marker)
-        return np.where(inverted, self._marker.bits - errors, errors)
+        return np.where(inverted, self._marker_bits - errors, errors)
+
+    def _wrong_at(self, place: int, inverted: bool) -> int:
+        errors = self._buffer.errors_at(place, self._marker_value, self._marker_bits)
+        return self._marker_bits - errors if inverted else errors
 
     def _not_refuted(self, places: I64Array, inverted: BoolArray) -> I64Array:
         """Return the indices of candidates behind which no marker is missing, as far as the source is here."""
         still = np.arange(len(places))
         for hit in range(1, self._settings.verify + 1):
             behind = places[still] + hit * self._period
-            here = behind + self._marker.bits <= self._buffer.end
+            here = behind + self._marker_bits <= self._buffer.end
             wrong = np.zeros(len(still), np.int64)
             wrong[here] = self._wrong(behind[here], inverted[still][here])
             still = still[wrong <= self._settings.search_errors]
@@ -272,11 +297,11 @@ class Synchroniser:
 
     def _verify(self) -> bool:
         place = self._look + (self._hits + 1) * self._period
-        if place + self._marker.bits > self._buffer.end:
+        if place + self._marker_bits > self._buffer.end:
             if self._last:
                 self._take(SyncInput.END)
             return self._last
-        if self._wrong(np.array([place]), self._place_inverted)[0] > self._settings.search_errors:
+        if self._wrong_at(place, self._place_inverted) > self._settings.search_errors:
             self._take(SyncInput.MISS)
         else:
             self._take(SyncInput.HIT if self._hits + 1 < self._settings.verify else SyncInput.CONFIRMED)
@@ -297,8 +322,8 @@ class Synchroniser:
         self._transitions.append(Transition("lock", place, place - self._done))
         self._put_outside(place)
         self._mark, self._misses, self._inverted = place, 0, self._place_inverted
-        self._errors = int(self._wrong(np.array([place]), self._inverted)[0])
-        self._scan_bits = FIRST_SCAN_BITS
+        self._errors = self._wrong_at(place, self._inverted)
+        self._scan_bits, self._run_at_most = FIRST_SCAN_BITS, SHORTEST_RUN
 
     def _close_search(self) -> None:
         self._look = self._buffer.end
@@ -324,7 +349,7 @@ class Synchroniser:
         if self.state is SyncState.LOCK:
             self._pass_good_markers()
         place = self._mark + (self._misses + 1) * self._period
-        if place + self._marker.bits > self._buffer.end:
+        if place + self._marker_bits > self._buffer.end:
             if self._last:
                 self._take(SyncInput.END)
             return self._last
@@ -336,9 +361,8 @@ class Synchroniser:
 
     def _pass_good_markers(self) -> None:
         """Deliver the CADUs between good markers, all at once."""
-        marker_bits = self._marker.bits
-        while (count := (self._buffer.end - marker_bits - self._mark) // self._period) > 0:
-            places = self._mark + self._period * np.arange(1, min(count, MARKERS_AT_ONCE) + 1)
+        while (count := (self._buffer.end - self._marker_bits - self._mark) // self._period) > 0:
+            places = self._mark + self._period * np.arange(1, min(count, self._run_at_most) + 1)
             wrong = self._wrong(places, self._inverted)
             bad = np.flatnonzero(wrong > self._settings.lock_errors)
             run = int(bad[0]) if len(bad) else len(wrong)
@@ -347,39 +371,39 @@ class Synchroniser:
             self._place, self._place_errors = int(places[run - 1]), int(wrong[run - 1])
             self._run_errors = np.concatenate([[self._errors], wrong[: run - 1]])
             self._take(SyncInput.HIT)
+            self._run_at_most = min(4 * self._run_at_most, MARKERS_AT_ONCE)
 
     def _near(self, place: int) -> SyncInput | None:
         """Return what stands at an expected place or near it; None = it is not here yet."""
         slip = 0 if self._octets_only else self._settings.slip_bits
-        here = self._wrong(np.array([place]), False)[0]
-        if (self._marker.bits - here if self._inverted else here) <= self._settings.lock_errors:
+        if self._wrong_at(place, self._inverted) <= self._settings.lock_errors:
             return self._judged(place, self._inverted, SyncInput.HIT)
-        if place + self._marker.bits + slip > self._buffer.end and not self._last:
+        if place + self._marker_bits + slip > self._buffer.end and not self._last:
             return None
-        shifts = sorted(range(-slip, slip + 1), key=lambda shift: (abs(shift), shift))
-        best: tuple[int, int, bool] | None = None
-        for inverted in (self._inverted, not self._inverted) if self._either else (self._inverted,):
-            places = np.array([place + s for s in shifts if place + s + self._marker.bits <= self._buffer.end])
-            wrong = self._wrong(places, inverted)
-            at = int(wrong.argmin())
-            if wrong[at] <= self._settings.lock_errors and (best is None or wrong[at] < best[0]):
-                best = int(wrong[at]), int(places[at]), inverted
-        if best is not None:
-            return self._judged(best[1], best[2], SyncInput.SHIFTED)
+        last = self._buffer.end - self._marker_bits
+        near = [at for at in range(place - slip, place + slip + 1) if at <= last]
+        polarities = (self._inverted, not self._inverted) if self._either else (self._inverted,)
+        wrong, other, _, at = min(
+            (self._wrong_at(at, inverted), inverted != self._inverted, abs(at - place), at)
+            for inverted in polarities
+            for at in near
+        )
+        if wrong <= self._settings.lock_errors:
+            return self._judged(at, self._inverted != other, SyncInput.SHIFTED)
         return SyncInput.SPENT if self._misses >= self._settings.flywheel else SyncInput.MISS
 
     def _judged(self, place: int, inverted: bool, what: SyncInput) -> SyncInput | None:
         """Return what a marker behind missing ones is worth: good ones elsewhere contradict it; None = not here yet."""
-        ahead = max(1, self._settings.verify) * self._period + self._marker.bits
+        ahead = max(1, self._settings.verify) * self._period + self._marker_bits
         if place + ahead > self._buffer.end and not self._last:
             return None
         self._place, self._place_inverted = place, inverted
-        self._place_errors = int(self._wrong(np.array([place]), inverted)[0])
+        self._place_errors = self._wrong_at(place, inverted)
         upto = min(place, self._buffer.end - ahead + 1)
         places, polarity = self._find(self._mark + 1, upto)
         behind = place + self._period
-        confirmed = behind + self._marker.bits <= self._buffer.end and (
-            self._wrong(np.array([behind]), inverted)[0] <= self._settings.search_errors
+        confirmed = behind + self._marker_bits <= self._buffer.end and (
+            self._wrong_at(behind, inverted) <= self._settings.search_errors
         )
         if confirmed:  # only CADUs that end before it speak against it
             before = places + self._period <= place
@@ -404,6 +428,7 @@ class Synchroniser:
         self._put_outside(max(place, self._place))
         self._done = self._mark = self._place
         self._errors, self._misses, self._inverted = self._place_errors, 0, self._place_inverted
+        self._run_at_most = SHORTEST_RUN
 
     def _hold(self) -> None:
         self._misses += 1
@@ -412,7 +437,6 @@ class Synchroniser:
         place = self._mark + (self._misses + 1) * self._period
         self._transitions.append(Transition("loss", self._mark + self._period, place - self._mark))
         self._held, self._look = self._misses + 1, self._mark + 1
-        self._scan_bits = FIRST_SCAN_BITS
 
     def _close_lock(self) -> None:
         if self._mark + self._period <= self._buffer.end:
@@ -442,7 +466,7 @@ class Synchroniser:
         rows["mark_bits"] = self._mark if in_flywheel else rows["position_bits"]
         rows["marker_errors"], rows["inverted"], rows["suspect"] = errors, self._inverted, suspect
         rows["sync_miss"] = rows["mark_bits"] != rows["position_bits"]
-        bodies = self._buffer.rows(first + self._marker.bits, self._period, count, self._settings.block_octets)
+        bodies = self._buffer.rows(first + self._marker_bits, self._period, count, self._settings.block_octets)
         if self._inverted:
             np.invert(bodies, out=bodies)
         self._bodies.append(bodies)
@@ -499,7 +523,7 @@ class Synchroniser:
             and kept["held"] <= settings.flywheel + 1 and kept["errors"] <= settings.marker.bits
             and (in_lock if at in {SyncState.LOCK, SyncState.FLYWHEEL} else in_search)
         )  # fmt: skip
-        if not self._marker.bits:
+        if not self._marker_bits:
             self._done = kept["done"]
             return self
         if not fits:

@@ -32,6 +32,11 @@ NOTES = """
   another one, and the frame count is not protected: without FECF or Reed-Solomon only the data tell.
 - `service: bitstream` gives the valid octets of each frame as one item (unit `octets`, quality good), with how many
   bits are not valid in its last octet.
+- `unit: cadus`: markers are searched at every bit, upright and inverted, and followed as `sync` says. A CADU comes
+  out when the marker behind it has come (at a cut or the end of a file at once), so that slips are noticed. A frame
+  whose Reed-Solomon code is uncorrectable is kept as bad, though its FECF may fit; bits outside are kept as octets.
+  What is stored around frames on other links (`prefix_octets`, `suffix_octets`, `octet_interleave`) is not looked at.
+  Turbo and LDPC codes are not decoded: their markers are for streams that a station has decoded.
 - `type: udp`: one datagram holds one or more whole frames, packets or CADUs. One of the wrong size is kept and shifts
   nothing. Nobody connects, so a link is `connected` as soon as it is bound; silence in a contact makes it unavailable
   until data come, or the contact is over. The kernel drops what does not fit into `receive_buffer_octets` (a datagram
