@@ -3,7 +3,7 @@
 mosquitto_sub -t 'gw/v1/+/+/tm/#' -F '%t %x' | python read_mqtt.py [FOLDER]
 
 At the end of the input (Ctrl-C) it prints for each topic: messages, items, items skipped by the gateway, messages lost
-on the way, and the SHA-256 of the items' octets. With FOLDER it writes those octets to a file for each topic too.
+on the way, and the SHA-256 of the items' octets. With FOLDER it appends those octets to a file for each topic too.
 """
 
 import hashlib
@@ -29,7 +29,8 @@ def items(message):
 
 
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends mosquitto_sub, and our input with it
-counts, digests = {}, {}
+counts, digests, folder = {}, {}, Path(*sys.argv[1:])
+folder.mkdir(parents=True, exist_ok=True)
 for line in sys.stdin:
     topic, _, payload = line.strip().partition(" ")
     message = bytes.fromhex(payload)
@@ -42,7 +43,7 @@ for line in sys.stdin:
     octets = b"".join(octets for _, octets in items(message))
     digests.setdefault(topic, hashlib.sha256()).update(octets)
     if len(sys.argv) > 1:
-        with Path(sys.argv[1], re.sub("[^A-Za-z0-9_.-]", "_", topic)).open("ab") as file:
+        with Path(folder, re.sub("[^A-Za-z0-9_.-]", "_", topic)).open("ab") as file:
             file.write(octets)
 for topic, row in sorted(counts.items()):
     print(topic, *row[:NEXT], digests[topic].hexdigest())

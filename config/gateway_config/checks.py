@@ -64,6 +64,9 @@ def _check_host(gateway: GatewaySettings, document: Document) -> Iterator[Proble
 def _check_broker(gateway: GatewaySettings, document: Document) -> Iterator[Problem]:
     mqtt = gateway.mqtt
     if mqtt.enabled and mqtt.broker == "nats":
+        if mqtt.port and mqtt.port == gateway.api.port and _meet(mqtt.host, gateway.api.host):
+            remedy = "the control plane listens there (api.port): give each its own port"
+            yield document.wrong(("mqtt", "port"), str(mqtt.port), remedy)
         remedy = "not loopback, and MQTT here is not encrypted: set mqtt.expose: true if the network is yours alone"
         yield from _check_address(("mqtt", "host"), mqtt.host, mqtt.expose, remedy, document)
 

@@ -256,6 +256,8 @@ REFUSED = [
     ({"gateway": "mqtt: {name: 'a/#'}\n"}, "expected letters, digits, - and _"),
     ({"gateway": "mqtt: {enabled: true, port: 45131}\n", "links__l": SERVER},
      "the MQTT broker listens there (mqtt.port): give each its own port"),
+    ({"gateway": "mqtt: {enabled: true, port: 8440}"},
+     "gateway.yaml:1: mqtt.port = 8440: the control plane listens there (api.port): give each its own port"),
     ({"gateway": "mqtt: {enabled: true}\n", "missions__m": MISSION.replace("name: s\n", "name: home\n")},
      "spacecraft.0.name = 'home': with mqtt.enabled, contacts, home, links, streams are levels of topics"),
     ({"missions__m": MISSION.replace("name: s\n", "name: 's+'\n")}, "expected letters, digits, - and _"),

@@ -125,7 +125,6 @@ def test_a_foreign_client_hears_every_packet(tmp_path: Path, kind: str, site: Ca
     finally:
         heard.send_signal(signal.SIGTERM)
         heard.wait()
-    (tmp_path / "packets").mkdir()
     with (tmp_path / "heard").open("rb") as lines:
         script = [sys.executable, "-I", str(ROOT / "docs/read_mqtt.py"), str(tmp_path / "packets")]
         told = subprocess.run(script, stdin=lines, capture_output=True, text=True, timeout=30, check=True).stdout
