@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway_codecs.batches import FRAME_CAUSES, Quality
-from gateway_codecs.hints import SAMPLE_OCTETS, hint
 from gateway_codecs.intake import LinkFormat
 
 FIRST_ASK_OCTETS, ASK_AGAIN = 8192, 4
+SAMPLE_OCTETS = 1 << 17  # as many as a hint looks at
 
 
 def bad_units(counters: Mapping[str, int], frames: bool) -> int:
@@ -57,4 +57,6 @@ class Suspicion:
 
     def ask(self) -> str:
         """Return a hint, '' when there is none. Takes some tenths of a second: call in a worker."""
+        from gateway_codecs.hints import hint  # the probe is behind it: a start needs none of that
+
         return hint(bytes(self._sample), self._settings)

@@ -260,7 +260,9 @@ async def test_a_run_that_cannot_go_on_is_not_waited_for(options: ReplayOptions,
     """A replay by a daemon ends when its link is disabled, and says how to go on; it does not wait for ever."""
     slow = replace(options, rate_bps=1000.0)
     task = asyncio.create_task(asyncio.to_thread(replay_file, slow))
-    await asyncio.sleep(0.5)
+    async with asyncio.timeout(20):
+        while "p.simulation.replay-r" not in service.instances:
+            await asyncio.sleep(0.05)
     await service.instance("p.simulation.replay-r").link_action("replay", "disable")
     with pytest.raises(GatewayError, match="disabled by the operator") as caught:
         await asyncio.wait_for(task, 5)

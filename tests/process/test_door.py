@@ -301,7 +301,10 @@ def test_a_demo_that_is_terminated_leaves_nobody(tmp_path: Path) -> None:
         [*GATEWAY, "demo", "--keep", str(tmp_path / "demo")], env=ENV, cwd=ROOT, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    time.sleep(4)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "demo").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1)  # its children are there, or just begin
     demo.send_signal(signal.SIGTERM)
     _, err = demo.communicate(timeout=15)
     assert demo.returncode == 143, err

@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from .running import ENV, GATEWAY, ROOT, Daemon, run_gateway
@@ -32,7 +33,13 @@ def test_following_events_over_a_restart(tmp_path: Path) -> None:
     lines = iter(following.stdout)
     threading.Thread(target=lambda: told.extend(lines), daemon=True).start()
     try:
-        time.sleep(1.0)  # it waits for the next event
+        deadline, url = time.monotonic() + 40, f"{daemon.url}/api/v1/instances/demo.simulation/links/station"
+        while not told and time.monotonic() < deadline:  # until it has heard something, and waits for the next event
+            for action in ("disable", "enable"):
+                httpx.post(f"{url}/{action}", timeout=5, trust_env=False).raise_for_status()
+            time.sleep(0.3)
+        time.sleep(0.5)
+        before = len(told)
         process = daemon.process
         assert process is not None
         assert process.stdout is not None
@@ -41,14 +48,15 @@ def test_following_events_over_a_restart(tmp_path: Path) -> None:
         assert (process.returncode, "Traceback" in said) == (0, False), said
         daemon.start()
         run_gateway("links", "disable", "station", "--url", daemon.url)
-        deadline = time.monotonic() + 20
-        while not any("disabled by the operator" in line for line in told) and time.monotonic() < deadline:
+        deadline = time.monotonic() + 40
+        while not any("disabled by the operator" in line for line in told[before:]) and time.monotonic() < deadline:
             time.sleep(0.1)
     finally:
         following.send_signal(signal.SIGINT)
         _, complaint = following.communicate(timeout=10)
         daemon.terminate()
-    messages = [json.loads(line)["message"] for line in told]
+    events = [json.loads(line) for line in told]
+    messages = [event["message"] for event in events[before:]]
     assert [text for text in messages if "disabled by the operator" in text], messages
-    assert len(messages) == len({json.loads(line)["position"] for line in told}), "each event once"
+    assert len(events) == len({event["position"] for event in events}), "each event once"
     assert "waiting for it" in complaint
