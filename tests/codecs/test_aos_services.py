@@ -127,7 +127,7 @@ FORMAT = FrameFormat("aos", ZONE + 10, {SCID: 1}, {1: VcFormat(), 2: VcFormat()}
 
 
 def frame(count: int, vcid: int = 1, pointer: int = 0, zone: bytes = b"") -> bytes:
-    made = aos_frame.AosFrame(SCID, vcid, count, zone or packet(5, count, ZONE - 6), pointer)
+    made = aos_frame.AosFrame(SCID, vcid, count, zone or packet(5, count % 16384, ZONE - 6), pointer)
     return aos_frame.encode(made, False, True)
 
 
@@ -167,7 +167,7 @@ def test_headers_beyond_correction_between_good_frames(seed: int) -> None:
             except FormatError as error:
                 kept.append(("FHEC" if "symbols" in str(error) else "VERSION", octets))
         elif octets[9] == 0:
-            wanted.append(packet(5, k, ZONE - 6))
+            wanted.append(packet(5, k % 16384, ZONE - 6))
         stream.append(octets)
     intake = FrameIntake(LinkFormat(1, FORMAT, 1))
     batches, data, at = [], b"".join(stream), 0
