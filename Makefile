@@ -14,7 +14,7 @@ demo: $(VENV)/dev ## a simulated pass, two home bases, a reconciliation (under a
 	$(BIN)/gateway demo
 
 test: $(VENV)/dev ## the tests (under 10 minutes); says what it skips and why
-	$(RUN) pytest -q -m "not soak"
+	$(RUN) pytest -q -n 2 --dist worksteal -m "not soak"
 
 check: $(VENV)/dev ## ruff, mypy (strict), import contracts
 	$(BIN)/ruff check .
@@ -26,7 +26,7 @@ bench: $(VENV)/dev ## measure: a table with ratios
 	$(RUN) benchmarks
 
 soak: $(VENV)/dev ## longer proofs: 100,000 rubbish units per format, thousands of seeds
-	GATEWAY_SOAK=1 GATEWAY_RUBBISH_UNITS=100000 GATEWAY_SEEDS=2000 $(RUN) pytest -q
+	GATEWAY_SOAK=1 GATEWAY_RUBBISH_UNITS=100000 GATEWAY_SEEDS=2000 $(RUN) pytest -q -n 2 --dist worksteal
 
 lock: ## make the locks anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-annotate -q pyproject.toml -o requirements.lock

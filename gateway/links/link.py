@@ -15,7 +15,7 @@ import structlog
 from gateway.journal import Journal, Recording
 from gateway.links.hand_over import HandOver
 from gateway.links.news import SourceNews
-from gateway.links.sources import Pause, Source
+from gateway.links.sources import Pause, Source, next_read_octets
 from gateway.links.suspicion import Suspicion, bad_units
 from gateway.links.sync_news import SyncNews
 from gateway.timely import TimelyTap
@@ -326,8 +326,11 @@ class Link:
             await self._look_closer()
 
     def _take(self, octets: bytes) -> Mapping[str, int]:
+        began_ns = self._context.clock.steady_tai_ns()
         batch = self._intake.feed(octets, self._context.clock.tai_ns())
         self._keep(batch)
+        took_s = (self._context.clock.steady_tai_ns() - began_ns) / 1e9
+        self._source.read_octets = next_read_octets(self._source.read_octets, took_s)
         return batch.counters
 
     def _take_datagrams(self, datagrams: Datagrams) -> Mapping[str, int]:

@@ -31,6 +31,7 @@ class Source(Protocol):
     resumable: bool
     connectionless: bool  # nobody connects: it is open as long as the link is enabled, heard of or not
     refused: int  # peers that were turned away, or their datagrams
+    read_octets: int  # of a stream or file, at most so many are read at a time
 
     @property
     def listening(self) -> bool:
@@ -73,6 +74,7 @@ class FileSource:
     path: str
     worker: Worker
     octets_per_s: float | None = None
+    read_octets: int = READ_OCTETS
     resumable: bool = True
     connectionless: bool = False
     refused: int = 0
@@ -96,9 +98,9 @@ class FileSource:
 
     async def read(self) -> bytes:
         """Return the next octets, when they are due."""
-        size = READ_OCTETS
+        size = self.read_octets
         if self.octets_per_s is not None:
-            size = max(1, min(READ_OCTETS, int(self.octets_per_s * PACE_S)))
+            size = max(1, min(self.read_octets, int(self.octets_per_s * PACE_S)))
             self._due = max(self._due, asyncio.get_running_loop().time() - 1.0)
             await asyncio.sleep(max(0.0, self._due - asyncio.get_running_loop().time()))
         data = await self.worker(lambda: os.pread(self._fd, size, self._at))
@@ -136,6 +138,7 @@ class _StreamSource:
 
     def __init__(self) -> None:
         self._stream: Stream | None = None
+        self.read_octets = READ_OCTETS
         self.refused = 0
 
     @property
@@ -157,7 +160,7 @@ class _StreamSource:
         """Read from the connection."""
         if self._stream is None:
             raise ConnectionError("not connected")
-        return await self._stream.read(READ_OCTETS)
+        return await self._stream.read(self.read_octets)
 
     async def reread(self, offset: int, length: int) -> bytes:
         """A connection cannot be read again."""
@@ -280,3 +283,18 @@ class Pause:
         if now - self._began >= self.slice_s:
             await asyncio.sleep(0)
             self._began = asyncio.get_running_loop().time()
+
+
+LONG_S, SHORT_S = 0.02, 0.01
+LEAST_READ_OCTETS = 1 << 14
+
+
+def next_read_octets(octets: int, took_s: float) -> int:
+    """Return how many octets to read at a time when the last piece took so long on the loop.
+
+    Finding markers in noise, or correcting every code word, costs many times what a good stream does, and everybody
+    else waits meanwhile.
+    """
+    if took_s > LONG_S:
+        return max(LEAST_READ_OCTETS, octets // 2)
+    return min(READ_OCTETS, octets * 2) if took_s < SHORT_S else octets

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from gateway.links.sources import Remarks
+from gateway.links.sources import READ_OCTETS, Remarks
 from gateway.world import DatagramSocket, Network, Received
 from gateway_codecs.batches import U8Array, gather
 from gateway_codecs.datagrams import Datagrams
@@ -32,6 +32,7 @@ class UdpSource:
         self._network, self._host, self._port = network, host, port
         self._allowed, self._buffer_octets = frozenset(allowed_peers), buffer_octets
         self._socket: DatagramSocket | None = None
+        self.read_octets = READ_OCTETS  # of streams; what is read of datagrams in a turn is bounded by the socket
         self.refused = 0
         self._refused_peers: dict[str, None] = {}
         self._peers: dict[str, None] = {}  # the newest is last

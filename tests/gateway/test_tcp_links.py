@@ -17,6 +17,7 @@ import pytest
 from gateway.journal import Journal, JournalSettings
 from gateway.links import Link, LinkContext, LinkSettings, Source, TcpClientSource, TcpServerSource
 from gateway.links.link import SEAMLESS_S
+from gateway.links.sources import next_read_octets
 from gateway.real import TcpNetwork
 from gateway.world import Network, Stream
 from gateway_codecs.batches import Quality, Unit
@@ -423,3 +424,13 @@ async def test_the_simulated_network_keeps_the_contract_of_sockets(make: Callabl
         await stream.close()
     with pytest.raises(ConnectionRefusedError):
         await network.connect("127.0.0.1", listener.port)
+
+
+@pytest.mark.parametrize(
+    ("octets", "took_s", "after"),
+    [(1 << 18, 0.05, 1 << 17), (1 << 17, 0.015, 1 << 17), (1 << 17, 0.001, 1 << 18), (1 << 18, 0.001, 1 << 18),
+     (1 << 14, 9.0, 1 << 14)],
+)  # fmt: skip
+def test_costly_octets_are_read_in_smaller_pieces(octets: int, took_s: float, after: int) -> None:
+    """R13: what costs much to take apart holds the loop only shortly; what costs little comes in bulk again."""
+    assert next_read_octets(octets, took_s) == after

@@ -61,7 +61,7 @@ class SimSource:
     """A resumable source with short reads, stalls and breaks."""
 
     resumable = True
-    refused = 0
+    refused, read_octets = 0, 1 << 18
     listening = connectionless = False
 
     def __init__(self, data: bytes, rng: random.Random) -> None:
