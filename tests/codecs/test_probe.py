@@ -331,6 +331,7 @@ def rubbish(seed: int) -> dict[str, bytes]:
         "bits": bytes(rng.choice((0, 1)) for _ in range(min(size, 20_000))),
         "digits": rng.randbytes(min(size, 20_000)).hex().encode(),
         "zeros": bytes(size),
+        "one octet that is a USLP header too": b"\xc0" * 500_000,
     }
 
 

@@ -52,8 +52,11 @@ class UslpChain:
 def find_uslp(octets: U8Array) -> UslpChain | None:
     """Return USLP frames that follow each other from the first octet, uint8 (n,), on; None when there are too few.
 
-    Chance would need version, spacecraft id and a fitting length in each: 36 bits.
+    Chance would need version, spacecraft id and a fitting length in each: 36 bits. One octet for ever has all of them
+    when it is C0, and says nothing.
     """
+    if len(octets) and bool((octets == octets[0]).all()):
+        return None
     view, at, offsets, lengths = np.ascontiguousarray(octets).data, 0, list[int](), list[int]()
     while at + SHORTEST_HEADER_OCTETS <= len(view) and len(offsets) < MOST_FRAMES:
         length = (view[at + 4] << 8 | view[at + 5]) + 1
