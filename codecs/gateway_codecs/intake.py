@@ -50,9 +50,11 @@ from gateway_codecs.packets import NO_POINTER, Extracted, OpenPacket, VcExtracto
 
 REREAD_OCTETS = 1 << 18
 """A restart reads its source again in pieces of at most this size, or of one frame."""
+GOOD, PACKET, FRAME, OCTETS = Quality.GOOD, Unit.PACKET, Unit.FRAME, Unit.OCTETS
+"""Before 3.12 a member costs microseconds each time that it is asked of its enumeration."""
 OF_A_CHANNEL = np.zeros(256, np.bool_)
 """Qualities of frames whose channel is certain: good ones, and those refused for what stands in their data field."""
-OF_A_CHANNEL[[Quality.GOOD, Quality.FHP_OUT_OF_RANGE, Quality.SERVICE]] = True
+OF_A_CHANNEL[[GOOD, Quality.FHP_OUT_OF_RANGE, Quality.SERVICE]] = True
 
 
 @dataclass(slots=True)
@@ -149,7 +151,7 @@ class FrameIntake:
         return datagrams.told(self._take(frames, len(datagrams.octets), strays))
 
     def _good(self, octets: U8Array) -> BoolArray:
-        good: BoolArray = decode_frames(octets, self._format, self._settings.link, 0).rows["quality"] == Quality.GOOD
+        good: BoolArray = decode_frames(octets, self._format, self._settings.link, 0).rows["quality"] == GOOD
         return good
 
     def _strays(self, found: Units, octets: bytes, now_ns: int, earth_receive_time_ns: int) -> Part | None:
@@ -158,7 +160,7 @@ class FrameIntake:
         if not strays:
             return None
         items = no_items(strays)
-        items["kind"], items["unit"], items["quality"] = Kind.TM, Unit.OCTETS, Quality.LENGTH
+        items["kind"], items["unit"], items["quality"] = Kind.TM, OCTETS, Quality.LENGTH
         items["link"], items["spacecraft"] = self._settings.link, self._settings.spacecraft
         items["data_mode"], items["receive_time_ns"] = self._settings.data_mode, now_ns
         items["earth_receive_time_ns"] = earth_receive_time_ns
@@ -210,7 +212,7 @@ class FrameIntake:
             row["vc_count"] = opened.vc_count
             row["receive_time_ns"] = opened.receive_time_ns
             row["earth_receive_time_ns"] = opened.earth_receive_time_ns
-        items = self._from_frames(rows, Unit.OCTETS)
+        items = self._from_frames(rows, OCTETS)
         items["quality"] = Quality.PACKET_TRUNCATED
         items["length"] = [len(opened.octets) for _, opened in begun]
         items["offset"] = np.cumsum(items["length"]) - items["length"]
@@ -225,7 +227,7 @@ class FrameIntake:
     def _take(self, frames: Frames, octets_in: int, strays: Part | None = None) -> IntakeBatch:
         rows, before, no_time = frames.rows, dict(self._causes), self._unreadable_times()
         self._frames += len(rows)
-        good = rows["quality"] == Quality.GOOD
+        good = rows["quality"] == GOOD
         gaps: list[Gap] = []
         parts: list[Part | None] = [strays, self._kept_frames(frames)]
         for cause in [] if strays is None else strays.items["quality"].tolist():
@@ -240,7 +242,7 @@ class FrameIntake:
         if self._unreadable_times() > no_time:
             counters["unreadable_times"] = self._unreadable_times() - no_time
         items = _joined([p for p in parts if p is not None and len(p.items)])
-        counters["packets"] = int((items.items["unit"] == Unit.PACKET).sum())
+        counters["packets"] = int((items.items["unit"] == PACKET).sum())
         return IntakeBatch(items, rows, tuple(gaps), self._state(whole=False), counters, octets_in)
 
     def _take_channels(self, frames: Frames, known: BoolArray, gaps: list[Gap]) -> list[Part | None]:
@@ -262,11 +264,11 @@ class FrameIntake:
     def _kept_frames(self, frames: Frames) -> Part:
         """Bad and opaque frames, whole."""
         rows = frames.rows
-        bad = rows["quality"] != Quality.GOOD
+        bad = rows["quality"] != GOOD
         for cause in np.unique(rows["quality"][bad]).tolist():
             self._count(cause, int((rows["quality"] == cause).sum()))
         index = np.flatnonzero(bad | ((rows["flags"] & FrameFlag.OPAQUE) != 0))
-        items = self._from_frames(rows[index], Unit.FRAME)
+        items = self._from_frames(rows[index], FRAME)
         items["quality"] = rows["quality"][index]
         items["offset"], items["length"] = frames.offset[index], frames.length[index]
         return Part(frames.octets, items, index, _zeros(len(index)))
@@ -287,7 +289,7 @@ class FrameIntake:
     def _take_channel(self, key: ChannelKey, index: I64Array, frames: Frames, gaps: list[Gap]) -> Part | None:
         """Count the good frames and extract. A frame refused for its data field only breaks the packet under way."""
         channel = self._channels.get(key) or self._open_channel(key)
-        good = frames.rows["quality"][index] == Quality.GOOD
+        good = frames.rows["quality"][index] == GOOD
         breaks, counted = ~good, index[good]
         channel.frames += len(counted)
         if len(counted):
@@ -312,7 +314,7 @@ class FrameIntake:
             bits = np.where(rows["fhp"] == ALL_BITS, bits, rows["fhp"].astype(np.int64) + 1)
         length = (bits + 7) // 8
         some = length > 0
-        items = self._from_frames(rows, Unit.OCTETS)
+        items = self._from_frames(rows, OCTETS)
         items["flags"] |= (8 * length - bits).astype(np.uint16)  # ItemFlag.UNUSED_BITS
         items["length"], items["offset"] = length, np.cumsum(length) - length
         channel.opaque_octets += int(length.sum())
@@ -363,15 +365,15 @@ class FrameIntake:
         self._idle_octets += found.idle_octets
         self._padding_octets += found.padding_octets
         begin = np.where(found.begin_row >= 0, found.begin_row, index[0])
-        items = self._from_frames(frames.rows[begin], Unit.PACKET)
+        items = self._from_frames(frames.rows[begin], PACKET)
         if found.opened is not None and (found.begin_row < 0).any():
             before = found.begin_row < 0
             items["vc_count"][before] = found.opened.vc_count
             items["receive_time_ns"][before] = found.opened.receive_time_ns
             items["earth_receive_time_ns"][before] = found.opened.earth_receive_time_ns
         items["offset"], items["length"], items["quality"] = found.offset, found.length, found.quality
-        rejected = found.quality != Quality.GOOD
-        items["unit"][rejected] = Unit.OCTETS
+        rejected = found.quality != GOOD
+        items["unit"][rejected] = OCTETS
         for cause in np.unique(found.quality[rejected]).tolist():
             self._count(cause, int((found.quality == cause).sum()))
         fill_packet_headers(items, found.octets)
@@ -467,7 +469,7 @@ class FrameIntake:
     ) -> Zones | None:
         """Return the zones of a channel in a piece read again; None when the packet did not begin there."""
         rows = frames.rows
-        mine = (rows["quality"] == Quality.GOOD) & ((rows["flags"] & FrameFlag.IDLE) == 0)
+        mine = (rows["quality"] == GOOD) & ((rows["flags"] & FrameFlag.IDLE) == 0)
         index = np.flatnonzero(mine & self._of_channel(rows, key))
         zones = zones_of(frames, index, np.zeros(len(index), np.bool_), channel.settings)
         if at > opened.source_offset:
@@ -507,7 +509,7 @@ def _zeros(count: int) -> I64Array:
 def stray(rest: bytes, settings: LinkFormat, now_ns: int, count: Callable[[int, int], None]) -> IntakeBatch:
     """Return octets that are no whole unit as one kept item."""
     items = no_items(1 if rest else 0)
-    items["kind"], items["unit"], items["quality"] = Kind.TM, Unit.OCTETS, Quality.LENGTH
+    items["kind"], items["unit"], items["quality"] = Kind.TM, OCTETS, Quality.LENGTH
     items["link"], items["spacecraft"], items["data_mode"] = settings.link, settings.spacecraft, settings.data_mode
     items["length"], items["receive_time_ns"] = len(rest), now_ns
     if rest:
@@ -552,7 +554,7 @@ def zones_of(
     rows, start, end = frames.rows, frames.start[index], frames.end[index]
     pointer = rows["fhp"][index].astype(np.int64) if frames.uslp is None else uslp_pointers(frames.uslp, index)
     nothing = FrameFlag.IDLE | FrameFlag.OPAQUE
-    empty = ((rows["flags"][index] & nothing) != 0) | (rows["quality"][index] != Quality.GOOD)
+    empty = ((rows["flags"][index] & nothing) != 0) | (rows["quality"][index] != GOOD)
     if own is not None:
         empty |= ~own
     end[empty] = start[empty]
@@ -572,9 +574,10 @@ def _joined(parts: list[Part]) -> ItemBatch:
     """Join the parts of a batch into one, in order of arrival."""
     if not parts:
         return ItemBatch(np.zeros(0, np.uint8), no_items())
+    if len(parts) == 1:
+        return ItemBatch(parts[0].octets, parts[0].items[np.lexsort((parts[0].key, parts[0].row))])
     items = np.concatenate([p.items for p in parts])
     shift = np.repeat(np.cumsum([0, *[len(p.octets) for p in parts[:-1]]]), [len(p.items) for p in parts])
     items["offset"] += shift
     order = np.lexsort((np.concatenate([p.key for p in parts]), np.concatenate([p.row for p in parts])))
-    octets = parts[0].octets if len(parts) == 1 else np.concatenate([p.octets for p in parts])
-    return ItemBatch(octets, items[order])
+    return ItemBatch(np.concatenate([p.octets for p in parts]), items[order])
