@@ -14,9 +14,8 @@ from typing import IO, Any
 import typer
 
 from gateway import daemon
-from gateway.console.subscribe import REPORT_S, SubscribeOptions
+from gateway.console.subscribe import REPORT_S, SubscribeOptions, way_in
 from gateway.errors import UsageError
-from gateway.homes.client import WebSocketDial
 from gateway.homes.timely_client import Heard, Listener
 from gateway_codecs.batches import ItemBatch, Unit
 from gateway_codecs.time_scales import format_utc
@@ -58,7 +57,7 @@ async def _listen(options: SubscribeOptions, export: IO[bytes] | None) -> Heard:
         return options.count is not None and heard.packets >= options.count
 
     listener = Listener(
-        WebSocketDial(options.url, options.instance), options.timely_hello(), on_items=took,
+        way_in(options), options.timely_hello(), on_items=took,
         on_skipped=lambda told: _say(options, skipped_line(told)), enough=enough,
     )  # fmt: skip
     task = asyncio.create_task(listener.run(), name="listener")

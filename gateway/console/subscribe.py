@@ -110,7 +110,7 @@ async def _receive(options: SubscribeOptions, store: HomeStore, worker: ThreadWo
         line = f"{options.home}/{options.subscription}: positions {first}..{end} will never come: {reason}"
         print(line, file=sys.stderr, flush=True)
 
-    subscriber = Subscriber(_dial(options), store, worker, wish, enough=enough, on_missing=missing)
+    subscriber = Subscriber(way_in(options), store, worker, wish, enough=enough, on_missing=missing)
     task = asyncio.create_task(subscriber.run(), name="subscriber")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -125,7 +125,7 @@ async def _receive(options: SubscribeOptions, store: HomeStore, worker: ThreadWo
     return subscriber.progress
 
 
-def _dial(options: SubscribeOptions) -> Callable[[], Awaitable[Channel]]:
+def way_in(options: SubscribeOptions) -> Callable[[], Awaitable[Channel]]:
     """Return the way in that the address names. Raises UsageError."""
     if not options.url.startswith(("mqtt:", "mqtts:")):
         return WebSocketDial(options.url, options.instance)
