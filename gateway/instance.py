@@ -493,11 +493,12 @@ class MissionInstance:
         for home, rows in away.items():
             if len(rows) > AWAY_SHOWN:
                 text = f"{len(rows)} subscriptions are away, up to {max(r['lag_items'] for r in rows)} positions behind"
-                found.append(Condition("info", "away", f"home {home}", text, told=True))
+                found.append(Condition("info", "away", f"home {home} of {self.name}", text, told=True))
                 continue
             for row in rows:
                 text = f"away, {row['lag_items']} positions behind"
-                found.append(Condition("info", "away", f"subscription {home}/{row['subscription']}", text, told=True))
+                subject = f"subscription {home}/{row['subscription']} of {self.name}"
+                found.append(Condition("info", "away", subject, text, told=True))
         return found
 
     async def events(self, position: int | None, limit: int, wait_s: float) -> dict[str, Any]:

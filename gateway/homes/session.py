@@ -586,7 +586,7 @@ class Session:
             "state": self.state,
             "sent_items": sender.sent_items if sender else 0,
             "sent_octets": sender.sent_octets if sender else 0,
-            "drops": sender.skipped_items if sender else 0,
+            "drops": sender.feed.counts.skipped_items if sender else 0,
             "waiting_items": sender.feed.counts.waiting_items if sender else 0,
             "max_delay_ms": round(sender.feed.counts.limits.max_delay_s * 1000) if sender else None,
             **self._pace.described(),

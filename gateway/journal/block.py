@@ -88,6 +88,8 @@ GROUP_DTYPE = np.dtype(
 _GROUP_KEYS = ("kind", "unit", "spacecraft", "vcid", "apid")
 _ITEM_COLUMNS = [n for n in ITEM_DTYPE.names or () if n not in ("offset", *_GROUP_KEYS)]
 _FRAME_COLUMNS = list(FRAME_DTYPE.names or ())
+_NO_ITEM, _NO_FRAME = no_items(1), no_frames(1)
+FEW_ROWS = 64
 _DIRECTORY, _ARRIVAL, _STATE, _ITEM_VALUES, _FRAME_VALUES, _ITEM0, _FRAME0 = 1, 2, 4, 5, 6, 16, 64
 
 
@@ -265,11 +267,11 @@ def _sections(
     sections: list[tuple[int, int, bytes]] = []
     if len(grouped):
         sections.append((_DIRECTORY, 0, directory.tobytes()))
-        sections += _columns(grouped, _ITEM_COLUMNS, _ITEM_VALUES, _ITEM0, no_items(1))
+        sections += _columns(grouped, _ITEM_COLUMNS, _ITEM_VALUES, _ITEM0, _NO_ITEM)
         if (order[1:] < order[:-1]).any():
             sections.append((_ARRIVAL, *_narrowed(order, 0, len(order) - 1)))
     if len(frames):
-        sections += _columns(frames, _FRAME_COLUMNS, _FRAME_VALUES, _FRAME0, no_frames(1))
+        sections += _columns(frames, _FRAME_COLUMNS, _FRAME_VALUES, _FRAME0, _NO_FRAME)
     if state:
         sections.append((_STATE, 0, json.dumps(state, separators=(",", ":")).encode()))
     return sections
@@ -282,12 +284,20 @@ def _columns(
     values = b""
     for k, name in enumerate(names):
         column = rows[name]
-        low, high = int(column.min()), int(column.max())
+        low, high = _span(column)
         if low < high:
             sections.append((tag0 + k, *_narrowed(column, low, high)))
         elif low != default[name][0]:
             values += bytes([k]) + column[:1].tobytes()
     return [(values_tag, 0, values), *sections] if values else sections
+
+
+def _span(column: NDArray[Any]) -> tuple[int, int]:
+    """Return the lowest and the highest value; of a few rows without numpy, which needs longer to begin than to end."""
+    if len(column) > FEW_ROWS:
+        return int(column.min()), int(column.max())
+    values = column.tolist()
+    return min(values), max(values)
 
 
 def _narrowed(column: NDArray[Any], low: int, high: int) -> tuple[int, bytes]:

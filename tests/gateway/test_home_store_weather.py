@@ -17,6 +17,7 @@ END = 60
 
 @pytest.mark.parametrize("seed", range(SEEDS // 4))
 def test_damage_and_crashes_again_and_again(seed: int) -> None:
+    """R4, R14: whatever was damaged and cut off, a store that is filled again holds every item once."""
     rng, storage = random.Random(seed), SimStorage(random.Random(seed))
     for _ in range(rng.randrange(1, 12)):
         try:
