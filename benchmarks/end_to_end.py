@@ -130,23 +130,28 @@ async def latency(folder: Path, frames: list[bytes], frames_per_s: int) -> list[
     """Send one frame at a time; returns seconds from the write to the subscriber's receipt, one per frame."""
     sent: dict[int, float] = {}
     took: list[float] = []
-
-    def arrived(block: Any) -> None:
-        now = time.perf_counter()
-        for row in (block.batch.items["unit"] == 2).nonzero()[0].tolist():
-            number = int.from_bytes(block.batch.octets_of(row)[6:10], "big")
-            took.append(now - sent[number])
-
     async with Bench(folder) as bench:
         selection = {"kinds": ["tm"], "units": ["frame"]}
-        task = asyncio.create_task(receive(bench.api, len(frames), selection, arrived))
+        task = asyncio.create_task(receive(bench.api, len(frames), selection, lambda b: arrived(b, sent, took)))
         await asyncio.sleep(0.3)
-        began = time.perf_counter()
-        for number, frame in enumerate(frames):
-            due = began + number / frames_per_s
-            if due > time.perf_counter():
-                await asyncio.sleep(due - time.perf_counter())
-            sent[number] = time.perf_counter()
-            bench.writer.write(frame)
+        await send_paced(bench, frames, frames_per_s, sent)
         await asyncio.wait_for(task, 60)
     return sorted(took)
+
+
+async def send_paced(bench: Bench, frames: list[bytes], frames_per_s: float, sent: dict[int, float]) -> None:
+    """Send one numbered frame at a time, and note when."""
+    began = time.perf_counter()
+    for number, frame in enumerate(frames):
+        due = began + number / frames_per_s
+        if due > time.perf_counter():
+            await asyncio.sleep(due - time.perf_counter())
+        sent[number] = time.perf_counter()
+        bench.writer.write(frame)
+
+
+def arrived(block: Any, sent: dict[int, float], took: list[float]) -> None:
+    """Note how long each numbered frame of a block took."""
+    now = time.perf_counter()
+    for row in (block.batch.items["unit"] == 2).nonzero()[0].tolist():
+        took.append(now - sent[int.from_bytes(block.batch.octets_of(row)[6:10], "big")])

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.end_to_end import INSTANCE, Bench, receive
+from benchmarks.end_to_end import INSTANCE, Bench, arrived, receive, send_paced
 from gateway.homes.client import WebSocketDial
 from gateway_codecs.delivery_block import decode
 
@@ -22,24 +21,16 @@ async def latency(folder: Path, frames: list[bytes], frames_per_s: int) -> tuple
     sent: dict[int, float] = {}
     timely, complete = list[float](), list[float]()
 
-    def arrived(block: Any, took: list[float]) -> None:
-        now = time.perf_counter()
-        for row in (block.batch.items["unit"] == 2).nonzero()[0].tolist():
-            took.append(now - sent[int.from_bytes(block.batch.octets_of(row)[6:10], "big")])
+    def note(took: list[float]) -> Any:
+        return lambda block: arrived(block, sent, took)
 
     async with Bench(folder) as bench:
-        following = asyncio.create_task(receive(bench.api, len(frames), SELECTION, lambda b: arrived(b, complete)))
+        following = asyncio.create_task(receive(bench.api, len(frames), SELECTION, note(complete)))
         welcomed = asyncio.Event()
-        hearing = asyncio.create_task(_hear(bench.api, len(frames), lambda b: arrived(b, timely), welcomed))
+        hearing = asyncio.create_task(_hear(bench.api, len(frames), note(timely), welcomed))
         await welcomed.wait()
         await asyncio.sleep(0.3)
-        began = time.perf_counter()
-        for number, frame in enumerate(frames):
-            due = began + number / frames_per_s
-            if due > time.perf_counter():
-                await asyncio.sleep(due - time.perf_counter())
-            sent[number] = time.perf_counter()
-            bench.writer.write(frame)
+        await send_paced(bench, frames, frames_per_s, sent)
         await asyncio.wait_for(following, 60)
         skipped = await asyncio.wait_for(hearing, 60)
     return sorted(timely), sorted(complete), skipped

@@ -13,7 +13,7 @@ import numpy as np
 from gateway_codecs.batches import U8Array
 from gateway_codecs.cadu_hints import cadu_hint
 from gateway_codecs.frames import FrameFormat
-from gateway_codecs.intake import LinkFormat
+from gateway_codecs.intake import SAMPLE_OCTETS, LinkFormat
 from gateway_codecs.packet_walk import packet_length
 from gateway_codecs.probe.headers import Version
 from gateway_codecs.probe.markers import find_markers
@@ -22,7 +22,6 @@ from gateway_codecs.sync_markers import CODED_OR_NOT
 from gateway_codecs.uslp_frame import SHORTEST_HEADER_OCTETS
 from gateway_codecs.uslp_frame import VERSION as USLP_VERSION
 
-SAMPLE_OCTETS = 128 << 10
 LEAST_FRAMES, LEAST_PACKETS = 6, 8
 
 

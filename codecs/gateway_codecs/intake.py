@@ -48,6 +48,8 @@ from gateway_codecs.frames import (
 from gateway_codecs.kept_state import int64, mapping, natural
 from gateway_codecs.packets import NO_POINTER, Extracted, OpenPacket, VcExtractor, Zones
 
+SAMPLE_OCTETS = 1 << 17
+"""So many octets of a connection are looked at to say what they are (`hints`)."""
 REREAD_OCTETS = 1 << 18
 """A restart reads its source again in pieces of at most this size, or of one frame."""
 GOOD, PACKET, FRAME, OCTETS = Quality.GOOD, Unit.PACKET, Unit.FRAME, Unit.OCTETS

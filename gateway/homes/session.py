@@ -143,15 +143,7 @@ class Session:
     def _control(self, message: str | bytes) -> dict[str, Any]:
         if not isinstance(message, str):
             raise DeliveryError("bad message", "the client sends JSON text; binary blocks go the other way only")
-        if len(message) > CONTROL_MAX_OCTETS:
-            raise DeliveryError("bad message", f"a control message has at most {CONTROL_MAX_OCTETS} octets")
-        try:
-            value = json.loads(message)
-        except (ValueError, RecursionError):
-            raise DeliveryError("bad message", "the message is no JSON") from None
-        if not isinstance(value, dict) or not isinstance(value.get("type"), str):
-            raise DeliveryError("bad message", 'a message is an object with a "type"')
-        return value
+        return parse_control(message)
 
     async def _welcome(self, hello: Mapping[str, Any]) -> None:
         if hello["type"] != "subscribe":
@@ -591,6 +583,19 @@ class Session:
             "max_delay_ms": round(sender.feed.counts.limits.max_delay_s * 1000) if sender else None,
             **self._pace.described(),
         }
+
+
+def parse_control(message: str | bytes) -> dict[str, Any]:
+    """Return a control message of a home base, over whatever transport. Raises DeliveryError."""
+    if len(message) > CONTROL_MAX_OCTETS:
+        raise DeliveryError("bad message", f"a control message has at most {CONTROL_MAX_OCTETS} octets")
+    try:
+        value = json.loads(message)
+    except (ValueError, RecursionError):
+        raise DeliveryError("bad message", "the message is no JSON") from None
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+        raise DeliveryError("bad message", 'a message is an object with a "type"')
+    return value
 
 
 def _trimmed(found: Slice, end: int) -> Slice:

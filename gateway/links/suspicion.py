@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway_codecs.batches import FRAME_CAUSES, Quality
-from gateway_codecs.intake import LinkFormat
+from gateway_codecs.intake import SAMPLE_OCTETS, LinkFormat
 
 FIRST_ASK_OCTETS, ASK_AGAIN = 8192, 4
-SAMPLE_OCTETS = 1 << 17  # as many as a hint looks at
 
 
 def bad_units(counters: Mapping[str, int], frames: bool) -> int:

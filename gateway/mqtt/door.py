@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,11 +10,12 @@ from typing import Any
 
 import structlog
 
-from gateway.homes.session import CONTROL_MAX_OCTETS, SessionLimits
+from gateway.homes.session import SessionLimits, parse_control
 from gateway.instance import MissionInstance
 from gateway.mqtt import topics
 from gateway.mqtt.channel import MqttChannel, told_to
 from gateway.mqtt.topics import HomeTopic
+from gateway_routes.delivery import DeliveryError
 
 log = structlog.get_logger()
 SESSIONS_MAX = 256
@@ -25,14 +25,6 @@ ANSWERS_PER_S = 20.0
 SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 ROW_OCTETS = 72
 FROM_SESSIONS = {"ack", "alive", "leave"}
-
-
-class BadRequest(ValueError):
-    """What is wrong with a request: `code` for machines, the text for people."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @dataclass(slots=True)
@@ -81,10 +73,10 @@ class HomeDoor:
         self.counters.requests += 1
         session: str | None = None
         try:
-            request = _parsed(payload)
+            request = parse_control(payload)
             session = _session_of(request)
             self._dispatch(whose, session, request)
-        except BadRequest as error:
+        except DeliveryError as error:
             self.counters.bad_requests += 1
             told = {"type": "error", "code": error.code, "message": str(error), "session": session}
             self._answer(whose, told)
@@ -110,12 +102,12 @@ class HomeDoor:
         instance = self.instances().get(whose.instance)
         if instance is None:
             known = ", ".join(sorted(self.instances())) or "none"
-            raise BadRequest("unknown instance", f"no mission instance {whose.instance[:80]!r}; there are {known}")
+            raise DeliveryError("unknown instance", f"no mission instance {whose.instance[:80]!r}; there are {known}")
         before = self._channels.get(whose)
         if before is None and len(self._channels) >= SESSIONS_MAX:
-            raise BadRequest("too many", f"at most {SESSIONS_MAX} sessions over MQTT at a time")
+            raise DeliveryError("too many", f"at most {SESSIONS_MAX} sessions over MQTT at a time")
         if before is None and sum(topic.home == whose.home for topic in self._channels) >= SESSIONS_PER_HOME_MAX:
-            raise BadRequest(
+            raise DeliveryError(
                 "too many", f"a home base has at most {SESSIONS_PER_HOME_MAX} sessions over MQTT at a time"
             )
         if before is not None:
@@ -170,22 +162,10 @@ class HomeDoor:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def _parsed(payload: bytes) -> dict[str, Any]:
-    if len(payload) > CONTROL_MAX_OCTETS:
-        raise BadRequest("bad message", f"a control message has at most {CONTROL_MAX_OCTETS} octets")
-    try:
-        value = json.loads(payload)
-    except (ValueError, RecursionError):
-        raise BadRequest("bad message", "the message is no JSON") from None
-    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
-        raise BadRequest("bad message", 'a message is an object with a "type"')
-    return value
-
-
 def _session_of(request: dict[str, Any]) -> str:
     session = request.pop("session", None)
     if not isinstance(session, str) or not SESSION_ID.fullmatch(session):
-        raise BadRequest(
+        raise DeliveryError(
             "bad session", '"session" is 1 to 64 letters, digits, "-" or "_", chosen anew for each subscribe'
         )
     return session
@@ -195,5 +175,5 @@ def _placed(whose: HomeTopic, request: dict[str, Any]) -> dict[str, Any]:
     """Return the first message with the names of its topic; it may say them too, but no others."""
     for key, level in (("home", whose.home), ("subscription", whose.subscription)):
         if request.get(key, level) != level:
-            raise BadRequest("bad name", f"{key!r} is not that of the topic, {level!r}")
+            raise DeliveryError("bad name", f"{key!r} is not that of the topic, {level!r}")
     return {**request, "home": whose.home, "subscription": whose.subscription}

@@ -13,8 +13,8 @@ from gateway_codecs import uslp_frame
 from gateway_codecs.cadus import CaduFormat
 from gateway_codecs.crc import Fecf, fecf_octets
 from gateway_codecs.frames import FrameFormat, VcFormat
-from gateway_codecs.hints import SAMPLE_OCTETS, guess_frames, hint
-from gateway_codecs.intake import LinkFormat
+from gateway_codecs.hints import guess_frames, hint
+from gateway_codecs.intake import SAMPLE_OCTETS, LinkFormat
 from gateway_codecs.reed_solomon import ReedSolomon
 from gateway_codecs.synchroniser import SyncSettings
 from gateway_config import LinkConfig, example_mission

@@ -434,3 +434,25 @@ async def test_the_simulated_network_keeps_the_contract_of_sockets(make: Callabl
 def test_costly_octets_are_read_in_smaller_pieces(octets: int, took_s: float, after: int) -> None:
     """R13: what costs much to take apart holds the loop only shortly; what costs little comes in bulk again."""
     assert next_read_octets(octets, took_s) == after
+
+
+@on_virtual_time
+async def test_a_link_whose_octets_cost_much_reads_less_at_a_time() -> None:
+    """R13: taking a piece apart for long makes the next one smaller, and every frame still comes."""
+
+    class SlowClock(SimClock):
+        def steady_tai_ns(self) -> int:
+            self.now_ns += 50_000_000  # each look at it finds that much time gone
+            return super().steady_tai_ns()
+
+    network, source_data, events = SimNetwork(random.Random(5)), frames(40), list[Any]()
+    await network.listen("127.0.0.1", PORT, says(source_data))
+    source = TcpClientSource(network, "127.0.0.1", PORT)
+    context = LinkContext(await journal(), SlowClock(), Contacts(), events.append, inline, inline)
+    settings = LinkSettings("a", "tcp", "s", watchdog_s=10.0, retry_min_s=0.5, retry_max_s=30.0)
+    tested = Link(settings, source, lambda: FrameIntake(LinkFormat(1, FORMAT, 1)), context)
+    before = source.read_octets
+    tested.start()
+    await until(lambda: tested.snapshot()["counters"]["frames"] >= 40)
+    await tested.stop()
+    assert source.read_octets < before
