@@ -1,0 +1,1 @@
+"""Mission databases: the model, its readers and writer, and the decoding of packets into parameter columns."""
