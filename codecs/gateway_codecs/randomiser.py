@@ -3,7 +3,7 @@
 A sequence begins anew at the first bit behind the marker and is added (exclusive or) to the whole
 code block, parity included, never to the marker; doing it twice undoes it. *short* is the sequence of
 255 bits of all issues (x^8 + x^7 + x^5 + x^3 + 1), *long* the one of 131,071 bits from issue 5 on
-(x^17 + x^14 + 1).
+(x^17 + x^14 + 1). The randomiser of telecommands (CCSDS 231.0-B, section 6) is another one: `tc_sequence`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ SHORT_TAPS = (0, 3, 5, 7)
 """s[n+8] is the sum of the bits s[n+tap]."""
 LONG_TAPS = (0, 14)
 """s[n+17] is the sum of the bits s[n+tap]."""
+TC_TAPS = (0, 1, 2, 3, 4, 6)
+"""Of telecommands: x^8 + x^6 + x^4 + x^3 + x^2 + x + 1; the seed is that of the short sequence."""
 SHORT_SEED = "11111111"
 LONG_SEED = "00011100011100011"
 """In the order sent. The book prints it the other way round: its last printed bit is sent first."""
@@ -45,6 +47,18 @@ def derandomise(blocks: U8Array, kind: RandomiserKind) -> U8Array:
     if kind == "none":
         return blocks
     return blocks ^ sequence(kind, blocks.shape[1])
+
+
+def tc_sequence(octets: int) -> U8Array:
+    """Return the first `octets` octets of the sequence of telecommands as uint8 (octets,)."""
+    if octets < 0:
+        raise FormatError(f"randomiser: a sequence of {octets} octets")
+    return np.resize(_tc_period_octets(), octets)
+
+
+@cache
+def _tc_period_octets() -> U8Array:
+    return np.packbits(np.tile(_period_bits(SHORT_SEED, TC_TAPS), 8))
 
 
 @cache

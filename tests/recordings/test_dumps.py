@@ -1,7 +1,4 @@
-"""Frame dumps that another implementation made, against what independent tools found in them.
-
-The two dumps of telecommands wait for the telecommand codecs (transfer frames, CLTUs, BCH): nothing here reads them.
-"""
+"""Dumps of frames and telecommands that another implementation made, against what independent tools found in them."""
 
 from __future__ import annotations
 
@@ -13,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gateway_codecs import bch, cltu, tc_frame
 from gateway_codecs.batches import FrameFlag, ItemFlag, Quality, Unit
 from gateway_codecs.cadus import CaduFormat
 from gateway_codecs.crc import fecf_good
+from gateway_codecs.declared import FormatError
 from gateway_codecs.frames import FrameFormat, VcFormat, decode_frames
 from gateway_codecs.intake import FrameIntake, LinkFormat
 from gateway_codecs.packet_stream import make_intake
@@ -29,11 +28,18 @@ needs_dumps = pytest.mark.skipif(not VECTORS.exists(), reason="the shared dumps 
 Row = dict[str, Any]
 
 
+def described() -> list[Row]:
+    return list(json.loads((VECTORS / "expected_dumps.json").read_text())["files"]) if VECTORS.exists() else []
+
+
 def dumps() -> list[Row]:
-    if not VECTORS.exists():
-        return []
-    rows = json.loads((VECTORS / "expected_dumps.json").read_text())["files"]
-    return [row for row in rows if "frame_length" in row]  # the others hold telecommands
+    return [row for row in described() if "frame_length" in row]  # the others hold telecommands
+
+
+def telecommands(key: str) -> Row:
+    """The one description of telecommands that has this key."""
+    (row,) = (row for row in described() if key in row)
+    return row
 
 
 def of(row: Row) -> str:
@@ -137,3 +143,61 @@ def test_code_words_of_dumps(row: Row) -> None:
     ]
     assert kept == [line[ASM_OCTETS:][:octets] for line, lost in zip(lines, bad, strict=True) if lost]
     assert len(kept) > 100
+
+
+@needs_dumps
+def test_no_dump_is_left_out() -> None:
+    """Every dump that has a description, and every file that is there, is read by a test here."""
+    mine = {of(row) for row in dumps()} | {of(telecommands("cltus")), of(telecommands("frames_by_length_field"))}
+    assert mine == {of(row) for row in described()} == {path.name for path in (VECTORS / "dumps").iterdir()}
+
+
+@needs_dumps
+def test_cltu_dump() -> None:
+    """R6: the start sequences are where they were found, good code blocks as many, and what follows them is theirs."""
+    row = telecommands("cltus")
+    lines = units(row)
+    assert [len(line) for line in lines] == row["unit_lengths"]
+    for line, wanted in zip(lines, row["cltus"], strict=True):
+        octets = np.frombuffer(line, np.uint8)
+        assert cltu.start_sequences(octets).tolist() == [0]
+        coded = octets[len(cltu.START) :]
+        blocks = bch.decode(coded[: len(coded) // 8 * 8].reshape(-1, 8)).corrected
+        good = int(np.argmin(np.append(blocks, bch.UNCORRECTABLE)))
+        assert good == wanted["bch_blocks_ok"]
+        assert coded[8 * good :].tobytes().hex() == wanted["tail"]
+        assert line.endswith(cltu.TAIL)
+        with pytest.raises(FormatError, match="cannot be decoded"):
+            cltu.decode(line)
+    stream = np.frombuffer(b"\x55".join(lines), np.uint8)
+    at = np.cumsum([0, *(len(line) + 1 for line in lines[:-1])])
+    assert cltu.start_sequences(stream).tolist() == at.tolist()
+    assert list(cltu.find_cltus(stream)) == []
+
+
+@needs_dumps
+def test_tc_frame_dump() -> None:
+    """R6: lengths, sequence numbers and channels of all frames are theirs, and none ends with an FECF."""
+    row = telecommands("frames_by_length_field")
+    lines = units(row)
+    assert [len(line) for line in lines] == row["unit_lengths"]
+    octets = np.frombuffer(b"".join(lines), np.uint8)
+    frames = tc_frame.read_frames(octets, fecf=False)
+    assert (len(frames.rows), len(octets) - frames.taken) == (row["frames_by_length_field"], row["rest"])
+    assert [frames.octets_of(k) for k in range(len(frames.rows))] == lines
+    assert Counter(map(str, frames.rows["vcid"].tolist())) == row["vcid_counts"]
+    assert Counter(map(str, frames.rows["length"].tolist())) == row["frame_lengths"]
+    assert frames.rows["sequence_number"].tolist() == row["seqs"]
+    checked = tc_frame.read_frames(octets, fecf=True)
+    assert int((checked.rows["quality"] == Quality.GOOD).sum()) == row["fecf_ok"]
+    first, wanted = tc_frame.decode(lines[0], fecf=False, segment_header=True), row["first"]
+    assert first.segment is not None
+    found = {
+        "version": lines[0][0] >> 6, "bypass": first.bypass, "control_command": first.control_command,
+        "scid": first.scid, "vcid": first.vcid, "length_field": int(frames.rows["length"][0]) - 1,
+        "frame_len": int(frames.rows["length"][0]), "seq": first.sequence_number,
+        "fecf_ok": bool(fecf_good(octets[: len(lines[0])][None])[0]),
+        "segment_header": bytes([first.segment.sequence_flags << 6 | first.segment.map_id]).hex(),
+    }  # fmt: skip
+    assert found == wanted
+    assert tc_frame.encode(first, fecf=False) == lines[0]
