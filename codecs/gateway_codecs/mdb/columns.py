@@ -39,7 +39,7 @@ class LimitFlag:
 class Column:
     """The samples of one parameter; arrays (n,), or (n, k, ...) for repeats and arrays of one shape.
 
-    `raw`: uint64, int64, float64, bytes ('S'), or uint8 (n, octets) for binary, as the encoding says.
+    `raw`: uint64, int64, float64, bytes ('S'), or uint8 (n, octets) for binary and time codes, as the encoding says.
     `engineering`: int64, uint64, float64, bool, bytes in UTF-8 ('S'), uint8 (n, octets); enumerated: int32 indices into
     `labels`, -1 = none; absolute times: int64 ns TAI since 1958-01-01; relative times: float64 seconds.
     `validity`: uint8, `Validity`; `limit`: uint8, `Severity` and `LimitFlag`. `labels`: of enumerated ones, booleans

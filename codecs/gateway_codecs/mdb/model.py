@@ -52,7 +52,8 @@ class Operator(StrEnum):
 class Comparison:
     """`parameter operator value`: an engineering value (number, label, text, bool) or, not `calibrated`, a raw one.
 
-    `other` names a parameter to compare with instead of `value`.
+    `other` names a parameter to compare with instead of `value`. What cannot be looked up or compared does not hold;
+    a boolean compares with true and false, whatever its texts are.
     """
 
     parameter: str
@@ -155,7 +156,8 @@ class IntegerEncoding:
 
     `byte_order` names the octets as they are sent by their significance (0 = least), as XTCE's ByteOrderList does;
     empty = most significant first. Any order but that needs `size_bits` to be a multiple of 8.
-    `least_significant_bit_first`: within the field the bits come in reverse (XTCE bitOrder).
+    `least_significant_bit_first`: the bits of the field come in reverse (XTCE bitOrder); they are turned first, then
+    the octets are put in order.
     """
 
     size_bits: int = 8
