@@ -20,7 +20,6 @@ from gateway.machine import Machine
 from gateway.real import LocalStorage, SystemClock, TcpNetwork, ThreadWorker
 from gateway.supervision import Supervisor
 from gateway.warm_up import warm_up
-from gateway_codecs.kiss import looks_like_kiss
 from gateway_codecs.time_scales import format_utc
 from gateway_config import ConfigError, Configuration, LinkConfig, Mission, example_mission, example_names
 from gateway_routes.admission import Admission
@@ -45,6 +44,8 @@ def _is_file(path: Path) -> bool:
 
 def _container(path: Path) -> str:
     """Return in what a file's frames seem to be packed. Raises OSError."""
+    from gateway_codecs.kiss import looks_like_kiss  # late: only a replay asks
+
     with path.open("rb") as file:
         return "kiss" if looks_like_kiss(file.read(LOOK_OCTETS)) else "none"
 

@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.journal import JournalSettings
 from gateway.links import FileSource, LinkSettings, Source, TcpClientSource, TcpServerSource, UdpSource
 from gateway.world import Network, Worker
 from gateway_codecs.batches import DataMode
-from gateway_codecs.cadus import CaduFormat
 from gateway_codecs.frames import FrameFormat, VcFormat
 from gateway_codecs.intake import LinkFormat
 from gateway_codecs.packet_stream import Intake, make_intake
 from gateway_codecs.packet_times import PacketTime
-from gateway_codecs.reed_solomon import ReedSolomon
-from gateway_codecs.sync_markers import SyncMarker
-from gateway_codecs.synchroniser import SyncSettings
 from gateway_codecs.time_codes import TimeCode
 from gateway_config import (
     FrameSettings,
@@ -29,6 +25,9 @@ from gateway_config import (
     TimeSettings,
     VcSettings,
 )
+
+if TYPE_CHECKING:
+    from gateway_codecs.cadus import CaduFormat
 
 
 def journal_settings(gateway: GatewaySettings) -> JournalSettings:
@@ -126,6 +125,11 @@ def is_recorded(link: LinkConfig) -> bool:
 
 def cadu_format(link: LinkConfig, craft: Spacecraft) -> CaduFormat:
     """Return the codec's settings of a link's CADUs."""
+    from gateway_codecs.cadus import CaduFormat  # late: who has no such link starts without their decoders
+    from gateway_codecs.reed_solomon import ReedSolomon
+    from gateway_codecs.sync_markers import SyncMarker
+    from gateway_codecs.synchroniser import SyncSettings
+
     coding, frames, keys = craft.coding, craft.frames, link.sync
     if coding is None or frames is None:
         raise ValueError(f"{craft.name} does not say how its frames are coded")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -29,7 +29,6 @@ from gateway_codecs.batches import (
     no_frames,
     no_items,
 )
-from gateway_codecs.cadus import CaduFormat
 from gateway_codecs.channels import Channel, ChannelKey, channel_statistics, fill_packet_headers, read_packets
 from gateway_codecs.counts import CountState
 from gateway_codecs.datagrams import Datagrams, Units, find_units
@@ -47,6 +46,9 @@ from gateway_codecs.frames import (
 )
 from gateway_codecs.kept_state import int64, mapping, natural
 from gateway_codecs.packets import NO_POINTER, Extracted, OpenPacket, VcExtractor, Zones
+
+if TYPE_CHECKING:  # a link without CADUs needs none of their decoders
+    from gateway_codecs.cadus import CaduFormat
 
 SAMPLE_OCTETS = 1 << 17
 """So many octets of a connection are looked at to say what they are (`hints`)."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -28,16 +28,16 @@ from gateway_codecs.batches import (
     empty_items,
     no_items,
 )
-from gateway_codecs.cadu_intake import make_cadu_intake
 from gateway_codecs.channels import Channel, channel_statistics, fill_packet_headers, read_packets
 from gateway_codecs.datagrams import Datagrams
 from gateway_codecs.frames import VcFormat
 from gateway_codecs.intake import FrameIntake, LinkFormat, Reread, Restoring, drive, stray
 from gateway_codecs.kept_state import mapping, natural
-from gateway_codecs.kiss_intake import KissIntake
 from gateway_codecs.packet_walk import IDLE_OCTET, packet_length
 from gateway_codecs.packets import VcExtractor
-from gateway_codecs.uslp_intake import make_frame_intake
+
+if TYPE_CHECKING:
+    from gateway_codecs.kiss_intake import KissIntake
 
 SKIPPED_MAX_OCTETS = 65536
 """A search without success keeps what it skipped in items of at most this size."""
@@ -258,16 +258,29 @@ class PacketIntake:
         }
 
 
-Intake = FrameIntake | PacketIntake | KissIntake
+Intake: TypeAlias = "FrameIntake | PacketIntake | KissIntake"
 
 
 def make_intake(settings: LinkFormat) -> Intake:
-    """Return the intake for a link: of its container, of CADUs or frames when their formats are given, else packets."""
+    """Return the intake for a link: of its container, of CADUs or frames when their formats are given, else packets.
+
+    Imported here: a gateway that has no such link starts without the synchroniser, Reed-Solomon, USLP and KISS.
+    """
     if settings.container == "kiss":
+        from gateway_codecs.kiss_intake import KissIntake
+
         return KissIntake(settings)
     if settings.cadus is not None:
+        from gateway_codecs.cadu_intake import make_cadu_intake
+
         return make_cadu_intake(settings)
-    return PacketIntake(settings) if settings.frames is None else make_frame_intake(settings)
+    if settings.frames is None:
+        return PacketIntake(settings)
+    if settings.frames.version == "uslp":
+        from gateway_codecs.uslp_intake import UslpIntake
+
+        return UslpIntake(settings)
+    return FrameIntake(settings)
 
 
 __all__ = ["Intake", "PacketIntake", "VcFormat", "make_intake"]

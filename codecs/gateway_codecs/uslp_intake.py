@@ -283,9 +283,3 @@ def _followed(batch: IntakeBatch, end: IntakeBatch) -> IntakeBatch:
     return replace(
         batch, items=concatenate([batch.items, end.items]), state=end.state or batch.state, counters=counters
     )
-
-
-def make_frame_intake(settings: LinkFormat) -> FrameIntake:
-    """Return the intake for a link of frames. Raises ValueError when no frame format is given."""
-    uslp = settings.frames is not None and settings.frames.version == "uslp"
-    return UslpIntake(settings) if uslp else FrameIntake(settings)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from gateway import __version__
 from gateway.api import clock, contacts, downloads, instances, links, replays, stream
-from gateway.api.answers import Health
-from gateway.api.described import described
+from gateway.api.described import answer, described
 from gateway.api.door import Door
-from gateway.api.metrics import render_metrics
 from gateway.api.pages import add_pages
 from gateway.api.refusals import add_refusals
 from gateway.service import Gateway
@@ -30,28 +30,48 @@ connections).
 """
 
 
+DOCUMENT = "/api/v1/openapi.json"
+
+
+class _Application(FastAPI):
+    """FastAPI, with a document that is made late."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the document, made at the first time."""
+        if self.openapi_schema is None:
+            from gateway.api.document import openapi_document  # the models are behind it: a start needs none of them
+
+            self.openapi_schema = openapi_document(self)
+        return self.openapi_schema
+
+
 def build_app(service: Gateway) -> FastAPI:
     """Return the application over one running service; it holds no state of its own."""
-    app = FastAPI(
-        title="usoc-gateway", version=__version__, description=DESCRIPTION, openapi_url="/api/v1/openapi.json",
-        docs_url=None, redoc_url=None,
-    )  # fmt: skip
+    app = _Application(title="usoc-gateway", version=__version__, description=DESCRIPTION, openapi_url=None)
     app.state.service = service
     app.add_middleware(Door, names=service.configuration.gateway.api.names)
     add_refusals(app)
-    add_pages(app)
+    add_pages(app, DOCUMENT)
+    app.add_api_route(DOCUMENT, _document, methods=["GET"], include_in_schema=False)
     for module in (instances, links, contacts, downloads, replays, clock, stream):
         app.include_router(module.router, prefix="/api/v1")
     app.add_api_route("/metrics", _metrics, methods=["GET"], response_class=PlainTextResponse, tags=["operation"])
-    ready = described(Health)
-    ready["responses"][503] = {"model": Health, "description": "with the reasons"}
-    app.add_api_route("/health/live", _live, methods=["GET"], tags=["operation"], **described(Health))
+    ready = described("Health")
+    ready["responses"][503] = answer("Health", "with the reasons")
+    app.add_api_route("/health/live", _live, methods=["GET"], tags=["operation"], **described("Health"))
     app.add_api_route("/health/ready", _ready, methods=["GET"], tags=["operation"], **ready)
     return app
 
 
+def _document(request: Request) -> Response:
+    """Return the OpenAPI document. It is no coroutine: to make it takes long, and so a thread does it."""
+    return JSONResponse(request.app.openapi())
+
+
 async def _metrics(request: Request) -> Response:
     """Prometheus metrics of the whole gateway."""
+    from gateway.api.metrics import render_metrics  # late: who is not asked for metrics starts faster
+
     body, media_type = render_metrics(request.app.state.service.state())
     return Response(body, media_type=media_type)
 

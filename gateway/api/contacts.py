@@ -7,15 +7,14 @@ from typing import Any
 from fastapi import APIRouter
 
 from gateway.api.access import ServiceDep
-from gateway.api.answers import ContactRow, ContactState
 from gateway.api.described import described
-from gateway.api.models import ContactRequest
 from gateway.api.parameters import ContactId, InstanceName
+from gateway.api.requests import ContactRequest
 
 router = APIRouter(tags=["contacts"])
 
 
-@router.get("/contacts", **described(list[ContactRow]))
+@router.get("/contacts", **described("ContactRow", many=True))
 async def contacts(service: ServiceDep) -> list[dict[str, Any]]:
     """Return every contact of every instance."""
     return [
@@ -23,7 +22,7 @@ async def contacts(service: ServiceDep) -> list[dict[str, Any]]:
     ]
 
 
-@router.post("/instances/{instance}/contacts", **described(ContactState, 400, 404, 409, 422, 503, status=201))
+@router.post("/instances/{instance}/contacts", **described("ContactState", 400, 404, 409, 422, 503, status=201))
 async def add_contact(instance: InstanceName, request: ContactRequest, service: ServiceDep) -> dict[str, Any]:
     """Plan a contact, or open one now when no planned times are given. Contacts of one spacecraft do not overlap."""
     return await service.instance(instance).add_contact(
@@ -31,7 +30,7 @@ async def add_contact(instance: InstanceName, request: ContactRequest, service: 
     )
 
 
-@router.post("/instances/{instance}/contacts/{contact}/close", **described(ContactState, 404, 422, 503))
+@router.post("/instances/{instance}/contacts/{contact}/close", **described("ContactState", 404, 422, 503))
 async def close_contact(instance: InstanceName, contact: ContactId, service: ServiceDep) -> dict[str, Any]:
     """Close an active contact by the operator's hand; one that is still planned is withdrawn."""
     return await service.instance(instance).close_contact(contact)

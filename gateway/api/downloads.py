@@ -11,7 +11,6 @@ from pydantic import Field
 
 from gateway.api.access import ServiceDep
 from gateway.api.described import described, refusals
-from gateway.api.models import JournalRange
 from gateway.api.parameters import InstanceName
 
 router = APIRouter(tags=["journal"])
@@ -23,7 +22,7 @@ OCTETS = {
 Apid = Annotated[int, Field(ge=-1, le=2047)]
 
 
-@router.get("/instances/{instance}/journal", **described(JournalRange, 404, 422, 503))
+@router.get("/instances/{instance}/journal", **described("JournalRange", 404, 422, 503))
 async def journal(instance: InstanceName, service: ServiceDep) -> dict[str, Any]:
     """Return the readable range, the segments and the damaged ranges of the journal."""
     return await service.instance(instance).journal_ranges()

@@ -7,52 +7,50 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from gateway.api.access import ServiceDep
-from gateway.api.answers import Events, MissionRow, SpacecraftRow, SubscriptionState
 from gateway.api.described import described, refusals
-from gateway.api.models import GatewayState, InstanceState, StreamRow
 from gateway.api.parameters import HomeName, InstanceName, SubscriptionName
 
 router = APIRouter(tags=["instances"])
 Wait = Annotated[float, Query(ge=0, le=60, description="seconds to wait for the first event")]
 
 
-@router.get("/status", **described(GatewayState))
+@router.get("/status", **described("GatewayState"))
 async def status(service: ServiceDep) -> dict[str, Any]:
     """Return the whole gateway, worst conditions first."""
     return service.state()
 
 
-@router.get("/instances", **described(list[InstanceState]))
+@router.get("/instances", **described("InstanceState", many=True))
 async def list_instances(service: ServiceDep) -> list[dict[str, Any]]:
     """Return every mission instance."""
     return [instance.state() for instance in service.instances.values()]
 
 
-@router.get("/instances/{instance}", **described(InstanceState, 404, 422))
+@router.get("/instances/{instance}", **described("InstanceState", 404, 422))
 async def one_instance(instance: InstanceName, service: ServiceDep) -> dict[str, Any]:
     """Return one mission instance."""
     return service.instance(instance).state()
 
 
-@router.get("/missions", **described(list[MissionRow]))
+@router.get("/missions", **described("MissionRow", many=True))
 async def missions(service: ServiceDep) -> list[dict[str, Any]]:
     """Return the configured missions with their spacecraft and instances."""
     return service.missions()
 
 
-@router.get("/spacecraft", **described(list[SpacecraftRow]))
+@router.get("/spacecraft", **described("SpacecraftRow", many=True))
 async def spacecraft(service: ServiceDep) -> list[dict[str, Any]]:
     """Return the spacecraft of every mission."""
     return [{"mission": m["mission"], **craft} for m in service.missions() for craft in m["spacecraft"]]
 
 
-@router.get("/instances/{instance}/streams", **described(list[StreamRow], 404, 422))
+@router.get("/instances/{instance}/streams", **described("StreamRow", 404, 422, many=True))
 async def streams(instance: InstanceName, service: ServiceDep) -> list[dict[str, Any]]:
     """Return counts per link, virtual channel and APID."""
     return service.instance(instance).streams()
 
 
-@router.get("/instances/{instance}/subscriptions", **described(list[SubscriptionState], 404, 422))
+@router.get("/instances/{instance}/subscriptions", **described("SubscriptionState", 404, 422, many=True))
 async def subscriptions(instance: InstanceName, service: ServiceDep) -> list[dict[str, Any]]:
     """Return the home bases' subscriptions: lag, position, drops, state."""
     return service.instance(instance).subscriptions()
@@ -68,7 +66,7 @@ async def remove_subscription(
     await service.instance(instance).registry.remove(home, subscription)
 
 
-@router.get("/instances/{instance}/events", **described(Events, 404, 409, 422, 503))
+@router.get("/instances/{instance}/events", **described("Events", 404, 409, 422, 503))
 async def events(
     instance: InstanceName,
     service: ServiceDep,

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path
 
 from gateway.api.access import ServiceDep
-from gateway.api.answers import LinkDetail, LinkRow
 from gateway.api.described import described
 from gateway.api.parameters import InstanceName, LinkName
 
@@ -15,7 +14,7 @@ router = APIRouter(tags=["links"])
 Action = Annotated[Literal["enable", "disable", "reset"], Path(description="reset: the counters")]
 
 
-@router.get("/links", **described(list[LinkRow]))
+@router.get("/links", **described("LinkRow", many=True))
 async def links(service: ServiceDep) -> list[dict[str, Any]]:
     """Return every link of every instance."""
     return [
@@ -23,13 +22,13 @@ async def links(service: ServiceDep) -> list[dict[str, Any]]:
     ]
 
 
-@router.get("/instances/{instance}/links/{link}", **described(LinkDetail, 404, 422))
+@router.get("/instances/{instance}/links/{link}", **described("LinkDetail", 404, 422))
 async def one_link(instance: InstanceName, link: LinkName, service: ServiceDep) -> dict[str, Any]:
     """Return one link."""
     return service.instance(instance).link_state(link)
 
 
-@router.post("/instances/{instance}/links/{link}/{action}", **described(LinkDetail, 404, 422, 503))
+@router.post("/instances/{instance}/links/{link}/{action}", **described("LinkDetail", 404, 422, 503))
 async def link_action(instance: InstanceName, link: LinkName, action: Action, service: ServiceDep) -> dict[str, Any]:
     """Enable, disable, or reset the counters of a link; returns its new state."""
     owner = service.instance(instance)

@@ -14,11 +14,11 @@ POLICY = "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self
 """What the browser may load for the page: Swagger UI writes styles and one script into it, all else is ours."""
 
 
-def add_pages(app: FastAPI) -> None:
+def add_pages(app: FastAPI, document_url: str) -> None:
     """Serve the API's documentation at /docs."""
     app.mount(ASSETS, StaticFiles(directory=str(files("fastapi_offline") / "static")), name="assets")
     page = get_swagger_ui_html(
-        openapi_url=app.openapi_url or "",
+        openapi_url=document_url,
         title=f"{app.title} API",
         swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
         swagger_css_url=f"{ASSETS}/swagger-ui.css",

@@ -21,7 +21,6 @@ from gateway.links.sync_news import SyncNews
 from gateway.timely import TimelyTap
 from gateway.world import Clock, Worker
 from gateway_codecs.batches import IntakeBatch, Quality, Transition, Unit
-from gateway_codecs.cadu_intake import CaduIntake
 from gateway_codecs.datagrams import Datagrams
 from gateway_codecs.packet_stream import Intake
 from gateway_routes.link_state import LinkInput, LinkMachine, LinkStatus
@@ -437,8 +436,8 @@ class Link:
 
     def _sync_state(self) -> str | None:
         """Return where the synchroniser stands, None where there is none."""
-        state = self._intake.sync_state if isinstance(self._intake, CaduIntake) else None
-        return None if state is None or self._source.connectionless else state.value
+        state = getattr(self._intake, "sync_state", None)  # its class is imported only where there are CADUs
+        return None if state is None or self._source.connectionless else str(state.value)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the link's state, JSON-able."""

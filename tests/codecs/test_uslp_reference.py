@@ -23,7 +23,7 @@ from gateway_codecs.crc import fecf_octets
 from gateway_codecs.declared import FormatError
 from gateway_codecs.frames import FrameFormat, VcFormat
 from gateway_codecs.intake import LinkFormat
-from gateway_codecs.uslp_intake import make_frame_intake
+from gateway_codecs.packet_stream import make_intake
 from tests.codecs.test_reference import Channel, Packet, some_packet
 from tests.conftest import SEEDS
 
@@ -338,7 +338,7 @@ def run(link: Link, cuts: Iterator[int], restart: float, rng: random.Random) -> 
     found, statistics = Found(), Counter[str]()
     data, at, time = b"".join(octets for octets, _ in link.parts), 0, 1
     settings = LinkFormat(1, link.fmt, 9)
-    intake = make_frame_intake(settings)
+    intake = make_intake(settings)
 
     def note() -> None:
         shown = intake.statistics()
@@ -351,7 +351,7 @@ def run(link: Link, cuts: Iterator[int], restart: float, rng: random.Random) -> 
         if rng.random() < restart:
             note()
             state = json.loads(json.dumps(intake.state()))
-            intake = make_frame_intake(settings)
+            intake = make_intake(settings)
             intake.restore(state, lambda offset, octets: data[offset : offset + octets])
             at = state["source_offset"]
     found.take(intake.finish(1 << 40), link.fmt)

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from gateway.api import answers, models
+from gateway.api import answers, models, requests
 from gateway.api.app import build_app
 from gateway.service import Gateway
 from gateway_config import load
@@ -26,7 +26,7 @@ LINK = "name: l\nmission: m\nspacecraft: s\ntype: file\nunit: packets\npath: pac
 PACKET = bytes.fromhex("0064c000000300010203")
 REPLAY = {"file": "packets.bin", "mission": "m", "run": "first"}
 INSTANCE = "/api/v1/instances/m.simulation"
-MODELS = [m for module in (answers, models) for m in vars(module).values() if isinstance(m, type)]
+MODELS = [m for module in (answers, models, requests) for m in vars(module).values() if isinstance(m, type)]
 ANSWERS = list(dict.fromkeys(m for m in MODELS if issubclass(m, BaseModel) and m.__module__.startswith("gateway.api.")))
 
 
@@ -167,6 +167,14 @@ def test_examples_are_right(model: type[BaseModel]) -> None:
     """An example is an answer that could be."""
     for example in model.model_json_schema().get("examples", []):
         assert not unknown(model.model_validate_json(json.dumps(example), strict=True))
+
+
+def test_every_model_that_is_named_is_there(published: dict[str, Any]) -> None:
+    """Operations name the models of their answers; the document has each, and no model that nobody names."""
+    schemas = published["components"]["schemas"]
+    named = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(published)))
+    assert named == set(schemas)
+    assert len(named) > 30
 
 
 def test_every_refusal_is_documented(published: dict[str, Any]) -> None:

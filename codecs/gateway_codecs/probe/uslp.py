@@ -12,10 +12,10 @@ from gateway_codecs.batches import I64Array, Quality, U8Array, Unit, gather
 from gateway_codecs.crc import Fecf, fecf_octets, frame_check
 from gateway_codecs.frames import FrameFormat, Service, VcFormat
 from gateway_codecs.intake import LinkFormat
+from gateway_codecs.packet_stream import make_intake
 from gateway_codecs.probe.channels import BROKEN, REFUSED
 from gateway_codecs.probe.findings import Notes
 from gateway_codecs.uslp_frame import IDLE_DATA, OCTET_STREAM, PACKETS, SHORTEST_HEADER_OCTETS, STREAM, VERSION, WHOLE
-from gateway_codecs.uslp_intake import make_frame_intake
 
 LEAST_FRAMES = 4
 MOST_FRAMES = 20_000
@@ -156,7 +156,7 @@ def _packets(chain: UslpChain, fmt: FrameFormat, vcid: int | None = None) -> tup
     which = np.flatnonzero(channel == vcid if vcid is not None else channel >= 0)[:FITTED_FRAMES]
     fmt = replace(fmt, vcs={one: VcFormat() for one in np.unique(channel).tolist() if one != IDLE_VC})
     octets = gather(chain.octets, chain.offsets[which], chain.lengths[which])
-    intake = make_frame_intake(LinkFormat(0, fmt))
+    intake = make_intake(LinkFormat(0, fmt))
     items = [batch.items.items for batch in (intake.feed(octets.tobytes(), 0), intake.finish(0))]
     rows = np.concatenate(items)
     causes = Counter(rows["quality"].tolist())

@@ -1,0 +1,32 @@
+"""The OpenAPI document. It is made when it is first asked for; a start needs none of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from gateway.api import answers, models
+from gateway.api.described import SCHEMAS
+
+
+def openapi_document(app: FastAPI) -> dict[str, Any]:
+    """Return the document of an application, with the models that its operations name."""
+    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    _, described = models_json_schema(
+        [(model, "serialization") for model in _models()], ref_template=SCHEMAS + "{model}"
+    )
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas.update(described["$defs"])
+    document["components"]["schemas"] = dict(sorted(schemas.items()))
+    return document
+
+
+def _models() -> list[type[BaseModel]]:
+    """Return the models of both modules, without the bases that they share."""
+    found = {name: value for module in (answers, models) for name, value in vars(module).items()}
+    kinds = [kind for kind in found.values() if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return [kind for kind in kinds if kind not in {BaseModel, answers.Answer}]
