@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from hypothesis import given
 
 from gateway_codecs.mdb import canonical
 from gateway_codecs.mdb.model import (
@@ -34,6 +35,7 @@ from gateway_codecs.mdb.model import (
 )
 from gateway_codecs.mdb.report import DatabaseError
 from gateway_codecs.time_codes import TimeCode
+from tests.mdb.databases import databases
 
 VOLTS = ParameterType(
     "/X/volts",
@@ -88,3 +90,11 @@ def test_other_texts_are_refused(text: bytes) -> None:
     """A damaged store says so and raises nothing else."""
     with pytest.raises(DatabaseError):
         canonical.from_text(text)
+
+
+@given(databases())
+def test_any_database_comes_back(database: Database) -> None:
+    """Whatever the model can say is kept, whole."""
+    text = canonical.to_text(database)
+    assert canonical.from_text(text) == database
+    assert canonical.to_text(canonical.from_text(text)) == text
