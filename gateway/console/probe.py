@@ -26,8 +26,15 @@ from gateway_config import load
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 PIECE_OCTETS = 1 << 20
 STANDARD_INPUT = "-"
-NAMES = {"cadus": "CADUs", "packets": "packets back to back", "frames": "frames"}
-STEPS = {"cadus": "sync markers", "packets": "packets back to back", "frames": "frames without a marker"}
+UPLINK = {"cltus": "CLTUs: telecommands", "tc_frames": "TC transfer frames: telecommands"}
+NAMES = {"cadus": "CADUs", "packets": "packets back to back", "frames": "frames", **UPLINK}
+STEPS = {
+    "cadus": "sync markers",
+    "packets": "packets back to back",
+    "frames": "frames without a marker",
+    "cltus": "start sequences of CLTUs",
+    "tc_frames": "TC frames",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +226,7 @@ def _print(options: ProbeOptions, report: Report, proposal: Proposal | None, who
         console.print(Text.assemble((" undecided ", "yellow"), (f" {row.item}: ", "bold"), row.why), soft_wrap=True)
     if proposal is None:
         why = "what the units hold is not known, so that nothing can be taken out of them"
+        why = "telecommands go up, and links bring telemetry" if report.kind in UPLINK else why
         console.print(f" no configuration: {why}", style="yellow")
     elif options.write is None:
         console.print(Text(_yaml(proposal.mission, "missions/NAME.yaml")), soft_wrap=True)

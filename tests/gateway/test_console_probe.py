@@ -191,6 +191,33 @@ def test_text_of_digits_is_written_as_octets(tmp_path: Path) -> None:
     assert {vcid for vcid, _ in packets} == set(truth.packets)
 
 
+@needs_recordings
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("dumpFile_tc_1.hex", ["CLTUs: telecommands", "EB90", "none of 42 code blocks"]),
+        ("dumpFile_tc_plain_1.hex", ["TC transfer frames: telecommands", "123", "VC0", "FECF: 0 of 10"]),
+    ],
+)
+def test_telecommands_are_told(file: str, said: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A dump of telecommands is recognised, exit code 0; that no link plays it is said, and nothing is written."""
+    dump = DATA / "vectors/dumps" / file
+    assert probe_file(options(dump)) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert all(text in out for text in [*said, "no configuration: telecommands go up"])
+    with pytest.raises(GatewayError, match="nothing was written"):
+        probe_file(options(dump, write=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_text_in_which_nothing_is_recognised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of text of digits it says that the octets they stand for were looked at, and how many."""
+    file = tmp_path / "digits.txt"
+    file.write_text(random.Random(4).randbytes(300).hex("\n", 2))
+    assert probe_file(options(file)) == 1
+    assert "hexadecimal digits: the 300 octets that it stands for were looked at" in capsys.readouterr().out
+
+
 def test_noise_is_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 1, what was tried, and no configuration."""
     file = tmp_path / "noise"

@@ -13,6 +13,7 @@ from gateway_codecs.probe.findings import Notes, Storage
 
 KISS_END, KISS_ESCAPE = 0xC0, 0xDB
 KISS_ESCAPED = frozenset({0xDC, 0xDD})
+LEAST_DIGITS = 32
 HEX_TEXT = re.compile(rb"[0-9A-Fa-f\s]+")
 MAGIC = {
     b"\x1f\x8b": ("gzip", "decompress it first: gunzip"),
@@ -46,13 +47,15 @@ def unpack(data: U8Array, notes: Notes) -> Unpacked:
     text = data.tobytes() if _is_hex(data[:4096]) else b""
     if text and _is_hex(data):
         digits = b"".join(text.split())
+        if len(digits) % 2:
+            notes.open("last digit", "the digits are odd in number: the last one was not looked at")
         notes.found("storage", "text, hexadecimal digits", len(data), len(data), "characters are digits or spaces")
         return Unpacked("hex", np.frombuffer(bytes.fromhex(digits[: len(digits) // 2 * 2].decode()), np.uint8))
     return Unpacked("octets", data)
 
 
 def _is_hex(data: U8Array) -> bool:
-    return len(data) >= 64 and HEX_TEXT.fullmatch(data.tobytes()) is not None
+    return len(data) >= LEAST_DIGITS and HEX_TEXT.fullmatch(data.tobytes()) is not None
 
 
 def known_file(data: U8Array) -> tuple[str, str] | None:

@@ -8,7 +8,8 @@ from typing import Literal
 from gateway_codecs.frames import FrameFormat, VcFormat
 from gateway_codecs.randomiser import RandomiserKind
 
-Kind = Literal["frames", "cadus", "packets", "container", "nothing"]
+Kind = Literal["frames", "cadus", "packets", "cltus", "tc_frames", "container", "nothing"]
+"""What was recognised; of CLTUs and TC frames, which go up, no configuration is made."""
 Storage = Literal["octets", "bits", "hex", "kiss"]
 """Octets as they are; one bit in each octet; text of hexadecimal digits; KISS frames."""
 

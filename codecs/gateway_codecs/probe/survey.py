@@ -11,13 +11,14 @@ from gateway_codecs.batches import U8Array
 from gateway_codecs.frames import FrameFormat, VcFormat
 from gateway_codecs.probe.checksums import find_other_check
 from gateway_codecs.probe.coding import Code, Derandomised, derandomised, find_code
-from gateway_codecs.probe.containers import find_kiss, known_file, unpack
+from gateway_codecs.probe.containers import Unpacked, find_kiss, known_file, unpack
 from gateway_codecs.probe.fields import describe_frames
 from gateway_codecs.probe.findings import Coding, Kind, Layout, Notes, ReedSolomonCode, Report
 from gateway_codecs.probe.headers import HEADER_OCTETS, LEAST_SHARE, READ_OCTETS, Headers, read_headers
 from gateway_codecs.probe.markers import MarkerTrain, find_markers
 from gateway_codecs.probe.packet_files import describe_packets, find_packets
 from gateway_codecs.probe.periods import Reading, find_units, units
+from gateway_codecs.probe.telecommands import describe_cltus, describe_tc_frames
 from gateway_codecs.probe.uslp import UslpChain, describe_uslp, find_uslp
 from gateway_codecs.sync_markers import MARKERS
 
@@ -56,7 +57,7 @@ def probe(data: bytes, whole_file: bool = True, progress: Progress = _quiet) -> 
         if found.findings:
             layout = None if layout is None else replace(layout, storage=held.storage)
             return _report(_kind_of(layout, kind), octets, notes, layout, "")
-    return _report("nothing", octets, notes, None, _about(octets))
+    return _report("nothing", octets, notes, None, _about(held))
 
 
 def _report(kind: Kind, octets: U8Array, notes: Notes, layout: Layout | None, about: str) -> Report:
@@ -68,7 +69,16 @@ def _kind_of(layout: Layout | None, kind: Kind) -> Kind:
     return "cadus" if layout is not None and layout.coding is not None else kind
 
 
-def _about(octets: U8Array) -> str:
+def _about(held: Unpacked) -> str:
+    """Return what octets look like in which nothing was recognised, and which ones if they are not the file's own."""
+    said = _looks(held.octets)
+    if held.storage == "octets":
+        return said
+    read = {"hex": "text of hexadecimal digits", "bits": "one bit in each octet", "kiss": "KISS frames"}[held.storage]
+    return f"{read}: the {len(held.octets):,} octets that it stands for were looked at" + (said and f"; {said}")
+
+
+def _looks(octets: U8Array) -> str:
     if not len(octets):
         return "the file is empty"
     if (octets == octets[0]).all():
@@ -77,7 +87,8 @@ def _about(octets: U8Array) -> str:
     entropy = -float((counts[counts > 0] * np.log2(counts[counts > 0])).sum())
     if entropy > 7.9 and len(octets) > 4096:
         return "it looks like noise: encrypted, compressed, or bits of a channel code that is still to be decoded"
-    return "it looks like text" if _is_text(octets) else ""
+    digits = "of text only hexadecimal digits and white space are read on (no offsets, commas or 0x)"
+    return f"it looks like text; {digits}" if _is_text(octets) else ""
 
 
 def _is_text(octets: U8Array) -> bool:
@@ -222,6 +233,18 @@ def _packets(octets: U8Array, whole_file: bool, notes: Notes) -> Layout | None:
     return Layout(packets=describe_packets(chain, notes), packet_prefix_octets=chain.prefix_octets)
 
 
+def _cltus(octets: U8Array, whole_file: bool, notes: Notes) -> None:
+    describe_cltus(octets, notes)
+    if not notes.findings:
+        notes.tried.append("CLTUs: start sequences EB90 at octets, BCH code blocks and tail sequences behind them")
+
+
+def _tc_frames(octets: U8Array, whole_file: bool, notes: Notes) -> None:
+    describe_tc_frames(octets, whole_file, notes)
+    if not notes.findings:
+        notes.tried.append("TC frames whose length fields lead from one to the next, from the first octet on")
+
+
 def _uslp_frames(octets: U8Array, whole_file: bool, notes: Notes) -> Layout | None:
     chain = find_uslp(octets)
     if chain is None:
@@ -315,6 +338,8 @@ def _bare_frames(octets: U8Array, rows: U8Array, found: Reading, whole_file: boo
 SEARCHES: tuple[tuple[Kind, Callable[[U8Array, bool, Notes], Layout | None]], ...] = (
     ("packets", _packets),
     ("cadus", _cadus),
+    ("cltus", _cltus),
     ("frames", _uslp_frames),
+    ("tc_frames", _tc_frames),
     ("frames", _plain_units),
 )
