@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import httpx
 import pytest
@@ -41,8 +42,16 @@ class Station:
         self._port, self._frames_per_s = port, frames_per_s
         self._craft = Spacecraft(1)
         self.sent = self.connects = 0
-        self._stop = threading.Event()
+        self._stop, self._silent = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run)
+
+    def pause(self) -> None:
+        """Send nothing; the connection stays."""
+        self._silent.set()
+
+    def go_on(self) -> None:
+        """Send again."""
+        self._silent.clear()
 
     def __enter__(self) -> Station:
         self._thread.start()
@@ -63,6 +72,8 @@ class Station:
         batch = 10
         due = time.monotonic()
         while not self._stop.is_set():
+            if self._silent.wait(0) and not self._stop.wait(0.05):
+                continue
             left = memoryview(b"".join(self._craft.next_frame().octets for _ in range(batch)))
             while left and not self._stop.is_set():
                 with suppress(TimeoutError):
@@ -81,6 +92,7 @@ class Home:
         self._hello |= {"sequential": True} if mode == "complete" else {}
         self._url = f"ws://127.0.0.1:{daemon.port}{SUBSCRIBE}"
         self.items, self.positions, self.told = 0, list[int](), list[dict[str, Any]]()
+        self.checks = list[int]()  # of `positions`: the CRC-32 of each item
         self.slowest_s = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -110,6 +122,7 @@ class Home:
         self.items += len(block.batch)
         if block.kind == DATA:
             self.positions += block.positions.tolist()
+            self.checks += [crc32(block.batch.octets_of(row)) for row in range(len(block.batch))]
         if self._hello["mode"] == "complete":
             socket_.send(json.dumps({"type": "ack", "lane": int(block.lane), "upto": block.upto_position}))
 
