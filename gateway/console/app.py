@@ -285,8 +285,9 @@ def probe(
 ) -> None:
     """Find out what an unknown recording holds: marker, coding, frames, channels; with a score for each finding.
 
-    It says what the octets do not decide, and gives a configuration that `gateway replay` plays. Telecommands
-    (CLTUs, TC frames) are told too, without a configuration: links bring telemetry.
+    It says what the octets do not decide, and gives a configuration that `gateway replay` plays.
+
+    Telecommands (CLTUs, TC frames) are told too, without a configuration: links bring telemetry.
 
     Exit 1 when nothing is recognised.
     """
