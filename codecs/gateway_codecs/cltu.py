@@ -79,9 +79,9 @@ def start_sequences(octets: U8Array) -> I64Array:
 def find_cltus(octets: U8Array, mode: BchMode = "ted", randomised: bool = False) -> Iterator[Cltu]:
     """Give the CLTUs with at least one good code block in octets, uint8 (n,), in order; nothing raises.
 
-    Behind each one the search goes on at the block that ended it, so that a CLTU that was cut hides none behind it. As in a
-    receiver, a start sequence by chance with a good block by chance (one in 128 in *ted*, one in two in *sec*) hides one
-    that begins inside that block.
+    Behind each one the search goes on at the block that ended it, so that a CLTU that was cut hides none behind it.
+    As in a receiver, a start sequence by chance with a good block by chance (one in 128 in *ted*, one in two in *sec*)
+    hides one that begins inside that block.
     """
     starts = start_sequences(octets)
     starts = starts[starts + len(START) + BLOCK_OCTETS <= len(octets)]
