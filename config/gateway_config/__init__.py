@@ -1,13 +1,13 @@
 """Every name: missions, spacecraft, links, homes, limits. YAML files, checked as a whole."""
 
+from gateway_config.gateway_models import GatewaySettings, MqttSettings, ValuesKeys
 from gateway_config.link_models import LinkConfig
 from gateway_config.loader import ConfigError, Configuration, example_mission, example_names, load, schemas
 from gateway_config.models import (
+    DatabaseSettings,
     FrameSettings,
-    GatewaySettings,
     Home,
     Mission,
-    MqttSettings,
     PacketSettings,
     Spacecraft,
     TimeSettings,
@@ -17,6 +17,7 @@ from gateway_config.models import (
 __all__ = [
     "ConfigError",
     "Configuration",
+    "DatabaseSettings",
     "FrameSettings",
     "GatewaySettings",
     "Home",
@@ -26,6 +27,7 @@ __all__ = [
     "PacketSettings",
     "Spacecraft",
     "TimeSettings",
+    "ValuesKeys",
     "VcSettings",
     "example_mission",
     "example_names",

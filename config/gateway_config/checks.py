@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from gateway_config.documents import Document, Problem
+from gateway_config.gateway_models import GatewaySettings
 from gateway_config.link_models import LinkConfig
-from gateway_config.models import GatewaySettings, Mission, Model, Spacecraft, judged
+from gateway_config.models import Mission, Model, Spacecraft, judged
 
 M = TypeVar("M", bound=Model)
 Listener = tuple[str, str, int, str]
@@ -258,9 +259,11 @@ def _meet(one: str, other: str) -> bool:
 
 
 def warnings(
-    gateway: GatewaySettings, document: Document, links: Group[LinkConfig], directory: Path
+    gateway: GatewaySettings, document: Document, links: Group[LinkConfig], directory: Path, missions: Group[Mission]
 ) -> Iterator[Problem]:
     """What is not there now and may come later."""
+    for mission, of_mission in missions.read:
+        yield from _missing_databases(mission, of_mission, directory)
     file = gateway.mqtt.password_file
     if gateway.mqtt.enabled and file is not None and not (directory / file).is_file():
         yield document.wrong(("mqtt", "password_file"), repr(file), "no such file yet; MQTT will wait for it")
@@ -270,3 +273,10 @@ def warnings(
     for link, about in links.read:
         if link.type == "file" and not (directory / link.path).is_file():
             yield about.wrong(("path",), repr(link.path), "no such file yet; the link will wait for it")
+
+
+def _missing_databases(mission: Mission, document: Document, directory: Path) -> Iterator[Problem]:
+    for k, craft in enumerate(mission.spacecraft):
+        if craft.database is not None and not (directory / craft.database.file).exists():
+            keys = ("spacecraft", k, "database", "file")
+            yield document.wrong(keys, repr(craft.database.file), "no such file yet; there are no values without it")

@@ -15,8 +15,9 @@ from gateway_config import checks
 from gateway_config.checks import Group
 from gateway_config.documents import Document, Problem, in_plain_words, parse
 from gateway_config.explanations import explained, inconsistent
+from gateway_config.gateway_models import GatewaySettings
 from gateway_config.link_models import LinkConfig
-from gateway_config.models import AS_FAR_AS_READABLE, GatewaySettings, Home, Mission, Model
+from gateway_config.models import AS_FAR_AS_READABLE, Home, Mission, Model
 
 FILE_MAX_OCTETS = 1 << 20
 NOT_READ = object()
@@ -69,7 +70,7 @@ def load(directory: Path) -> Configuration:
         problems.append(Problem(str(directory / "missions"), 1, "", "empty", "add at least one mission file"))
     if problems or gateway is None:
         raise ConfigError(problems)
-    warnings = tuple(checks.warnings(gateway, about_gateway, links, directory))
+    warnings = tuple(checks.warnings(gateway, about_gateway, links, directory, missions))
     return Configuration(directory, gateway, missions.by_name(), links.by_name(), homes.by_name(), warnings)
 
 
