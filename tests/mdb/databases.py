@@ -196,20 +196,35 @@ states = st.one_of(
     st.builds(lambda value, label: State(value, value, label), numbers, texts),
     st.builds(State, numbers, numbers, texts),
 )
-calibrators: st.SearchStrategy[Calibrator] = st.one_of(
-    st.builds(Polynomial, tuples_of(floats)),
-    st.builds(Points, points, st.sampled_from((1, 0)), st.booleans()),
-    st.builds(Logarithmic, tuples_of(floats)),
-    st.builds(Expression, texts),
-    st.builds(States, tuples_of(states), texts),
-)
+
+
+def expressions(known: Names) -> st.SearchStrategy[str]:
+    """Return a strategy of expressions over parameters, and spaces in them."""
+    told = ["1", "pi * 2", " max(1,  2 ) "]
+    for name in known:
+        if "'" not in name and "\n" not in name:
+            told += [f"'{name}'", f"if(not '{name}' > 3, abs('{name}'), -1.5e3)  "]
+    return st.sampled_from(told)
+
+
+@functools.cache
+def calibrators(known: Names) -> st.SearchStrategy[Calibrator]:
+    """Return a strategy of calibrators."""
+    of_raw = st.sampled_from(("raw", "raw * 2 + raw")) | expressions(known)
+    return st.one_of(
+        st.builds(Polynomial, tuples_of(floats)),
+        st.builds(Points, points, st.sampled_from((1, 0)), st.booleans()),
+        st.builds(Logarithmic, tuples_of(floats)),
+        st.builds(Expression, of_raw),
+        st.builds(States, tuples_of(states), texts),
+    )
 
 
 @functools.cache
 def calibrations(known: Names) -> st.SearchStrategy[Calibration]:
     """Return a strategy of calibrations with and without contexts."""
-    contexts = tuples_of(st.builds(ContextCalibrator, matches(known), st.none() | calibrators), most=2)
-    return st.builds(Calibration, st.none() | calibrators, st.just(()) | contexts)
+    contexts = tuples_of(st.builds(ContextCalibrator, matches(known), st.none() | calibrators(known)), most=2)
+    return st.builds(Calibration, st.none() | calibrators(known), st.just(()) | contexts)
 
 
 intervals = st.builds(Interval, bounds, bounds) | st.builds(Interval, bounds, bounds, st.booleans(), st.booleans())
@@ -297,7 +312,7 @@ def parameters(name: str, type_name: str, known: Names) -> st.SearchStrategy[Par
         st.just(name),
         st.just(type_name),
         st.just(Source.DERIVED),
-        derivation=st.sampled_from(("A + 1", "x")),
+        derivation=expressions(known),
     )
     full = st.builds(
         Parameter,
@@ -305,7 +320,7 @@ def parameters(name: str, type_name: str, known: Names) -> st.SearchStrategy[Par
         st.just(type_name),
         st.sampled_from(Source),
         matches(known),
-        texts,
+        st.just("") | expressions(known),
         st.none() | values,
         texts,
         texts,

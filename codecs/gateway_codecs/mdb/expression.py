@@ -151,6 +151,7 @@ _BINDING = {
     "**": 8,
 }  # fmt: skip
 _NOT, _SIGN, _POWER = 3, 7, 8
+_RESERVED = {"and", "or", "not", *_CONSTANTS}
 _COMPARISONS = 4
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>0[xX][0-9a-fA-F]{1,16}|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
@@ -176,6 +177,37 @@ def quote(name: str) -> str:
     if "'" in name or "\n" in name:
         raise DatabaseError(f"the name {name!r} has a quotation mark or a line end: an expression cannot name it")
     return f"'{name}'"
+
+
+def renamed(text: str, change: Callable[[str], str]) -> str:
+    """Return an expression with every parameter name changed, all else as it is.
+
+    A name that needs no quotes has none afterwards, except one that was quoted and stays as it is. Raises
+    DatabaseError for a new name that an expression cannot write.
+    """
+    pieces, end = [], 0
+    for match in _TOKEN.finditer(text):
+        kind = match.lastgroup
+        if kind not in {"quoted", "word"} or (kind == "word" and not _names(text, match)):
+            continue
+        old = match[kind]
+        new = change(old)
+        if new != old:
+            start = match.start(kind) - (kind == "quoted")
+            pieces += [text[end:start], new if _needs_no_quotes(new) else quote(new)]
+            end = match.end()
+    return "".join([*pieces, text[end:]])
+
+
+def _names(text: str, match: re.Match[str]) -> bool:
+    """Whether a word of an expression is a parameter."""
+    called = text[match.end() :].lstrip()[:1] == "("
+    return not called and match["word"] not in _RESERVED
+
+
+def _needs_no_quotes(name: str) -> bool:
+    match = _TOKEN.fullmatch(name)
+    return match is not None and match["word"] == name and name not in _RESERVED and name != "raw"
 
 
 def evaluate(parsed: Parsed, values: Mapping[str, NDArray[Any]]) -> Values:

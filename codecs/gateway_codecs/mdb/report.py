@@ -10,11 +10,13 @@ from gateway_codecs.mdb.model import NOWHERE, Database, Where
 
 
 class DatabaseError(ValueError):
-    """A database that cannot be used: what is wrong, where, and the way out."""
+    """A database that cannot be used: what is wrong, where, and the way out; `others` that are wrong too."""
 
-    def __init__(self, message: str, where: Where = NOWHERE, hint: str = "") -> None:
+    def __init__(
+        self, message: str, where: Where = NOWHERE, hint: str = "", others: tuple[DatabaseError, ...] = ()
+    ) -> None:
         super().__init__(f"{where}: {message}" if where.file else message)
-        self.message, self.where, self.hint = message, where, hint
+        self.message, self.where, self.hint, self.others = message, where, hint, others
 
 
 @dataclass(frozen=True, slots=True)
