@@ -1,0 +1,120 @@
+"""Packets to columns: which type each packet is of, and the values of its parameters, many packets at a time.
+
+A `Decoder` is made once for a database; what a packet type needs is compiled when its first packet comes. What packets
+say raises nothing: values that cannot be are flagged, the other packets of the batch are not touched, and memory is
+bounded by the octets that are given. Not for several threads at once.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import numpy as np
+
+from gateway_codecs.batches import I64Array, U8Array, gather
+from gateway_codecs.mdb.columns import Decoded
+from gateway_codecs.mdb.identify import I32Array, Identification, Identifier
+from gateway_codecs.mdb.model import Database
+from gateway_codecs.mdb.report import DatabaseError
+from gateway_codecs.mdb.shapes import UNEVEN_OCTETS, Packets, Shapes
+from gateway_codecs.mdb.steps import Compiler
+from gateway_codecs.mdb.walk import Layouts
+
+SCATTERED = 2
+"""Buffers larger than so many times their packets are packed first."""
+SCATTERED_OCTETS = 1 << 16
+WANTS_KEPT = 1024
+
+
+class Decoder:
+    """Decodes the packets of one mission database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._compiler, self._layouts = Compiler(database), Layouts()
+        self._identifier = Identifier(database, self._compiler, self._layouts)
+        self.packet_types: tuple[str, ...] = tuple(self._identifier.packet_types)
+        self._parameters = dict(database.parameters)
+        self._shapes: OrderedDict[tuple[int, frozenset[str] | None], Shapes | None] = OrderedDict()
+
+    @property
+    def problems(self) -> Mapping[str, DatabaseError]:
+        """Containers that cannot be used, and why; they are found when the first packet of their kind comes."""
+        return self._identifier.problems
+
+    def identify(self, octets: U8Array, offset: I64Array, length: I64Array) -> I32Array:
+        """Return for each packet the index of its type in `packet_types`, int32 (n,); -1 = of no type."""
+        return self.identification(octets, offset, length).types
+
+    def identification(self, octets: U8Array, offset: I64Array, length: I64Array) -> Identification:
+        """Return the type of each packet, and whether more than one container held (the first is taken)."""
+        return self._identifier.identify(_packets(octets, offset, length))
+
+    def decode(
+        self, octets: U8Array, offset: I64Array, length: I64Array, want: frozenset[str] | None = None
+    ) -> list[Decoded]:
+        """Return the columns of packets octets[offset:offset+length], grouped by type and shape.
+
+        Every packet of a type is in exactly one `Decoded`; those of no type are in none. `want` restricts the columns
+        to these parameters (an aggregate: all its members). Raises ValueError for packets beyond the octets.
+        """
+        packets = _packets(octets, offset, length)
+        types = self._identifier.identify(packets).types
+        found: list[Decoded] = []
+        for index, rows in _by_type(types):
+            found += self._decode(index, packets.chosen(rows), rows, want)
+        return found
+
+    def _decode(self, index: int, packets: Packets, rows: I64Array, want: frozenset[str] | None) -> list[Decoded]:
+        name = self.packet_types[index]
+        shapes = self._shapes_of(index, want)
+        if shapes is None:
+            return [Decoded(name, rows, {})]
+        found = [Decoded(name, rows[mine], columns) for mine, columns in shapes.decode(packets)]
+        return sorted(found, key=lambda one: int(one.rows[0])) if len(found) > 1 else found
+
+    def _shapes_of(self, index: int, want: frozenset[str] | None) -> Shapes | None:
+        key = (index, want)
+        if key not in self._shapes:
+            self._shapes[key] = self._new_shapes(self.packet_types[index], want)
+            if len(self._shapes) > WANTS_KEPT + 2 * len(self.packet_types):
+                self._shapes.popitem(last=False)
+        self._shapes.move_to_end(key)
+        return self._shapes[key]
+
+    def _new_shapes(self, name: str, want: frozenset[str] | None) -> Shapes | None:
+        try:
+            packet = self._compiler.packet(name)
+        except DatabaseError as error:
+            self._identifier.problems[name] = error
+            return None
+        wanted = None if want is None else _columns({leaf.name for leaf in packet.leaves}, want)
+        return Shapes(self._layouts, packet, self._parameters, wanted)
+
+
+def _columns(known: set[str], want: frozenset[str]) -> frozenset[str]:
+    """Return the columns that are meant: parameters, members, all members of an aggregate, arrays of elements."""
+    plain = {name.partition("[")[0] for name in want} | want
+    return frozenset(one for one in known if any(one == name or one.startswith(f"{name}.") for name in plain))
+
+
+def _packets(octets: U8Array, offset: I64Array, length: I64Array) -> Packets:
+    offset, length = np.asarray(offset, np.int64), np.asarray(length, np.int64)
+    if len(offset) and (int(offset.min()) < 0 or int(length.min()) < 0 or int((offset + length).max()) > len(octets)):
+        raise ValueError(f"packets beyond the {len(octets)} octets that are given")
+    total, longest = int(length.sum()), int(length.max(initial=0))
+    if len(octets) > SCATTERED * total + SCATTERED_OCTETS:
+        octets = gather(octets, offset, length)
+        offset = np.cumsum(length) - length
+    buffer = np.zeros(len(octets) + longest + 2 * UNEVEN_OCTETS, np.uint8)
+    buffer[: len(octets)] = octets
+    return Packets(buffer, offset, length)
+
+
+def _by_type(types: I32Array) -> list[tuple[int, I64Array]]:
+    order = np.argsort(types, kind="stable")
+    values = types[order]
+    starts = np.flatnonzero(np.append(True, values[1:] != values[:-1])) if len(values) else np.zeros(0, np.int64)
+    groups = np.split(order, starts[1:]) if len(starts) else []
+    return [(int(value), rows) for value, rows in zip(values[starts], groups, strict=True) if value >= 0]
