@@ -63,6 +63,7 @@ def between(curve: Points, x: F64Array) -> F64Array:
     if not curve.points:
         return np.full(x.shape, np.nan)
     at, value = np.array(curve.points, np.float64).T
+    found: F64Array
     if curve.order == 0:
         found = value[np.maximum(np.searchsorted(at, x, "right") - 1, 0)]
     elif len(at) == 1:
