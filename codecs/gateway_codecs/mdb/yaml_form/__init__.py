@@ -16,6 +16,7 @@ docs/mission-database.md says the rest. Whatever the model can say is written, a
 """
 
 from gateway_codecs.mdb.yaml_form.reader import read_yaml
+from gateway_codecs.mdb.yaml_form.schema import json_schema
 from gateway_codecs.mdb.yaml_form.writer import write_yaml
 
-__all__ = ["read_yaml", "write_yaml"]
+__all__ = ["json_schema", "read_yaml", "write_yaml"]

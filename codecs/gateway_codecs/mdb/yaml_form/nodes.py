@@ -37,6 +37,8 @@ _PLAIN_WORDS = (  # what the parser says, and what somebody who does not know it
         "that cannot start any token",
         "a character that cannot stand here: use spaces instead of tabs, or quote the text",
     ),
+    ("found a tab", "a tab that cannot stand here: indent with spaces instead of tabs"),
+    ("exceeded maximum nesting depth", "nested deeper than anybody writes"),
     ("but found another document", "one file holds one database: remove what follows ---"),
     ("mapping values are not allowed", "a ':' that cannot stand here: quote the text, or mind the indentation"),
     ("did not find expected ',' or '}'", "',' or '}' expected: text that holds , : { } [ ] is quoted"),
