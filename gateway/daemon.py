@@ -72,6 +72,7 @@ async def serving(service: Gateway, sock: socket.socket) -> AsyncIterator[int]:
             raise StartError(f"the control plane did not start on {host}:{port}")
         yield port
     finally:
+        connections.leave_unasked()
         ending = current.should_exit = True
         await asyncio.wait([task], timeout=STOP_DEADLINE_S)
         for one in (task, watching):

@@ -53,6 +53,12 @@ class Connections:
                     connection.transport.abort()
             await asyncio.sleep(LOOK_S)
 
+    def leave_unasked(self) -> None:
+        """The server ends: whose request is not whole will get no answer any more."""
+        for connection in list(self.open):
+            if isinstance(connection, BoundedHttp) and connection.owes_a_request:
+                connection.transport.abort()
+
 
 class _Patience:
     """Since when a connection has been unread, or closing (monotonic s)."""
@@ -163,6 +169,11 @@ class BoundedHttp(H11Protocol):
         """It reads again."""
         self._patience.unread_s = None
         super().resume_writing()
+
+    @property
+    def owes_a_request(self) -> bool:
+        """Whether the peer has not sent the whole of a request."""
+        return self._waits_since_s is not None
 
     def overdue(self, now_s: float) -> str:
         """Return why the connection is to be ended, or nothing."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import logging
 import os
 import sys
 import time
@@ -16,11 +18,12 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 
 from gateway.api.app import build_app
 from gateway.descriptors import Descriptors
 from gateway.instance import MissionInstance
-from gateway.patient_log import LINES_LOST, PatientLogger
+from gateway.patient_log import LINES_LOST, PatientLogger, set_up_logging
 from gateway.real import LocalAppendFile, LocalStorage, SystemClock
 from gateway.service import Gateway
 from gateway.supervision import Supervisor
@@ -262,6 +265,49 @@ def test_a_log_that_cannot_be_written_ends_nothing(monkeypatch: pytest.MonkeyPat
             full.close()
     assert LINES_LOST[0] == before + 1
     LINES_LOST[0] = before
+
+
+def test_a_log_that_nobody_reads_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader of standard error that hangs: lines are counted, not waited for, and go on when it does."""
+    before, reading = LINES_LOST[0], os.pipe()
+    with open(reading[0], "rb") as reader, open(reading[1], "w", encoding="utf-8") as writer:
+        monkeypatch.setattr(sys, "stderr", writer)
+        began = time.monotonic()
+        for number in range(1000):
+            PatientLogger().error(f"line {number} " + "x" * 5000)
+        assert time.monotonic() - began < 5
+        lost = LINES_LOST[0] - before
+        assert lost > 900
+        os.set_blocking(reader.fileno(), False)
+        taken = reader.read() or b""
+        assert taken.startswith(b"line 0 xxx")
+        PatientLogger().error("again")
+        taken += reader.read() or b""
+        assert LINES_LOST[0] == before + lost
+        assert taken.splitlines()[-1] == b"again", "on a line of its own"
+        monkeypatch.undo()
+    LINES_LOST[0] = before
+
+
+def test_what_libraries_log_goes_the_same_way(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A library that logs an error is heard, with its traceback, in the log's own form; its chatter is not."""
+    monkeypatch.setattr(logging.root, "handlers", [])
+    set_up_logging(as_json=True)
+    try:
+        with contextlib.suppress(ZeroDivisionError):
+            try:
+                print(1 / 0)
+            except ZeroDivisionError:
+                logging.getLogger("some.library").exception("it %s", "failed")
+                raise
+        logging.getLogger("some.library").info("chatter")
+    finally:
+        structlog.reset_defaults()
+    rows = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(row["event"], row["level"], row["of"]) for row in rows] == [("it failed", "error", "some.library")]
+    assert "ZeroDivisionError" in rows[0]["exception"]
 
 
 def test_files_open_when_no_descriptor_is_left(tmp_path: Path) -> None:
