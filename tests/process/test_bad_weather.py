@@ -7,7 +7,6 @@ import resource
 import socket
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from gateway_codecs.delivery_block import DATA, decode
 from gateway_simulators.spacecraft import Spacecraft
 
 from .crowd import UPGRADE, Crowd, connect, cpu_s, is_over, rss_octets, text_frame, websocket
-from .running import ENV, ROOT, Daemon, free_port
+from .running import Daemon, free_port
 from .test_door import minimal
 
 pytestmark = pytest.mark.process
@@ -396,64 +395,3 @@ def _flow(daemon: Daemon, home: Home, station: Station, span_s: float) -> _Flow:
     time.sleep(span_s)
     took_s, gained = time.monotonic() - began, home.items - items
     return _Flow((station.sent - sent) / took_s, gained / (journal(daemon)["head"] - head))
-
-
-VANISHING = """
-import socket, sys, time
-sys.path.insert(0, sys.argv[1])
-from tests.process.crowd import UPGRADE, text_frame
-from tests.process.test_bad_weather import SUBSCRIBE
-host, port, count = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-kept = [socket.create_connection((host, port)) for _ in range(count)]
-for k in range(count):
-    sock = socket.create_connection((host, port))
-    sock.sendall(UPGRADE.format(path=SUBSCRIBE).replace("127.0.0.1", host).encode())
-    sock.recv(1000)
-    hello = {"type": "subscribe", "home": "laboratory-a", "subscription": f"v{k}", "from": "head"}
-    sock.sendall(text_frame(hello))
-    kept.append(sock)
-print("there", flush=True)
-time.sleep(300)
-"""
-
-
-@contextmanager
-def another_machine(name: str, here: str, there: str) -> Iterator[list[str]]:
-    """A network namespace behind a cable that can be pulled; yields how to run commands in it. Skips without rights."""
-    commands = [
-        f"ip netns add {name}", f"ip link add {name}a type veth peer name {name}b", f"ip link set {name}b netns {name}",
-        f"ip addr add {here}/30 dev {name}a", f"ip link set {name}a up",
-        f"ip netns exec {name} ip addr add {there}/30 dev {name}b", f"ip netns exec {name} ip link set {name}b up",
-    ]  # fmt: skip
-    try:
-        for command in commands:
-            done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
-            if done.returncode:
-                pytest.skip(f"no network namespaces here: {command}: {done.stderr.strip()}")
-        yield ["ip", "netns", "exec", name]
-    finally:
-        subprocess.run(["ip", "link", "del", f"{name}a"], capture_output=True, check=False)
-        subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
-
-
-@pytest.mark.soak
-def test_peers_that_vanish(tmp_path: Path) -> None:
-    """R5, R13: the cable is pulled: half-open connections, silent ones and subscribers, are ended by themselves."""
-    count, here, there = 60, "10.218.0.1", "10.218.0.2"
-    config = minimal(tmp_path, free_port())
-    (config / "gateway.yaml").write_text("data_dir: ../var\napi: {host: 0.0.0.0, expose: true}\n")
-    with another_machine("gwvan", here, there) as prefix, running(Daemon(config)) as daemon:
-        command = [*prefix, sys.executable, "-c", VANISHING, str(ROOT), here, str(daemon.port), str(count)]
-        client = subprocess.Popen(command, env=ENV, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        try:
-            assert client.stdout is not None
-            assert client.stdout.readline() == "there\n"
-            open_ = lambda: daemon.get("/status")["machine"]["connections"]["open"]  # noqa: E731
-            assert open_() > count
-            subprocess.run(["ip", "link", "set", "gwvana", "down"], check=True)
-            until(lambda: open_() <= 1, 120, "they are ended")
-            assert metric(daemon, 'gateway_connections_closed_total{reason="no answer to a ping"}') > 0
-        finally:
-            client.kill()
-            client.wait()
-            client.stdout.close()  # type: ignore[union-attr]

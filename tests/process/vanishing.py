@@ -1,8 +1,9 @@
 """Peers behind a cable that is pulled, in a network of their own (`unshare --net`): run by test_vanished_peers.py.
 
-`python -m tests.process.vanishing site FOLDER WATCH_S` is the gateway's side: it makes a second network for the peers,
-measures, and prints what it saw as JSON. `… peers PORT LINK KINDS` is the far side. The cable is pulled by a route to
-nowhere: from then on the peers get everything and nothing that they or their kernel say comes back, not even a reset.
+`python -m tests.process.vanishing site FOLDER WATCH_S [mended]` is the gateway's side: it makes a second network for
+the peers, measures, and prints what it saw as JSON; the gateway ends with the cable mended, or not.
+`... peers PORT LINK KINDS` is the far side. The cable is pulled by a route to nowhere: from then on the peers get
+everything, and nothing that they or their kernel say comes back, not even a reset.
 """
 
 from __future__ import annotations
@@ -95,6 +96,9 @@ class FarNetwork:
     def pull_the_cable(self) -> None:
         self.run("ip", "route", "add", "blackhole", f"{HERE}/32")
 
+    def mend_the_cable(self) -> None:
+        self.run("ip", "route", "del", "blackhole", f"{HERE}/32")
+
     def close(self) -> None:
         self._holder.kill()
         self._holder.wait()
@@ -144,7 +148,7 @@ def _configuration(folder: Path, near: int, far: int) -> Path:
     return config
 
 
-def _site(folder: Path, watch_s: float) -> dict[str, Any]:
+def _site(folder: Path, watch_s: float, mended: bool) -> dict[str, Any]:
     near, far, network = free_port(), free_port(), FarNetwork()
     try:
         with (
@@ -152,7 +156,10 @@ def _site(folder: Path, watch_s: float) -> dict[str, Any]:
             Station(near, 200) as station,
             Home(daemon, "good", "complete") as home,
         ):
-            return _measured(daemon, station, home, network, far, watch_s)
+            seen = _measured(daemon, station, home, network, far, watch_s)
+            if mended:
+                network.mend_the_cable()
+        return seen
     finally:
         network.close()
 
@@ -162,7 +169,7 @@ def _measured(
 ) -> dict[str, Any]:
     assert daemon.process is not None
     pid, span_s = daemon.process.pid, 2.0
-    until(lambda: home.items > 200)
+    until(lambda: home.items > 100)
     alone = _flow(daemon, home, station, span_s)
     before = rss_octets(pid) - journal(daemon)["octets"]
     kinds = KINDS if watch_s else AT_A_GLANCE
@@ -209,4 +216,4 @@ if __name__ == "__main__":
             _peers(int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4]))
         time.sleep(300)
     else:
-        print(json.dumps(_site(Path(sys.argv[2]), float(sys.argv[3]))))
+        print(json.dumps(_site(Path(sys.argv[2]), float(sys.argv[3]), len(sys.argv) > 4)))
