@@ -18,7 +18,9 @@ from gateway.mqtt.broker import BrokerProblem, find_nats_server
 from .running import Daemon, free_port
 
 SBIN = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
-MOSQUITTO, MOSQUITTO_SUB = (shutil.which(name, path=SBIN) for name in ("mosquitto", "mosquitto_sub"))
+MOSQUITTO, MOSQUITTO_SUB, MOSQUITTO_PUB = (
+    shutil.which(name, path=SBIN) for name in ("mosquitto", "mosquitto_sub", "mosquitto_pub")
+)
 
 
 def nats_server() -> str | None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from .brokers import MOSQUITTO_SUB, Broker, connected, needs
+from .brokers import MOSQUITTO_PUB, MOSQUITTO_SUB, Broker, connected, needs
 from .running import ROOT, Daemon, ended, run_gateway, subscriber
 from .test_exactness import HERA, assert_exact, hera_config, hera_expected
 
@@ -176,6 +177,129 @@ def test_a_home_base_ends_exact_over_kills(tmp_path: Path, kind: str, site: Call
                        if e["type"] == "mqtt")  # fmt: skip
         assert told["warning"] >= 1, "the loss of a broker is an event"
         assert daemon.get("/status")["mqtt"]["counters"]["cuts"] >= 1
+        assert daemon.terminate() == 0
+    finally:
+        client.kill()
+
+
+class ForeignHome:
+    """A home base of mosquitto_sub, mosquitto_pub and docs/read_blocks.py: what docs/mqtt.md says, nothing of ours."""
+
+    def __init__(self, broker: Broker, folder: Path) -> None:
+        self._broker, self._folder, self._topic = broker, folder, f"gw/v1/{INSTANCE}/home/laboratory-b/foreign"
+        (folder / "store").mkdir(parents=True)
+        self._journal: dict[str, Any] | None = None  # of which journal, from the first welcome on
+        self.at, self.items = 0, 0
+
+    def say(self, message: dict[str, Any]) -> None:
+        assert MOSQUITTO_PUB is not None
+        command = [MOSQUITTO_PUB, "-p", str(self._broker.port), "-t", f"{self._topic}/request", "-m"]
+        subprocess.run([*command, json.dumps(message)], check=True, timeout=10)
+
+    def listen(self, session: str, enough: Callable[[], bool], timeout_s: float = 120) -> None:
+        """Subscribe with our own cursor, store and acknowledge until it is enough; then vanish without a word."""
+        heard, self._session, self._welcome = self._folder / session, session, False
+        listener = mosquitto_sub(self._broker, heard, "-t", self._topic, "-F", "%x")
+        limit, alive_s = time.monotonic() + timeout_s, 0.0
+        try:
+            time.sleep(0.7)  # it subscribes
+            cursor = self._journal and {**self._journal, "low_water": self.at, "ranges": []}
+            hello = {"type": "subscribe", "session": session, "sequential": True, "cursor": cursor}
+            self.say({**hello, "selection": {"kinds": ["tm"], "vcids": [1]}})
+            with heard.open("rb") as lines:
+                while not enough():
+                    assert time.monotonic() < limit, f"{session}: {self.items} items, up to {self.at}"
+                    self._hear(lines)
+                    if time.monotonic() > alive_s:
+                        alive_s = time.monotonic() + 1
+                        self.say({"type": "alive", "session": session})
+        finally:
+            listener.kill()
+            listener.wait()
+
+    def _hear(self, lines: Any) -> None:
+        at, began = self.at, lines.tell()
+        while (line := lines.readline()).endswith(b"\n"):
+            began = lines.tell()
+            self._take(bytes.fromhex(line.decode()))
+        lines.seek(began)  # half a line
+        if self.at != at:
+            self.say({"type": "ack", "session": self._session, "lane": 0, "upto": self.at})
+        time.sleep(0.1)
+
+    def _take(self, message: bytes) -> None:
+        if message.startswith(b"{"):
+            told = json.loads(message)
+            assert told["type"] not in {"error", "closed", "missing"} or told["session"] != self._session, told
+            if told["type"] == "welcome" and told["session"] == self._session:
+                self._journal, self._welcome = {key: told[key] for key in ("journal_id", "revision")}, True
+                self.at = told["low_water"]
+            return
+        magic, kind, _, _, count, first, upto = struct.unpack_from(">4sBBHIqq", message)
+        if magic == b"UGB1" and kind == 1 and self._welcome:
+            assert first == self.at, "each block begins where the one before ended"
+            with (self._folder / "store/1.blocks").open("ab") as store:
+                store.write(message)
+            self.items, self.at = self.items + count, upto
+
+    def read(self) -> list[str]:
+        """What the script in docs finds: how many packets, and their SHA-256."""
+        script = [sys.executable, "-I", str(ROOT / "docs/read_blocks.py"), str(self._folder / "store")]
+        return subprocess.run(script, capture_output=True, text=True, timeout=30, check=True).stdout.split()
+
+
+@BOTH
+@pytest.mark.skipif(MOSQUITTO_SUB is None, reason="mosquitto_sub is not installed (apt-get install mosquitto-clients)")
+@pytest.mark.parametrize(("away_s", "frames_per_s"), [(4, 150), pytest.param(60, 14, marks=pytest.mark.soak)])
+def test_a_foreign_home_base_that_was_off(
+    tmp_path: Path, kind: str, away_s: float, frames_per_s: float, site: Callable[[str, float], Site]
+) -> None:
+    """R4 over MQTT for anybody: mosquitto's clients go in the middle of a pass without a word, for longer than their
+    lease (soak: a minute), come back with their cursor, and end with every packet once, in order."""
+    daemon, broker = site(kind, frames_per_s)
+    home = ForeignHome(broker, tmp_path / "foreign")
+    play(daemon)
+    home.listen("first", lambda: home.items > 200)
+    had, gone_s = home.items, time.monotonic()
+    until(lambda: daemon.get("/status")["mqtt"]["sessions"] == 0, "its lease is over")
+    time.sleep(max(0.0, gone_s + away_s - time.monotonic()))
+    missed = daemon.get(f"/instances/{INSTANCE}/journal")["head"] - home.at
+    assert missed > 500, "a hole"
+    home.listen("second", lambda: home.items >= 2302)
+    assert had < 2302
+    assert home.read() == ["2302", hera_expected()["packets_sha256_concatenated"]]
+    assert daemon.terminate() == 0
+
+
+@pytest.mark.soak
+@BOTH
+@pytest.mark.parametrize("killed", [False, True], ids=["", "broker-killed"])
+def test_a_home_base_that_was_off_for_a_minute(
+    tmp_path: Path, kind: str, killed: bool, site: Callable[[str, float], Site]
+) -> None:
+    """R4 over MQTT: off for 60 s of a pass, longer than the broker's and the session's patience; the broker is killed
+    in the middle of that, and again while the hole is filled: every packet once, in order."""
+    daemon, broker = site(kind, 14)
+    client = home_base(broker, daemon, tmp_path)
+    try:
+        play(daemon)
+        until(lambda: acknowledged(daemon) > 150, "some packets")
+        client.kill()
+        client.communicate()
+        time.sleep(30)
+        at = acknowledged(daemon)
+        if killed:
+            broker.kill(daemon)
+        time.sleep(30)
+        connected(daemon)
+        assert daemon.get("/status")["mqtt"]["sessions"] == 0
+        assert daemon.get("/links")[0]["state"] == "receiving", "the pass goes on"
+        assert daemon.get(f"/instances/{INSTANCE}/journal")["head"] > at + 1000, "a hole"
+        client = home_base(broker, daemon, tmp_path)
+        until(lambda: acknowledged(daemon) > at, "the hole is being filled")
+        if killed:
+            broker.kill(daemon)
+        assert_exact(ended(client, 120), tmp_path / "packets.bin")
         assert daemon.terminate() == 0
     finally:
         client.kill()

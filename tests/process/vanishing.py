@@ -27,7 +27,7 @@ from .test_door import minimal
 
 HERE, THERE = "10.218.0.1", [f"10.218.0.{k}" for k in range(2, 22)]
 # silent ones come last: they are ended soonest
-KINDS = {"complete": 80, "timely": 40, "half a request": 20, "silent": 60}
+KINDS = {"complete": 88, "timely": 32, "half a request": 20, "silent": 60}
 AT_A_GLANCE = {"complete": 20, "timely": 20, "half a request": 40, "silent": 120}  # when nobody watches how they end
 
 
