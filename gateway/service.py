@@ -50,6 +50,15 @@ def _container(path: Path) -> str:
         return "kiss" if looks_like_kiss(file.read(LOOK_OCTETS)) else "none"
 
 
+def _storage(data_dir: Path, descriptors: Descriptors) -> LocalStorage:
+    """Take the data directory. Raises StartError: another gateway has it, or the disk refuses."""
+    try:
+        return LocalStorage(data_dir, lock=True, descriptors=descriptors)
+    except OSError as error:
+        hint = "make it writable, or choose another one: data_dir in gateway.yaml, or --data-dir"
+        raise StartError(f"the data directory {data_dir} cannot be used: {error.strerror}", hint) from error
+
+
 def _small_store(path: Path) -> SmallStore:
     try:
         return SmallStore(path)
@@ -74,7 +83,7 @@ class Gateway:
         self.data_dir = data_dir or configuration.data_dir
         self.instances: dict[str, MissionInstance] = {}
         self.supervisor, self._descriptors = Supervisor(), Descriptors()
-        self._storage = LocalStorage(self.data_dir, lock=True, descriptors=self._descriptors)
+        self._storage = _storage(self.data_dir, self._descriptors)
         self._writer, self._reader, self._keeper, self._thinker = self._workers = tuple(
             ThreadWorker(name) for name in ("journal-writer", "journal-reader", "small-store", "thinker")
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .running import Daemon, free_port, run_gateway
+from .running import ENV, GATEWAY, ROOT, Daemon, free_port, run_gateway
 from .test_bad_weather import (
     INSTANCE,
     Home,
@@ -87,6 +87,18 @@ def test_a_disk_that_turns_read_only_and_back(tmp_path: Path) -> None:
         once_in_order(complete)
         until(lambda: told_states(daemon) == ["begun", "ended"], what="its end is told")
         assert journal(daemon)["damaged"] == []
+
+
+def test_a_start_on_a_disk_that_is_read_only(tmp_path: Path) -> None:
+    """The start is refused in two lines, with the directory, the reason and the way out."""
+    weather = Weather(tmp_path / "weather", tmp_path / "var")
+    weather.disk_refuses(errno.EROFS)
+    command = [*weather.prefix, *GATEWAY, "run", "--config", str(site(tmp_path, free_port(), tmp_path / "var"))]
+    done = subprocess.run(command, env=ENV, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    told = " ".join(done.stderr.split())
+    assert f"the data directory {tmp_path / 'var'} cannot be used: Read-only file system" in told
+    assert "data_dir in gateway.yaml" in told
 
 
 class Ext4:

@@ -3,6 +3,10 @@
  * Preloaded (LD_PRELOAD) into the process under test. WEATHER_FILE names a file of three native int64 that the test
  * writes while the process runs: wall offset (ns), time asleep (ns), errno of every write below WEATHER_FOLDER (0 =
  * none). CLOCK_MONOTONIC is never touched: Linux lets nobody set it, and it stands still while a machine sleeps.
+ *
+ * Not libfaketime: 0.9.10 makes time.sleep() of Python 3.11 fail (EINVAL) when it leaves the monotonic clock alone.
+ * Not `mount -o remount,ro`: the kernel refuses that (EBUSY) while a file is open for writing, and the journal's is. What
+ * a file system does that turned read-only by itself is in test_read_only.py, with a real one: the same errors.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
