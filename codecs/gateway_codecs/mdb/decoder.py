@@ -13,7 +13,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from gateway_codecs.batches import I64Array, U8Array, gather
-from gateway_codecs.mdb.columns import Decoded
+from gateway_codecs.mdb.columns import Column, Decoded
+from gateway_codecs.mdb.derive import Derivations
 from gateway_codecs.mdb.identify import I32Array, Identification, Identifier
 from gateway_codecs.mdb.model import Database
 from gateway_codecs.mdb.report import DatabaseError
@@ -36,6 +37,7 @@ class Decoder:
         self._identifier = Identifier(database, self._compiler, self._layouts)
         self.packet_types: tuple[str, ...] = tuple(self._identifier.packet_types)
         self._parameters = dict(database.parameters)
+        self.derivations = Derivations(database)
         self._shapes: OrderedDict[tuple[int, frozenset[str] | None], Shapes | None] = OrderedDict()
 
     @property
@@ -57,7 +59,9 @@ class Decoder:
         """Return the columns of packets octets[offset:offset+length], grouped by type and shape.
 
         Every packet of a type is in exactly one `Decoded`; those of no type are in none. `want` restricts the columns
-        to these parameters (an aggregate: all its members). Raises ValueError for packets beyond the octets.
+        to these parameters (an aggregate: all its members). Derived parameters whose inputs all stand in the packet are
+        columns too; those across packet types are up to who has both (`derivations`). Raises ValueError for packets
+        beyond the octets.
         """
         packets = _packets(octets, offset, length)
         types = self._identifier.identify(packets).types
@@ -71,8 +75,18 @@ class Decoder:
         shapes = self._shapes_of(index, want)
         if shapes is None:
             return [Decoded(name, rows, {})]
-        found = [Decoded(name, rows[mine], columns) for mine, columns in shapes.decode(packets)]
+        found = [
+            Decoded(name, rows[mine], self._with_derived(columns, want)) for mine, columns in shapes.decode(packets)
+        ]
         return sorted(found, key=lambda one: int(one.rows[0])) if len(found) > 1 else found
+
+    def _with_derived(self, columns: Mapping[str, Column], want: frozenset[str] | None) -> Mapping[str, Column]:
+        if not self.derivations.order:
+            return columns
+        derived = self.derivations.columns(columns, want)
+        if want is None:
+            return {**columns, **derived} if derived else columns
+        return {name: one for name, one in columns.items() if name in _columns({name}, want)} | derived
 
     def _shapes_of(self, index: int, want: frozenset[str] | None) -> Shapes | None:
         key = (index, want)
@@ -89,7 +103,8 @@ class Decoder:
         except DatabaseError as error:
             self._identifier.problems[name] = error
             return None
-        wanted = None if want is None else _columns({leaf.name for leaf in packet.leaves}, want)
+        inputs = None if want is None else self.derivations.inputs(want)
+        wanted = None if inputs is None else _columns({leaf.name for leaf in packet.leaves}, inputs)
         return Shapes(self._layouts, packet, self._parameters, wanted)
 
 
