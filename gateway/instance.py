@@ -16,15 +16,15 @@ from gateway.event_pump import EventPump
 from gateway.homes.lines import Lines
 from gateway.homes.registry import SubscriptionRegistry, acknowledged_end
 from gateway.homes.session import Channel, Session, SessionLimits
+from gateway.instance_rows import apid_row, channel_of, channel_order, condition_row, slow_commits, vc_row
 from gateway.journal import Journal, Recording, SmallStore, stored_id
-from gateway.journal.commit_times import Durations
 from gateway.journal.events import event_items
 from gateway.links import Link, LinkContext
 from gateway.supervision import Supervisor
 from gateway.timely import TimelyTap
+from gateway.values.door import ValuesAround, ValuesDoor
 from gateway.world import Clock, Network, Storage, Worker
 from gateway_codecs.batches import Kind
-from gateway_codecs.channels import ChannelKey
 from gateway_codecs.time_scales import format_utc, parse_utc
 from gateway_config import GatewaySettings, LinkConfig, Mission
 from gateway_routes.conditions import Condition, ConditionBook, worst_first
@@ -38,7 +38,6 @@ RETENTION_S = 60.0
 EVENTS_TOGETHER_S = 0.05
 NEWEST_EVENTS_IN = 1 << 18
 AWAY_SHOWN = 3  # of one home base; more are summed up
-COMMIT_SLOW_S, COMMIT_LATE_S = 0.5, 2.0
 FREE_SPACE = "free space on the device: everything goes on by itself then"
 LOOK_AT_DISK = "look at the disk's errors (dmesg) and at what else writes to it; nothing is lost, everything is late"
 
@@ -60,6 +59,9 @@ class Surroundings:
     homes: frozenset[str]
     supervisor: Supervisor
     lines: Lines = field(default_factory=Lines)
+    decoder: Worker | None = None  # of live values, with `historian`, of long ranges; None = no values
+    historian: Worker | None = None
+    values_folder: Path | None = None  # of their cache
 
 
 class MissionInstance:
@@ -83,6 +85,7 @@ class MissionInstance:
         self.journal: Journal
         self.registry: SubscriptionRegistry
         self.timely = TimelyTap()
+        self.values: ValuesDoor
         self._pump: EventPump
         self._recordings: list[Recording] = []
         self._house_problem = ""
@@ -109,6 +112,7 @@ class MissionInstance:
             self._add_link(config)
         await self.registry.load()
         self._pump = EventPump(self.journal)
+        self.values = self._values_door()
         self._book.restore(
             await around.keeper(lambda: around.small_store.get(f"contacts {self.name}")) or [], self._now()
         )
@@ -120,6 +124,21 @@ class MissionInstance:
             keep(f"contacts {self.name}", self._keep_time),
             keep(f"housekeeping {self.name}", self._keep_house),
         ]
+        if self.values.around.databases:
+            self._tasks.append(keep(f"values {self.name}", self.values.follow))
+
+    def _values_door(self) -> ValuesDoor:
+        around, folder = self._around, self._around.values_folder
+        worker = around.decoder or around.thinker
+        databases = {craft.name: craft.database for craft in self.mission.spacecraft if craft.database is not None}
+        prime = frozenset(link.name for link in self._configs if link.prime)
+        return ValuesDoor(
+            ValuesAround(
+                self.name, self.journal, around.storage, around.clock, worker, around.historian or worker,
+                around.keeper, around.small_store, around.directory, folder and folder / self.name,
+                around.gateway.values.cache_octets, databases, prime, self.emit,
+            )
+        )  # fmt: skip
 
     async def _promised(self) -> int:
         """Return the highest position that a durable cursor has acknowledged: it is never given again."""
@@ -379,10 +398,10 @@ class MissionInstance:
         """Return counts by link, virtual channel and APID."""
         rows: list[dict[str, Any]] = []
         for name, link in self.links.items():
-            for channel, vc in sorted(link.statistics()["vcs"].items(), key=_channel_order):
-                base = {"link": name, "spacecraft": link.settings.spacecraft, **_channel_of(channel)}
-                rows.append(base | _vc_row(vc, of_frames=base["scid"] is not None))
-                rows += [base | _apid_row(apid, counts) for apid, counts in vc["apids"].items()]
+            for channel, vc in sorted(link.statistics()["vcs"].items(), key=channel_order):
+                base = {"link": name, "spacecraft": link.settings.spacecraft, **channel_of(channel)}
+                rows.append(base | vc_row(vc, of_frames=base["scid"] is not None))
+                rows += [base | apid_row(apid, counts) for apid, counts in vc["apids"].items()]
         return rows
 
     def state(self) -> dict[str, Any]:
@@ -417,6 +436,7 @@ class MissionInstance:
             "streams": self.streams(),
             "subscriptions": self.subscriptions(),
             "timely": self.registry.timely_snapshot(),
+            "values": self.values.state(),
             "conditions": self.conditions(),
         }
 
@@ -433,14 +453,15 @@ class MissionInstance:
         return [condition_row(row, self._conditions, now, clock) for row in worst_first(self._found())]
 
     def _found(self) -> list[Condition]:
-        return [*self._journal_conditions(), *self._link_conditions(), *self._subscription_conditions()]
+        own = [*self._journal_conditions(), *self._link_conditions(), *self._subscription_conditions()]
+        return own + self.values.conditions(self._now())
 
     def _journal_conditions(self) -> list[Condition]:
         subject, found = f"journal {self.name}", list[Condition]()
         if self.journal.blocked is not None:
             text = f"intake is not committed: {self.journal.blocked}; complete subscriptions wait"
             found.append(Condition("critical", "journal blocked", subject, text, FREE_SPACE))
-        if slow := _slow(self.journal.durations()):
+        if slow := slow_commits(self.journal.durations()):
             found.append(Condition("warning", "slow commits", subject, slow, LOOK_AT_DISK))
         if self._house_problem:
             remedy = "it is tried again each second; look at the disk"
@@ -626,67 +647,3 @@ class MissionInstance:
         inside = found.positions < end
         octets = int(found.batch.items["length"][inside].astype("int64").sum())
         return found.batch.octets[:octets].tobytes(), found.end_position
-
-
-def condition_row(row: Condition, book: ConditionBook, now_s: float, clock: Clock) -> dict[str, Any]:
-    """Return a condition as the API shows it, with the time since when it holds."""
-    since_s = book.since_s(row)
-    since_ns = clock.tai_ns() - (0 if since_s is None else int((now_s - since_s) * 1e9))
-    shown = {"severity": row.severity, "what": row.what, "subject": row.subject, "text": row.text}
-    return shown | {"remedy": row.remedy, "since_utc": format_utc(since_ns)}
-
-
-def _slow(times: Durations) -> str:
-    """Return that commits take long, or nothing."""
-    if times.under_way_s > COMMIT_LATE_S:
-        return f"commits are slow: one is under way for {times.under_way_s:.1f} s"
-    if times.commits and times.p99_s > COMMIT_SLOW_S:
-        return f"commits are slow: p99 {times.p99_s:.2f} s, median {times.p50_s:.2f} s in the last minute"
-    return ""
-
-
-def _channel_of(name: str) -> dict[str, Any]:
-    """Return the columns that tell a channel from others of its spacecraft, from its name in the statistics."""
-    key = ChannelKey.parse(name)
-    if key is None:
-        return {"scid": None, "vcid": None, "map_id": None, "replay": False, "expedited": False}
-    map_id = key.map_id if key.map_id >= 0 else None
-    return {"scid": key.scid, "vcid": key.vcid, "map_id": map_id, "replay": key.replay, "expedited": key.expedited}
-
-
-def _channel_order(named: tuple[str, Any]) -> tuple[int, ...]:
-    key = ChannelKey.parse(named[0])
-    return () if key is None else (key.scid, key.vcid, key.replay, key.expedited, key.map_id)
-
-
-def _vc_row(vc: Mapping[str, Any], of_frames: bool) -> dict[str, Any]:
-    counting = of_frames and vc["counting"] != "none"
-    counted = [apid["missing"] for apid in vc["apids"].values() if apid["counting"] == "apid"]
-    shared = {name: group["missing"] for name, group in vc["groups"].items()}
-    counted += shared.values()
-    return {
-        "apid": None,
-        "frames": vc["frames"] if of_frames else None,
-        "packets": vc["packets"],
-        "octets": vc["octets"],
-        "missing_frames": vc["frames_missing_mod"] if counting else None,
-        "missing_packets": sum(counted) if counted else None,
-        "shared_missing": shared,
-        "count_jumps": vc["count_jumps"] if counting else None,
-        "seq_gaps": None,
-    }
-
-
-def _apid_row(apid: int, counts: Mapping[str, Any]) -> dict[str, Any]:
-    counted = counts["counting"] == "apid"
-    return {
-        "apid": apid,
-        "frames": None,
-        "packets": counts["packets"],
-        "octets": counts["octets"],
-        "missing_frames": None,
-        "missing_packets": counts["missing"] if counted else None,
-        "shared_missing": {},
-        "count_jumps": None,
-        "seq_gaps": counts["seq_gaps"] if counted else None,
-    }

@@ -13,7 +13,8 @@ from gateway import __version__, replays
 from gateway.descriptors import Descriptors
 from gateway.errors import Conflict, GatewayError, NotFound, Refused, StartError
 from gateway.homes.lines import Lines
-from gateway.instance import MissionInstance, Surroundings, condition_row
+from gateway.instance import MissionInstance, Surroundings
+from gateway.instance_rows import condition_row
 from gateway.journal import SmallStore
 from gateway.journal.tally import journalled_packets
 from gateway.machine import Machine
@@ -87,6 +88,7 @@ class Gateway:
         self._writer, self._reader, self._keeper, self._thinker = self._workers = tuple(
             ThreadWorker(name) for name in ("journal-writer", "journal-reader", "small-store", "thinker")
         )
+        self._decoder, self._historian = (ThreadWorker(name) for name in ("values-live", "values-history"))
         self._clock = clock or SystemClock()
         rates = {home.name: home.rate_limit_bps for home in configuration.homes.values()}
         self._lines = Lines({name: rate for name, rate in rates.items() if rate is not None})
@@ -208,7 +210,7 @@ class Gateway:
             self._clock, self._storage, TcpNetwork(), self._writer, self._reader, self._keeper,
             self._thinker, self.configuration.gateway,
             self.configuration.directory, self._small_store, frozenset(self.configuration.homes), self.supervisor,
-            self._lines,
+            self._lines, self._decoder, self._historian, self.data_dir / "values",
         )  # fmt: skip
         if name in self.instances:
             raise Conflict(f"the mission instance {name} is open already", "one journal has one writer")
@@ -235,7 +237,7 @@ class Gateway:
             await self._mqtt.stop()
         for instance in self.instances.values():
             await instance.close()
-        for worker in self._workers:
+        for worker in (*self._workers, self._decoder, self._historian):
             worker.close()
         self._small_store.close()
         self._storage.close()

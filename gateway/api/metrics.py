@@ -36,6 +36,7 @@ class _Snapshot(Collector):
         yield from _streams(instances)
         yield from _subscriptions(instances)
         yield from _timely(instances)
+        yield from _values(instances)
         yield from _mqtt(self._state.get("mqtt"))
 
 
@@ -183,6 +184,30 @@ def _timely(instances: Iterable[State]) -> Iterator[Metric]:
             sent.add_metric(key, row["delivered_items"])
             skipped.add_metric(key, row["skipped_items"])
     yield from (sent, skipped)
+
+
+def _values(instances: Iterable[State]) -> Iterator[Metric]:
+    labels = ["instance", "spacecraft", "packet_type"]
+    texts = {
+        "packets": "Live packets decoded", "late": "Of these, older than one before",
+        "out_of_limit": "Samples beyond a limit", "invalid": "Samples with limits that were not valid",
+    }  # fmt: skip
+    by_type = {what: CounterMetricFamily(f"gateway_values_{what}", text, labels=labels) for what, text in texts.items()}
+    unidentified = CounterMetricFamily(
+        "gateway_values_unidentified", "Live packets that no container describes", labels=labels[:2]
+    )
+    behind = GaugeMetricFamily("gateway_values_behind_items", "Positions not decoded yet", labels=labels[:1])
+    beyond = GaugeMetricFamily("gateway_values_out_of_limits", "Parameters beyond a limit now", labels=labels[:1])
+    for instance in (one for one in instances if one["values"] is not None):
+        name, values = instance["instance"], instance["values"]
+        for row in values["packet_types"]:
+            for what, metric in by_type.items():
+                metric.add_metric([name, row["spacecraft"], row["packet_type"]], row[what])
+        for spacecraft, count in values["unidentified"].items():
+            unidentified.add_metric([name, spacecraft], count)
+        behind.add_metric([name], values["behind"])
+        beyond.add_metric([name], values["out_of_limits"])
+    yield from (*by_type.values(), unidentified, behind, beyond)
 
 
 def _mqtt(state: State | None) -> Iterator[Metric]:

@@ -24,6 +24,7 @@ from gateway.api.answers import (
     TimelyCounts,
     example,
 )
+from gateway.api.value_answers import VALUES, ValuesState
 
 Range = Annotated[list[int], Field(min_length=2, max_length=2)]
 Severity = Literal["critical", "error", "warning", "info"]
@@ -61,7 +62,7 @@ INSTANCE = {
     "instance": "demo.simulation", "mission": "demo", "support_mode": "simulation", "data_mode": "real time",
     "lifecycle": "operational", "replay": None, "spacecraft": ["picard"], "journal": JOURNAL, "links": [LINK],
     "contacts": [CONTACT], "streams": [STREAM], "subscriptions": [SUBSCRIPTION], "timely": [TIMELY],
-    "conditions": [CONDITION],
+    "values": VALUES, "conditions": [CONDITION],
 }  # fmt: skip
 REPORT = {
     **RUN, "finished": True, "state": "finished", "detail": "end of the file", "head": 2470,
@@ -222,6 +223,7 @@ class InstanceState(Answer):
     streams: list[StreamRow]
     subscriptions: list[SubscriptionState]
     timely: list[TimelyCounts] = Field(description="by home base, those that ever were in timely mode")
+    values: ValuesState | None = Field(description="live values, or null where no spacecraft has a database")
     conditions: list[Condition]
 
     model_config = example(INSTANCE)

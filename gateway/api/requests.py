@@ -9,12 +9,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from gateway_codecs.time_scales import parse_utc
 
 
-def _utc(text: str) -> str:
+def utc_text(text: str) -> str:
+    """Return a UTC time as it was given. Raises ValueError for what is none."""
     parse_utc(text)
     return text
 
 
-Utc = Annotated[str, Field(max_length=40), AfterValidator(_utc)]
+Utc = Annotated[str, Field(max_length=40), AfterValidator(utc_text)]
 
 
 class ContactRequest(BaseModel):

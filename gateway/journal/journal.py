@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -454,6 +454,26 @@ class Journal:
             if position < self.tail:
                 return None, position, None
             raise
+
+    def walk(self, first: int, end: int, wanted: GroupFilter) -> Iterator[Block | Damage]:
+        """Yield the blocks that hold positions [first, end), with the octets of wanted groups, and what is damaged.
+
+        Blocking: for a worker of the caller's own, so that who reads long ranges holds nobody up. What retention takes
+        meanwhile is left out. `end` is at most the head. Raises OSError.
+        """
+        at = max(first, self.tail)
+        while at < end:
+            try:
+                block, following, damage = self._segments.at(at, end, wanted)
+            except FileNotFoundError:
+                if at >= self.tail:
+                    raise
+                block, following, damage = None, self.tail, None
+            if damage is not None and damage.first < damage.end:
+                yield damage
+            if block is not None:
+                yield block
+            at = max(following, at + 1, self.tail)
 
     def _note_damage(self, damage: Damage) -> None:
         """Remember a damaged range, as one with those it overlaps and with its neighbours of the same segment."""

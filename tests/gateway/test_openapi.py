@@ -12,7 +12,7 @@ import httpx
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from gateway.api import answers, models, requests
+from gateway.api import answers, models, requests, value_answers
 from gateway.api.app import build_app
 from gateway.service import Gateway
 from gateway_config import load
@@ -26,7 +26,8 @@ LINK = "name: l\nmission: m\nspacecraft: s\ntype: file\nunit: packets\npath: pac
 PACKET = bytes.fromhex("0064c000000300010203")
 REPLAY = {"file": "packets.bin", "mission": "m", "run": "first"}
 INSTANCE = "/api/v1/instances/m.simulation"
-MODELS = [m for module in (answers, models, requests) for m in vars(module).values() if isinstance(m, type)]
+MODULES = (answers, models, requests, value_answers)
+MODELS = [m for module in MODULES for m in vars(module).values() if isinstance(m, type)]
 ANSWERS = list(dict.fromkeys(m for m in MODELS if issubclass(m, BaseModel) and m.__module__.startswith("gateway.api.")))
 
 

@@ -54,6 +54,11 @@ def from_text(text: bytes) -> Database:
         raise DatabaseError(f"no canonical database: {error!r}") from None
 
 
+def plain(value: Any) -> Any:
+    """Return any value of the model as JSON has it: its class as `$is`, without fields at their default."""
+    return _plain(value)
+
+
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         told = {TAG: type(value).__name__}

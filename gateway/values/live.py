@@ -1,0 +1,321 @@
+"""Live values of one mission instance: the newest of each parameter, limit transitions, counts by packet type.
+
+Fed with committed packets of the prime links, real-time and good, in position order, and with nothing else (DESIGN 1).
+A packet that is older than one of its APID that was seen already is late: it is in the history, and changes nothing
+here. An on-board clock that was set back makes all packets late: that is believed after `CLOCK_BACK_S` of them.
+`take` runs in a worker; what it returns is applied and read on the event loop.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gateway.values import rendered
+from gateway.values.versions import DIGEST_SHORT, Version
+from gateway_codecs.batches import ABSENT, BoolArray, I64Array, ItemBatch
+from gateway_codecs.mdb.columns import Column, Decoded, LimitFlag, Validity
+from gateway_codecs.mdb.decoder import Decoder
+from gateway_codecs.mdb.limits import LimitMonitor, Transition
+from gateway_codecs.mdb.lookup import kind_of, members, type_of
+from gateway_codecs.mdb.model import Database, Limits, Severity
+
+CLOCK_BACK_S = 60.0
+STALE_PERIODS, STALE_MIN_S = 5.0, 10.0
+PERIOD_WEIGHT = 0.2
+SECOND_NS = 1_000_000_000
+FEW_ROWS = 64
+EVENT_SEVERITY = {
+    Severity.NONE: "info", Severity.WATCH: "info", Severity.WARNING: "warning", Severity.DISTRESS: "error",
+    Severity.CRITICAL: "critical", Severity.SEVERE: "critical",
+}  # fmt: skip
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Latest:
+    """The newest value of a parameter: row `row` of a decoded column, and where it came from."""
+
+    column: Column
+    row: int
+    packet_type: str
+    position: int
+    time_ns: int
+    generated: bool
+    receive_time_ns: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveBatch:
+    """What one read of the journal became: packets of one spacecraft, decoded; `live` bool (n,) are not late."""
+
+    spacecraft: str
+    version: Version
+    positions: I64Array
+    batch: ItemBatch
+    decoded: list[Decoded]
+    live: BoolArray
+    latest: Mapping[str, Latest] = field(default_factory=dict)
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(slots=True)
+class TypeCounts:
+    """What was counted of one packet type since the start."""
+
+    packets: int = 0
+    late: int = 0
+    out_of_limit: int = 0  # samples beyond a limit
+    invalid: int = 0  # samples that cannot be used
+    receive_time_ns: int = ABSENT  # of the newest
+    period_s: float = 0.0  # between packets as they are received, smoothed; 0 = not known yet
+
+
+@dataclass(slots=True)
+class _Stream:
+    """What is known of an APID: its newest packet's time, and when that was received."""
+
+    newest_ns: int
+    received_ns: int
+
+
+class Live:
+    """See the module. One for each spacecraft that has a database."""
+
+    def __init__(self, spacecraft: str) -> None:
+        self.spacecraft = spacecraft
+        self.latest: dict[str, Latest] = {}
+        self.counts: dict[str, TypeCounts] = {}
+        self.unidentified: Counter[int] = Counter()  # packets by APID
+        self.out_of_limit: dict[str, tuple[int, Latest]] = {}
+        self.version: Version | None = None
+        self._streams: dict[int, _Stream] = {}
+        self._monitor = LimitMonitor()
+        self._decoder: Decoder
+        self._limits: dict[str, Limits | None] = {}
+
+    # ---- in the worker ----
+
+    def take(self, version: Version, positions: I64Array, batch: ItemBatch, quiet: bool = False) -> LiveBatch:
+        """Decode packets in position order; `quiet`: they were told of before, no events come of them."""
+        if self.version is not version:
+            self._begin_with(version)
+        items = batch.items
+        live = self._not_late(items)
+        decoded = self._decoder.decode(batch.octets, items["offset"], items["length"].astype(np.int64))
+        self._count_unidentified(items, decoded)
+        latest: dict[str, Latest] = {}
+        events: list[Event] = []
+        for one in decoded:
+            self._take_type(version, one, positions, items, live, latest, events)
+        return LiveBatch(
+            self.spacecraft, version, positions, batch, decoded, live, latest, () if quiet else tuple(events)
+        )
+
+    def _begin_with(self, version: Version) -> None:
+        """Values out of limits are told again by a new database: it may have other limits."""
+        self.version = version
+        self._decoder = Decoder(version.database)  # not that of history: it is of another thread
+        self._limits = _limits(version.database)
+        self._monitor = LimitMonitor()
+        self.out_of_limit = {}
+        self.latest = {name: one for name, one in self.latest.items() if type_of(version.database, name) is not None}
+
+    def _not_late(self, items: Any) -> BoolArray:
+        """Return which packets are newer than all of their APID before them, bool (n,)."""
+        times = _times(items)
+        live = np.ones(len(items), np.bool_)
+        for apid in np.unique(items["apid"]).tolist():
+            rows = np.flatnonzero(items["apid"] == apid)
+            received = items["receive_time_ns"][rows]
+            stream = self._streams.get(apid)
+            if stream is not None and (times[rows] < stream.newest_ns).all():
+                waited_ns = int(received[0]) - stream.received_ns
+                stream = None if waited_ns > CLOCK_BACK_S * SECOND_NS else stream
+            floor = np.iinfo(np.int64).min if stream is None else stream.newest_ns
+            newest = np.maximum.accumulate(np.concatenate([[floor], times[rows]]))
+            live[rows] = times[rows] >= newest[:-1]
+            best = int(np.argmax(times[rows]))
+            if int(times[rows][best]) >= floor:
+                self._streams[apid] = _Stream(int(newest[-1]), int(received[np.flatnonzero(live[rows])[-1]]))
+        return live
+
+    def _count_unidentified(self, items: Any, decoded: list[Decoded]) -> None:
+        known = np.zeros(len(items), np.bool_)
+        for one in decoded:
+            known[one.rows] = True
+        apids, counts = np.unique(items["apid"][~known], return_counts=True)
+        for apid, count in zip(apids.tolist(), counts.tolist(), strict=True):
+            self.unidentified[apid] += count
+
+    def _take_type(
+        self,
+        version: Version,
+        one: Decoded,
+        positions: I64Array,
+        items: Any,
+        live: BoolArray,
+        latest: dict[str, Latest],
+        events: list[Event],
+    ) -> None:
+        """Count the packets of one type, and take the newest values and the limit states of those that are not late."""
+        inside = np.flatnonzero(live[one.rows])
+        counts = self.counts.setdefault(one.packet_type, TypeCounts())
+        counts.packets += len(one)
+        counts.late += len(one) - len(inside)
+        if not len(inside):
+            return
+        rows = one.rows[inside]
+        _note_reception(counts, items["receive_time_ns"][rows])
+        for name, column in one.columns.items():
+            at = _newest_present(column, inside)
+            if at >= 0:
+                latest[name] = self._latest(version, one, column, at, positions, items)
+            if name in self._limits:
+                self._check(version, name, column, inside, counts, (one, positions, items), events)
+
+    def _latest(
+        self, version: Version, one: Decoded, column: Column, at: int, positions: I64Array, items: Any
+    ) -> Latest:
+        row = int(one.rows[at])
+        time_ns, generated = _time_of(items[row])
+        held, held_at = (column, at) if len(one) <= FEW_ROWS else (_only(column, at), 0)
+        received_ns = int(items["receive_time_ns"][row])
+        return Latest(
+            held, held_at, one.packet_type, int(positions[row]), time_ns, generated, received_ns, version.digest
+        )
+
+    # ---- limits ----
+
+    def _check(
+        self,
+        version: Version,
+        name: str,
+        column: Column,
+        inside: I64Array,
+        counts: TypeCounts,
+        where: tuple[Decoded, I64Array, Any],
+        events: list[Event],
+    ) -> None:
+        states, usable = column.limit[inside], column.validity[inside] == Validity.VALID
+        limits = self._limits[name]
+        values = (column.raw if limits is not None and limits.of_raw else column.engineering)[inside]
+        if states.ndim > 1:  # of several samples in a packet the worst is the packet's, and changes are not watched
+            severity = np.where(usable, states & LimitFlag.SEVERITY, 0).reshape(len(states), -1)
+            worst, each = np.argmax(severity, axis=1), np.arange(len(states))
+            states, usable = states.reshape(len(states), -1)[each, worst], usable.reshape(len(states), -1).any(axis=1)
+            values = np.zeros(len(states), np.bool_)
+        said, transitions = self._monitor.feed(name, values, states, usable, limits)
+        counts.out_of_limit += int(np.count_nonzero(said[usable] & LimitFlag.SEVERITY))
+        counts.invalid += len(inside) - int(usable.sum())
+        if not transitions:
+            return
+        one, positions, items = where
+        last = transitions[-1]
+        latest = self._latest(version, one, column, int(inside[last.row]), positions, items)
+        if last.after & LimitFlag.SEVERITY:
+            self.out_of_limit = {**self.out_of_limit, name: (last.after, latest)}
+        else:
+            self.out_of_limit = {key: row for key, row in self.out_of_limit.items() if key != name}
+        events.append(self._event(version, name, latest, transitions))
+
+    def _event(self, version: Version, name: str, latest: Latest, transitions: list[Transition]) -> Event:
+        """Return one event for all changes of a parameter in a batch: from the state before to the state behind."""
+        told, changes = self.shown(name, latest), len(transitions)
+        was, now = rendered.limit_text(transitions[0].before), rendered.limit_text(transitions[-1].after)
+        worst = Severity(max(one.after & LimitFlag.SEVERITY for one in transitions))
+        often = f", after {changes} changes" if changes > 1 else ""
+        value = f"{told['value']} {told['unit']}".strip()
+        return {
+            "type": "limit", "severity": EVENT_SEVERITY[worst],
+            "message": f"{self.spacecraft} {name}: {was} -> {now} ({value}){often}", "spacecraft": self.spacecraft,
+            "parameter": name, "before": was, "after": now, "value": told["value"], "unit": told["unit"],
+            "changes": changes, "packet_position": latest.position, "time_utc": told["time_utc"],
+            "database": version.digest[:DIGEST_SHORT],
+        }  # fmt: skip
+
+    # ---- on the loop ----
+
+    def apply(self, batch: LiveBatch) -> None:
+        """Take what a batch brought as the newest."""
+        self.latest |= batch.latest
+
+    def shown(self, name: str, latest: Latest, now_ns: int | None = None) -> dict[str, Any]:
+        """Return a newest value as the API tells it; `now_ns` (steady) adds its age and whether it is stale."""
+        column, row = latest.column, latest.row
+        kind = kind_of(self.version.database, name) if self.version is not None else None
+        value, raw = column.engineering[row : row + 1], column.raw[row : row + 1]
+        validity, limit = np.max(column.validity[row]), column.limit[row].reshape(-1)
+        worst = limit[int(np.argmax(limit & LimitFlag.SEVERITY))] if limit.size else 0
+        told: dict[str, Any] = {
+            "parameter": name, "spacecraft": self.spacecraft, "value": rendered.values(value, column.labels, kind)[0],
+            "raw": rendered.values(raw)[0], "unit": column.unit, "validity": rendered.VALIDITY[int(validity)],
+            "limit": rendered.limit_text(int(worst)), "time_utc": rendered.utc(latest.time_ns),
+            "generated": latest.generated, "receive_time_utc": rendered.utc(latest.receive_time_ns),
+            "position": latest.position, "packet_type": latest.packet_type, "database": latest.digest,
+        }  # fmt: skip
+        return told if now_ns is None else told | self._age(latest, now_ns)
+
+    def _age(self, latest: Latest, now_ns: int) -> dict[str, Any]:
+        age_s = max(0.0, (now_ns - latest.receive_time_ns) / SECOND_NS)
+        period_s = self.counts[latest.packet_type].period_s if latest.packet_type in self.counts else 0.0
+        return {"age_s": round(age_s, 3), "stale": age_s > max(STALE_MIN_S, STALE_PERIODS * period_s)}
+
+
+def _times(items: Any) -> I64Array:
+    generation = items["generation_time_ns"]
+    times: I64Array = np.where(generation == ABSENT, items["receive_time_ns"], generation)
+    return times
+
+
+def _time_of(item: Any) -> tuple[int, bool]:
+    generation = int(item["generation_time_ns"])
+    return (int(item["receive_time_ns"]), False) if generation == ABSENT else (generation, True)
+
+
+def _note_reception(counts: TypeCounts, received_ns: I64Array) -> None:
+    """Take the mean time between packets of a type, smoothed, for staleness."""
+    last = int(received_ns[-1])
+    if counts.receive_time_ns != ABSENT and last > counts.receive_time_ns:
+        period_s = (last - counts.receive_time_ns) / SECOND_NS / len(received_ns)
+        weight = PERIOD_WEIGHT if counts.period_s else 1.0
+        counts.period_s += weight * (period_s - counts.period_s)
+    counts.receive_time_ns = max(counts.receive_time_ns, last)
+
+
+def _newest_present(column: Column, inside: I64Array) -> int:
+    """Return the last of the rows `inside` that holds a value; -1 = none."""
+    last = int(inside[-1])
+    if column.validity.ndim == 1 and column.validity[last] != Validity.ABSENT:
+        return last
+    present = (column.validity[inside] != Validity.ABSENT).reshape(len(inside), -1).any(axis=1)
+    return int(inside[np.flatnonzero(present)[-1]]) if present.any() else -1
+
+
+def _only(column: Column, at: int) -> Column:
+    """Return a column with one row: what is kept of a large batch must not keep all of it."""
+    row = slice(at, at + 1)
+    return Column(
+        column.parameter, column.raw[row].copy(), column.engineering[row].copy(), column.validity[row].copy(),
+        column.limit[row].copy(), column.unit, column.labels, column.time_offset_ns,
+    )  # fmt: skip
+
+
+def _limits(database: Database) -> dict[str, Limits | None]:
+    """Return the parameters and members that have limits, with those that hold where no context does."""
+    found: dict[str, Limits | None] = {}
+    for name in (part for whole in database.parameters for part in members(database, whole)):
+        kind = type_of(database, name)
+        for _ in range(8):
+            if kind is None or kind.kind != "array":
+                break
+            kind = database.types.get(kind.element_type)
+        if kind is not None and (kind.alarms.default is not None or kind.alarms.contexts):
+            contexts = [one.limits for one in kind.alarms.contexts if one.limits is not None]
+            found[name] = kind.alarms.default or next(iter(contexts), None)
+    return found
