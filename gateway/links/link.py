@@ -23,6 +23,7 @@ from gateway.world import Clock, Worker
 from gateway_codecs.batches import IntakeBatch, Quality, Transition, Unit
 from gateway_codecs.datagrams import Datagrams
 from gateway_codecs.packet_stream import Intake
+from gateway_codecs.turns import turns
 from gateway_routes.link_state import LinkInput, LinkMachine, LinkStatus
 
 log = structlog.get_logger()
@@ -106,6 +107,7 @@ class Link:
         self._news = SourceNews(settings.name, self._intake.settings.spacecraft)
         self._sync_news = SyncNews(settings.name)
         self._suspicion = Suspicion(self._intake.settings)
+        self._turns, self._pause = turns(self._intake.settings), Pause()
         self._hint = ""
         self._was_cut = False  # and nothing good has come since
         self._next_look_s = 0.0
@@ -301,7 +303,7 @@ class Link:
             self._tell(**event)
 
     async def _read(self) -> None:
-        pause = Pause()
+        self._pause = Pause()
         while True:
             self._waiting = True
             data = await self._source.read()
@@ -310,23 +312,37 @@ class Link:
                 await self._ended()
                 return
             await self._feed(data)
-            await pause.fair()
+            await self._pause.fair()
 
     async def _feed(self, data: bytes | Datagrams) -> None:
         if self._was_cut and (self._machine.age_s(self._now()) or 0.0) > SEAMLESS_S:
             self._give_up()
         octets = data.octets if isinstance(data, Datagrams) else data
-        try:  # nothing is waited for between reading and handing over: who ends the link then must lose nothing
-            counters = self._take_datagrams(data) if isinstance(data, Datagrams) else self._take(data)
+        try:  # who ends the link between reading and handing over must lose nothing
+            counters = self._take_datagrams(data) if isinstance(data, Datagrams) else await self._take_in_turns(data)
         finally:
             await self._record(octets, data.lengths.tolist() if isinstance(data, Datagrams) else None)
         await self._out.room()
         if self._suspicion.note(octets, counters) and self._now() >= self._next_look_s:
             await self._look_closer()
 
-    def _take(self, octets: bytes) -> Mapping[str, int]:
+    async def _take_in_turns(self, octets: bytes) -> Mapping[str, int]:
+        """Take what was read, and let the others run where it costs much. Who ends the link waits for the rest."""
+        now_ns, counters = self._context.clock.tai_ns(), Counter[str]()
+        pieces = self._turns.cut(octets)
+        for piece in pieces:
+            counters.update(self._take(piece, now_ns))
+            try:
+                await self._pause.fair()
+            except asyncio.CancelledError:
+                for left in pieces:
+                    self._take(left, now_ns)
+                raise
+        return counters
+
+    def _take(self, octets: bytes, now_ns: int) -> Mapping[str, int]:
         began_ns = self._context.clock.steady_tai_ns()
-        batch = self._intake.feed(octets, self._context.clock.tai_ns())
+        batch = self._intake.feed(octets, now_ns)
         self._keep(batch)
         took_s = (self._context.clock.steady_tai_ns() - began_ns) / 1e9
         self._source.read_octets = next_read_octets(self._source.read_octets, took_s)

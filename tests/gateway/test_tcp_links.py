@@ -17,12 +17,15 @@ import pytest
 from gateway.journal import Journal, JournalSettings
 from gateway.links import Link, LinkContext, LinkSettings, Source, TcpClientSource, TcpServerSource
 from gateway.links.link import SEAMLESS_S
-from gateway.links.sources import next_read_octets
+from gateway.links.sources import Pause, next_read_octets
 from gateway.real import TcpNetwork
 from gateway.world import Network, Stream
+from gateway_codecs import uslp_frame
 from gateway_codecs.batches import Quality, Unit
 from gateway_codecs.frames import FrameFormat, VcFormat
 from gateway_codecs.intake import FrameIntake, LinkFormat
+from gateway_codecs.packet_stream import make_intake
+from gateway_codecs.turns import MOST_HEADERS
 from gateway_routes.link_state import LinkStatus
 from gateway_routes.selection import Selection
 from gateway_simulators.spacecraft import FRAME_OCTETS, SCID, Spacecraft
@@ -456,3 +459,32 @@ async def test_a_link_whose_octets_cost_much_reads_less_at_a_time() -> None:
     await until(lambda: tested.snapshot()["counters"]["frames"] >= 40)
     await tested.stop()
     assert source.read_octets < before
+
+
+@on_virtual_time
+async def test_a_link_that_ends_amid_costly_octets_takes_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R6, R13: what is taken in pieces lets others run between; who disables the link meanwhile loses nothing."""
+    monkeypatch.setattr("gateway.links.link.Pause", lambda: Pause(slice_s=-1.0))
+    frame = uslp_frame.encode(uslp_frame.UslpFrame(SCID, 1, map_id=0, data=b"x", construction_rule=4), True)
+    network, events = SimNetwork(), list[Any]()
+    uslp = FrameFormat("uslp", 2000, {SCID: 1}, {1: VcFormat("opaque")}, fecf=True, variable_length=True)
+    await network.listen("127.0.0.1", PORT, says(frame * 5000))
+    settings = LinkSettings("a", "tcp", "s", watchdog_s=10.0, retry_min_s=0.5, retry_max_s=30.0)
+    context = LinkContext(await journal(), SimClock(), Contacts(), events.append, inline, inline)
+    source = TcpClientSource(network, "127.0.0.1", PORT)
+    tested = Link(settings, source, lambda: make_intake(LinkFormat(1, uslp, 1)), context)
+    ending: list[asyncio.Task[int]] = []
+
+    async def end() -> int:
+        taken = tested.snapshot()["counters"]["frames"]
+        await tested.disable()
+        return int(taken)
+
+    def emit(event: Any) -> None:
+        if event.get("after") == "receiving":
+            ending.append(asyncio.ensure_future(end()))
+
+    monkeypatch.setattr(context, "emit", emit)
+    tested.start()
+    await until(lambda: bool(ending) and ending[0].done())
+    assert (ending[0].result(), tested.snapshot()["counters"]["frames"]) == (MOST_HEADERS, 5000)
