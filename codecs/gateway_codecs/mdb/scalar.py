@@ -9,6 +9,7 @@ import math
 import struct
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from functools import reduce
 
 from gateway_codecs.mdb.expression import evaluate, parse
 from gateway_codecs.mdb.model import (
@@ -216,7 +217,7 @@ def calibrated(raw: Raw, calibrator: Calibrator, look: Look) -> Value:
     x = float(raw)
     match calibrator:
         case Polynomial(coefficients):
-            return math.fsum(coefficient * x**k for k, coefficient in enumerate(coefficients))
+            return reduce(lambda total, coefficient: total * x + coefficient, reversed(coefficients), 0.0)
         case Points():
             return _between(x, calibrator)
         case Logarithmic(coefficients):

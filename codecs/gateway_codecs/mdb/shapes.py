@@ -269,8 +269,7 @@ def _terminators(question: Question, packets: Packets) -> Answers:
     found = np.ones((len(packets), places), np.bool_)
     for k, octet in enumerate(terminator):
         found &= box[:, k : places * step : step] == octet
-    has: BoolArray = np.asarray(found.any(axis=1))
-    return _each(found.argmax(axis=1) * (8 * step), has)
+    return _each(found.argmax(axis=1) * (8 * step), np.asarray(found.any(axis=1)))
 
 
 def _time_codes(question: Question, packets: Packets) -> Answers:
