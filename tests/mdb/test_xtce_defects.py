@@ -192,7 +192,8 @@ def test_types_that_cannot_be_take_their_parameters_along() -> None:
     """Unknown types, arrays of nothing and aggregates of unknown members are left out, and what is made of them."""
     types = U + (
         '<ArrayParameterType name="A" arrayTypeRef="B"><DimensionList><Dimension><EndingIndex>'
-        '<FixedValue>1</FixedValue></EndingIndex></Dimension></DimensionList></ArrayParameterType><AggregateParameterType name="B"><MemberList>'
+        "<FixedValue>1</FixedValue></EndingIndex></Dimension></DimensionList></ArrayParameterType>"
+        '<AggregateParameterType name="B"><MemberList>'
         '<Member name="x" typeRef="NOBODY"/></MemberList></AggregateParameterType>'
     )
     reading = read(types, P + parameter("X", "A") + parameter("Y", "NOTHING"), container("C", "P", "X", "Q"))
