@@ -7,6 +7,7 @@ a time that nobody stated.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Literal
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 ABSENT = int(np.iinfo(np.int64).min)
 """A time that is not known (int64 minimum)."""
+FEW_ROWS = 64
+"""Of so few rows a loop in Python is done before numpy has begun."""
 
 U8Array = NDArray[np.uint8]
 I64Array = NDArray[np.int64]
@@ -166,28 +169,47 @@ class FrameFlag:
     EXPEDITED = 0x80  # USLP bypass flag: counted apart from sequence-controlled frames
 
 
+def _row(dtype: np.dtype[Any], **values: int) -> bytes:
+    """Return the octets of one row, zero but for `values`."""
+    row = np.zeros(1, dtype)
+    for name, value in values.items():
+        row[name] = value
+    return row.tobytes()
+
+
+_NO_ITEM = _row(
+    ITEM_DTYPE, version=-1, vcid=-1, apid=-1, sequence_count=-1, vc_count=-1, earth_receive_time_ns=ABSENT,
+    generation_time_ns=ABSENT,
+)  # fmt: skip
+_NO_FRAME = _row(
+    FRAME_DTYPE, mc_count=-1, fhp=-1, earth_receive_time_ns=ABSENT, source_offset=-1, corrected_symbols=-1, map_id=-1
+)
+
+
 def no_items(count: int = 0) -> Records:
     """Return `count` item rows with every column at its 'none' value (shape (count,), ITEM_DTYPE)."""
-    rows = np.zeros(count, ITEM_DTYPE)
-    rows["version"] = -1
-    rows["vcid"] = -1
-    rows["apid"] = -1
-    rows["sequence_count"] = -1
-    rows["vc_count"] = -1
-    rows["earth_receive_time_ns"] = ABSENT
-    rows["generation_time_ns"] = ABSENT
-    return rows
+    return np.frombuffer(bytearray(_NO_ITEM * count), ITEM_DTYPE)
 
 
 def no_frames(count: int = 0) -> Records:
     """Return `count` frame rows with every column at its 'none' value (shape (count,), FRAME_DTYPE)."""
-    rows = np.zeros(count, FRAME_DTYPE)
-    rows["mc_count"] = -1
-    rows["fhp"] = -1
-    rows["earth_receive_time_ns"] = ABSENT
-    rows["source_offset"] = rows["corrected_symbols"] = -1
-    rows["map_id"] = -1
-    return rows
+    return np.frombuffer(bytearray(_NO_FRAME * count), FRAME_DTYPE)
+
+
+def joined_rows(parts: Sequence[Records]) -> Records:
+    """Return the rows of at least one array, all of the same dtype, in one array of its own.
+
+    As `np.concatenate`, which asks the dtypes field by field what they have in common.
+    """
+    return np.frombuffer(bytearray().join([part.tobytes() for part in parts]), parts[0].dtype)
+
+
+def distinct(column: NDArray[Any]) -> list[int]:
+    """Return the different values of an integer column, in rising order; of few without numpy's beginning."""
+    if len(column) <= FEW_ROWS:
+        return sorted(set(column.tolist()))
+    values: list[int] = np.unique(column).tolist()
+    return values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -270,18 +292,35 @@ def gather(octets: U8Array, offset: I64Array, length: NDArray[Any]) -> U8Array:
     """
     if len(offset) == 0:
         return np.zeros(0, np.uint8)
+    runs = _few_runs(offset, length) if len(offset) <= FEW_ROWS else _runs(offset, length)
+    if len(runs) == 1:
+        begin, end = runs[0]
+        return octets[begin:end]
+    view = np.ascontiguousarray(octets).data
+    return np.frombuffer(b"".join([view[begin:end] for begin, end in runs]), np.uint8)
+
+
+def _runs(offset: I64Array, length: NDArray[Any]) -> list[tuple[int, int]]:
+    """Return [begin, end) of pieces (n >= 1), those that are neighbours as one."""
     start = offset.astype(np.int64, copy=False)
     end = start + length
     first = np.empty(len(start), np.bool_)
     first[0] = True
     np.not_equal(start[1:], end[:-1], out=first[1:])
     heads = np.flatnonzero(first)
-    if len(heads) == 1:
-        return octets[int(start[0]) : int(end[-1])]
     tails = np.append(heads[1:], len(start)) - 1
-    view = np.ascontiguousarray(octets).data
-    runs = zip(start[heads].tolist(), end[tails].tolist(), strict=True)
-    return np.frombuffer(b"".join([view[a:b] for a, b in runs]), np.uint8)
+    return list(zip(start[heads].tolist(), end[tails].tolist(), strict=True))
+
+
+def _few_runs(offset: I64Array, length: NDArray[Any]) -> list[tuple[int, int]]:
+    """As `_runs`, quicker for a few."""
+    runs: list[tuple[int, int]] = []
+    for begin, octets in zip(offset.tolist(), length.tolist(), strict=True):
+        if runs and runs[-1][1] == begin:
+            runs[-1] = (runs[-1][0], begin + octets)
+        else:
+            runs.append((begin, begin + octets))
+    return runs
 
 
 def concatenate(batches: list[ItemBatch]) -> ItemBatch:
@@ -290,7 +329,7 @@ def concatenate(batches: list[ItemBatch]) -> ItemBatch:
         return batches[0]
     if not batches:
         return empty_items()
-    items = np.concatenate([b.items for b in batches])
+    items = joined_rows([b.items for b in batches])
     shift, row = 0, 0
     for batch in batches:
         items["offset"][row : row + len(batch)] += shift

@@ -33,6 +33,8 @@ def steps(counts: I64Array, last: int | None, modulus: I64Array | int, reset_bey
     before[0] = counts[0] - 1 if last is None else last
     missing = (counts - before - 1) % modulus
     jump = missing != 0
+    if not np.count_nonzero(jump):
+        return Steps(jump, missing, jump)
     repeated = missing == modulus - 1
     missing[repeated | (missing > reset_beyond)] = 0
     return Steps(jump, missing, repeated)
@@ -72,9 +74,10 @@ class CountState:
         """Take a batch (at least one unit) and count its steps."""
         moved = steps(counts, self.last, modulus, reset_beyond)
         self.note(counts)
-        self.jumps += int(moved.jump.sum())
-        self.repeated += int(moved.repeated.sum())
-        self.missing += int(moved.missing.sum())
+        if jumps := int(np.count_nonzero(moved.jump)):
+            self.jumps += jumps
+            self.repeated += int(np.count_nonzero(moved.repeated))
+            self.missing += int(moved.missing.sum())
         return moved
 
     def snapshot(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from gateway_codecs.batches import BoolArray, FrameFlag, I64Array, Quality, Records, U8Array, no_frames
+from gateway_codecs.batches import BoolArray, FrameFlag, I64Array, Quality, Records, U8Array, distinct, no_frames
 from gateway_codecs.crc import Fecf, fecf_good, fecf_octets
 from gateway_codecs.header_error_control import FIELD_OCTETS, UNCORRECTABLE, correct
 from gateway_codecs.packet_times import PacketTime
@@ -195,11 +195,12 @@ def _word(view: U8Array, at: int) -> I64Array:
 
 def _set_quality(rows: Records, bad: np.ndarray, cause: Quality) -> None:
     """Mark frames that are still good; the first cause in the order of checks stays."""
-    rows["quality"][bad & (rows["quality"] == GOOD)] = cause
+    if np.count_nonzero(bad):
+        rows["quality"][bad & (rows["quality"] == GOOD)] = cause
 
 
 def _tm_headers(view: U8Array, fmt: FrameFormat, rows: Records, start: I64Array, end: I64Array) -> I64Array:
-    first, status = _word(view, 0), _word(view, 4)
+    first, _, status = np.ascontiguousarray(view[:, :TM_HEADER_OCTETS]).view(">u2").astype(np.int64).T
     rows["version"] = first >> 14
     rows["scid"] = (first >> 4) & 0x3FF
     rows["vcid"] = (first >> 1) & 7
@@ -207,10 +208,11 @@ def _tm_headers(view: U8Array, fmt: FrameFormat, rows: Records, start: I64Array,
     rows["vc_count"] = view[:, 3]
     rows["fhp"] = status & 0x7FF
     has_secondary = (status & 0x8000) != 0
-    rows["flags"] |= np.where(has_secondary, FrameFlag.SECONDARY_HEADER, 0).astype(np.uint8)
+    rows["flags"][has_secondary] |= FrameFlag.SECONDARY_HEADER
     start += TM_HEADER_OCTETS
     if fmt.secondary_header == "by_flag":
-        start += np.where(has_secondary, (view[:, TM_HEADER_OCTETS] & 0x3F).astype(np.int64) + 1, 0)
+        if np.count_nonzero(has_secondary):
+            start += np.where(has_secondary, (view[:, TM_HEADER_OCTETS] & 0x3F).astype(np.int64) + 1, 0)
     elif fmt.secondary_header != "absent":
         start += int(fmt.secondary_header)
     has_ocf = (first & 1) != 0 if fmt.ocf == "by_flag" else np.full(len(view), fmt.ocf == "present")
@@ -253,29 +255,30 @@ def _aos_headers(
 
 
 def _take_ocf(view: U8Array, rows: Records, end: I64Array, has_ocf: np.ndarray) -> None:
+    if not np.count_nonzero(has_ocf):
+        return
     end -= 4 * has_ocf
-    if has_ocf.any():
-        at = int(end[has_ocf][0])
-        word = (_word(view, at) << 16) | _word(view, at + 2)
-        rows["ocf"] = np.where(has_ocf, word, 0)
-        rows["flags"] |= np.where(has_ocf, FrameFlag.OCF, 0).astype(np.uint8)
+    at = max(0, int(end[has_ocf.argmax()]))
+    word = np.ascontiguousarray(view[:, at : at + 4]).view(">u4")[:, 0]
+    rows["ocf"] = word * has_ocf
+    rows["flags"][has_ocf] |= FrameFlag.OCF
 
 
 def _check_identity(fmt: FrameFormat, rows: Records) -> None:
     """Check version, spacecraft and channel, and set the journal's spacecraft id."""
     _set_quality(rows, rows["version"] != VERSION_NUMBER[fmt.version], Quality.VERSION)
-    size = 1 << 16 if fmt.version == "uslp" else 1024
-    ids, unknown = np.zeros(size, np.uint16), np.ones(size, np.bool_)
+    unknown = np.ones(len(rows), np.bool_)
     for scid, spacecraft in fmt.scids.items():
-        ids[scid], unknown[scid] = spacecraft, False
-    rows["spacecraft"] = ids[rows["scid"]]
-    _set_quality(rows, unknown[rows["scid"]], Quality.SPACECRAFT)
+        mine = rows["scid"] == scid
+        rows["spacecraft"][mine] = spacecraft
+        unknown &= ~mine
+    _set_quality(rows, unknown, Quality.SPACECRAFT)
 
 
 def _check_services(view: U8Array, fmt: FrameFormat, rows: Records, start: I64Array, end: I64Array) -> None:
     """Check each frame against the service of its VC; mark idle and opaque frames; find pointers and zones."""
     _set_quality(rows, start > end, Quality.FIELD)
-    for vcid in np.unique(rows["vcid"][rows["quality"] == GOOD]).tolist():
+    for vcid in distinct(rows["vcid"][rows["quality"] == GOOD]):
         mine = (rows["vcid"] == vcid) & (rows["quality"] == GOOD)
         settings = fmt.vc(vcid)
         if settings is None:
@@ -339,7 +342,7 @@ def _decode_uslp(
     _check_identity(fmt, rows)
     _set_quality(rows, ~fields.whole | (fields.truncated & (frame_octets > 0)), Quality.FIELD)
     channels = fields.vcid << 4 | fields.map_id
-    for channel in np.unique(channels[rows["quality"] == GOOD]).tolist():
+    for channel in distinct(channels[rows["quality"] == GOOD]):
         mine = (channels == channel) & (rows["quality"] == GOOD)
         settings = fmt.vc(channel >> 4)
         if settings is None:

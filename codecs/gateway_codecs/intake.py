@@ -24,8 +24,10 @@ from gateway_codecs.batches import (
     U8Array,
     Unit,
     concatenate,
+    distinct,
     empty_items,
     gather,
+    joined_rows,
     no_frames,
     no_items,
 )
@@ -233,11 +235,11 @@ class FrameIntake:
         self._frames += len(rows)
         good = rows["quality"] == GOOD
         gaps: list[Gap] = []
-        parts: list[Part | None] = [strays, self._kept_frames(frames)]
+        parts: list[Part | None] = [strays, self._kept_frames(frames, good)]
         for cause in [] if strays is None else strays.items["quality"].tolist():
             self._count(cause, 1)
         if self._format.version == "tm" and self._format.mc_counting:
-            self._count_master_channels(rows[good])
+            self._count_master_channels(rows, good)
         parts += self._take_channels(frames, OF_A_CHANNEL[rows["quality"]], gaps)
         counters = {f"rejected_{k}": v - before.get(k, 0) for k, v in self._causes.items() if v != before.get(k, 0)}
         counters |= {"frames": len(rows), "octets": octets_in}
@@ -246,32 +248,34 @@ class FrameIntake:
         if self._unreadable_times() > no_time:
             counters["unreadable_times"] = self._unreadable_times() - no_time
         items = _joined([p for p in parts if p is not None and len(p.items)])
-        counters["packets"] = int((items.items["unit"] == PACKET).sum())
+        counters["packets"] = int(np.count_nonzero(items.items["unit"] == PACKET))
         return IntakeBatch(items, rows, tuple(gaps), self._state(whole=False), counters, octets_in)
 
     def _take_channels(self, frames: Frames, known: BoolArray, gaps: list[Gap]) -> list[Part | None]:
         """Take the frames whose channel is certain, channel by channel."""
         keys, parts = _channel_keys(frames.rows), list[Part | None]()
-        for key in np.unique(keys[known]).tolist():
-            index = np.flatnonzero(known & (keys == key))
+        for key in distinct(keys[known]):
+            index = (known & (keys == key)).nonzero()[0]
             parts.append(self._take_channel(ChannelKey(key >> 7, (key >> 1) & 63, bool(key & 1)), index, frames, gaps))
         return parts
 
     def _unreadable_times(self) -> int:
         return sum(channel.unreadable_times for channel in self._channels.values())
 
-    def _count_master_channels(self, rows: Records) -> None:
-        for scid in np.unique(rows["scid"]).tolist():
-            mine = rows["mc_count"][rows["scid"] == scid].astype(np.int64)
+    def _count_master_channels(self, rows: Records, good: BoolArray) -> None:
+        for scid in distinct(rows["scid"][good]):
+            mine = rows["mc_count"][good & (rows["scid"] == scid)].astype(np.int64)
             self._mc.setdefault(scid, CountState()).take(mine, TM_MODULUS, TM_MODULUS)
 
-    def _kept_frames(self, frames: Frames) -> Part:
+    def _kept_frames(self, frames: Frames, good: BoolArray) -> Part | None:
         """Bad and opaque frames, whole."""
         rows = frames.rows
-        bad = rows["quality"] != GOOD
-        for cause in np.unique(rows["quality"][bad]).tolist():
-            self._count(cause, int((rows["quality"] == cause).sum()))
-        index = np.flatnonzero(bad | ((rows["flags"] & FrameFlag.OPAQUE) != 0))
+        bad = ~good
+        for cause in distinct(rows["quality"][bad]):
+            self._count(cause, int(np.count_nonzero(rows["quality"] == cause)))
+        index = (bad | ((rows["flags"] & FrameFlag.OPAQUE) != 0)).nonzero()[0]
+        if not len(index):
+            return None
         items = self._from_frames(rows[index], FRAME)
         items["quality"] = rows["quality"][index]
         items["offset"], items["length"] = frames.offset[index], frames.length[index]
@@ -285,9 +289,10 @@ class FrameIntake:
         for column in ("spacecraft", "version", "vcid", "vc_count", "receive_time_ns", "earth_receive_time_ns"):
             items[column] = rows[column]
         replay = (rows["flags"] & FrameFlag.REPLAY) != 0
-        items["flags"] |= np.where(replay, ItemFlag.REPLAY, 0).astype(np.uint16)
-        if self._settings.data_mode == DataMode.REAL_TIME:
-            items["data_mode"][replay] = DataMode.DUMP
+        if np.count_nonzero(replay):
+            items["flags"][replay] |= ItemFlag.REPLAY
+            if self._settings.data_mode == DataMode.REAL_TIME:
+                items["data_mode"][replay] = DataMode.DUMP
         return items
 
     def _take_channel(self, key: ChannelKey, index: I64Array, frames: Frames, gaps: list[Gap]) -> Part | None:
@@ -341,7 +346,7 @@ class FrameIntake:
         reason = channel.count.take_reason()
         if channel.settings.counting == "none":
             return np.zeros(len(rows), np.bool_)
-        for at in np.flatnonzero(moved.missing).tolist():
+        for at in moved.missing.nonzero()[0].tolist():
             before = int(rows["vc_count"][at - 1]) if at else -1 if last is None else last
             gaps.append(
                 Gap(
@@ -580,7 +585,7 @@ def _joined(parts: list[Part]) -> ItemBatch:
         return ItemBatch(np.zeros(0, np.uint8), no_items())
     if len(parts) == 1:
         return ItemBatch(parts[0].octets, parts[0].items[np.lexsort((parts[0].key, parts[0].row))])
-    items = np.concatenate([p.items for p in parts])
+    items = joined_rows([p.items for p in parts])
     shift = np.repeat(np.cumsum([0, *[len(p.octets) for p in parts[:-1]]]), [len(p.items) for p in parts])
     items["offset"] += shift
     order = np.lexsort((np.concatenate([p.key for p in parts]), np.concatenate([p.row for p in parts])))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway_codecs.batches import (
+    FEW_ROWS,
     FRAME_DTYPE,
     ITEM_DTYPE,
     BoolArray,
@@ -88,8 +89,8 @@ GROUP_DTYPE = np.dtype(
 _GROUP_KEYS = ("kind", "unit", "spacecraft", "vcid", "apid")
 _ITEM_COLUMNS = [n for n in ITEM_DTYPE.names or () if n not in ("offset", *_GROUP_KEYS)]
 _FRAME_COLUMNS = list(FRAME_DTYPE.names or ())
-_NO_ITEM, _NO_FRAME = no_items(1), no_frames(1)
-FEW_ROWS = 64
+_ITEM_DEFAULTS = {name: int(no_items(1)[name][0]) for name in _ITEM_COLUMNS}
+_FRAME_DEFAULTS = {name: int(no_frames(1)[name][0]) for name in _FRAME_COLUMNS}
 _DIRECTORY, _ARRIVAL, _STATE, _ITEM_VALUES, _FRAME_VALUES, _ITEM0, _FRAME0 = 1, 2, 4, 5, 6, 16, 64
 
 
@@ -169,6 +170,8 @@ class Block:
 
     def select(self, wanted: GroupFilter, position: int) -> tuple[I64Array, Records]:
         """Return positions int64 (m,) and rows of wanted items from `position` on, in position order."""
+        if len(self.directory) == 1:
+            return self._select_of_one(wanted, position)
         rows = self._rows(wanted)
         positions = self.header.first_position + self.arrival[rows]
         keep = positions >= position
@@ -177,6 +180,15 @@ class Block:
         items = self.items[rows[order]]
         chosen = wanted.mask(items)
         return positions[order][chosen], items[chosen]
+
+    def _select_of_one(self, wanted: GroupFilter, position: int) -> tuple[I64Array, Records]:
+        """Select from one group, whose rows stand in order of arrival."""
+        if not wants(wanted, self.directory[0]):
+            return np.zeros(0, np.int64), self.items[:0]
+        begin = max(0, position - self.header.first_position)
+        items = self.items[begin:]
+        chosen = wanted.mask(items).nonzero()[0]
+        return self.header.first_position + begin + chosen, items[chosen]
 
     def _rows(self, wanted: GroupFilter) -> I64Array:
         ends = np.cumsum(self.directory["rows"])
@@ -202,7 +214,7 @@ def build_block(
 ) -> tuple[Block, bytes]:
     """Group a batch given in order of arrival; return the block in memory and as octets."""
     items = batch.items
-    order = np.lexsort(tuple(items[key] for key in reversed(_GROUP_KEYS)))
+    order = _grouping(items)
     grouped = items[order]
     octets = np.ascontiguousarray(gather(batch.octets, grouped["offset"], grouped["length"]))
     octets = octets if octets.base is None else octets.copy()  # a view would keep a link's whole buffer in memory
@@ -237,16 +249,36 @@ def _pack_trailer(h: Header) -> bytes:
     return packed[:-4] + struct.pack("<I", crc32c(packed[:-4]))
 
 
-def _directory(grouped: Records, octets: U8Array) -> Records:
+def _grouping(items: Records) -> I64Array:
+    """Return the order that brings the rows of each group together."""
+    if 0 < len(items) <= FEW_ROWS and len(set(_group_keys(items))) == 1:
+        return np.arange(len(items))
+    return np.lexsort(tuple(items[key] for key in reversed(_GROUP_KEYS)))
+
+
+def _group_keys(rows: Records) -> list[tuple[int, ...]]:
+    """Return the group of each of a few rows."""
+    return list(zip(*(rows[key].tolist() for key in _GROUP_KEYS), strict=True))
+
+
+def _heads(grouped: Records) -> I64Array:
+    """Return the first row of each group."""
+    if len(grouped) <= FEW_ROWS:
+        keys = _group_keys(grouped)
+        return np.array([k for k, key in enumerate(keys) if not k or key != keys[k - 1]], np.int64)
     first = np.ones(len(grouped), np.bool_)
     first[1:] = False
-    for key in _GROUP_KEYS:
-        first[1:] |= grouped[key][1:] != grouped[key][:-1]
-    heads = np.flatnonzero(first)
+    for name in _GROUP_KEYS:
+        first[1:] |= grouped[name][1:] != grouped[name][:-1]
+    return np.flatnonzero(first)
+
+
+def _directory(grouped: Records, octets: U8Array) -> Records:
+    heads = _heads(grouped)
     directory = np.zeros(len(heads), GROUP_DTYPE)
     for key in _GROUP_KEYS:
         directory[key] = grouped[key][heads]
-    directory["rows"] = np.diff(np.append(heads, len(grouped)))
+    directory["rows"] = np.diff(heads, append=len(grouped))
     if len(heads):
         directory["octets"] = np.add.reduceat(grouped["length"].astype(np.int64), heads)
     for group, (start, end) in enumerate(_group_spans(directory)):
@@ -267,37 +299,33 @@ def _sections(
     sections: list[tuple[int, int, bytes]] = []
     if len(grouped):
         sections.append((_DIRECTORY, 0, directory.tobytes()))
-        sections += _columns(grouped, _ITEM_COLUMNS, _ITEM_VALUES, _ITEM0, _NO_ITEM)
+        sections += _columns(grouped, _ITEM_DEFAULTS, _ITEM_VALUES, _ITEM0)
         if (order[1:] < order[:-1]).any():
             sections.append((_ARRIVAL, *_narrowed(order, 0, len(order) - 1)))
     if len(frames):
-        sections += _columns(frames, _FRAME_COLUMNS, _FRAME_VALUES, _FRAME0, _NO_FRAME)
+        sections += _columns(frames, _FRAME_DEFAULTS, _FRAME_VALUES, _FRAME0)
     if state:
         sections.append((_STATE, 0, json.dumps(state, separators=(",", ":")).encode()))
     return sections
 
 
-def _columns(
-    rows: Records, names: list[str], values_tag: int, tag0: int, default: Records
-) -> list[tuple[int, int, bytes]]:
+def _columns(rows: Records, defaults: Mapping[str, int], values_tag: int, tag0: int) -> list[tuple[int, int, bytes]]:
     sections: list[tuple[int, int, bytes]] = []
     values = b""
-    for k, name in enumerate(names):
-        column = rows[name]
-        low, high = _span(column)
+    for k, ((name, default), (low, high)) in enumerate(zip(defaults.items(), _spans(rows, defaults), strict=True)):
         if low < high:
-            sections.append((tag0 + k, *_narrowed(column, low, high)))
-        elif low != default[name][0]:
-            values += bytes([k]) + column[:1].tobytes()
+            sections.append((tag0 + k, *_narrowed(rows[name], low, high)))
+        elif low != default:
+            values += bytes([k]) + rows[name][:1].tobytes()
     return [(values_tag, 0, values), *sections] if values else sections
 
 
-def _span(column: NDArray[Any]) -> tuple[int, int]:
-    """Return the lowest and the highest value; of a few rows without numpy, which needs longer to begin than to end."""
-    if len(column) > FEW_ROWS:
-        return int(column.min()), int(column.max())
-    values = column.tolist()
-    return min(values), max(values)
+def _spans(rows: Records, names: Iterable[str]) -> list[tuple[int, int]]:
+    """Return the lowest and the highest value of columns; of a few rows without numpy."""
+    if len(rows) > FEW_ROWS:
+        return [(int(rows[name].min()), int(rows[name].max())) for name in names]
+    columns = dict(zip(rows.dtype.names or (), zip(*rows.tolist(), strict=True), strict=True))
+    return [(min(columns[name]), max(columns[name])) for name in names]
 
 
 def _narrowed(column: NDArray[Any], low: int, high: int) -> tuple[int, bytes]:

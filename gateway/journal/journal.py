@@ -29,7 +29,7 @@ from gateway_codecs.batches import (
     concatenate,
     empty_items,
     gather,
-    no_frames,
+    joined_rows,
 )
 
 log = structlog.get_logger()
@@ -330,7 +330,7 @@ class Journal:
         snapshot = self._since_snapshot >= self.settings.snapshot_every
         block, data = build_block(
             concatenate([w.batch.items for w in group]),
-            np.concatenate([w.batch.frames for w in group]) if any(len(w.batch.frames) for w in group) else no_frames(),
+            joined_rows([w.batch.frames for w in group]),
             state if snapshot else patch,
             first_position=self.head,
             sequence=self._sequence,

@@ -8,12 +8,13 @@ from gateway_codecs.batches import FRAME_CAUSES, Quality
 from gateway_codecs.intake import SAMPLE_OCTETS, LinkFormat
 
 FIRST_ASK_OCTETS, ASK_AGAIN = 8192, 4
+_OF_ALL = [f"rejected_{cause.name.lower()}" for cause in Quality if cause]
+_OF_FRAMES = [f"rejected_{cause.name.lower()}" for cause in Quality if cause and cause in FRAME_CAUSES]
 
 
 def bad_units(counters: Mapping[str, int], frames: bool) -> int:
     """Return how many units were refused: whole frames, or anything of a packet link."""
-    causes = [cause for cause in Quality if cause and (not frames or cause in FRAME_CAUSES)]
-    return sum(counters.get(f"rejected_{cause.name.lower()}", 0) for cause in causes)
+    return sum(counters.get(name, 0) for name in (_OF_FRAMES if frames else _OF_ALL))
 
 
 class Suspicion:

@@ -15,6 +15,7 @@ Ids = frozenset[int] | None
 _ENUMS = {"kinds": Kind, "units": Unit, "data_modes": DataMode}
 _NUMBERS = {"vcids": 63, "apids": 2047}
 FEW = 4
+_EVENT, _GOOD = int(Kind.EVENT), int(Quality.GOOD)
 _FLAGS = ("idle", "bad_quality")
 
 
@@ -56,7 +57,7 @@ class Selection:
         ):
             if wanted is not None:
                 keep &= _among(items[column], wanted)
-        event = items["kind"] == Kind.EVENT
+        event = items["kind"] == _EVENT
         for column, wanted in (("spacecraft", self.spacecraft), ("link", self.links)):
             if wanted is not None:
                 keep &= _among(items[column], wanted) | (event & (items[column] == 0))
@@ -65,7 +66,7 @@ class Selection:
         if not self.idle:
             keep &= (items["flags"] & ItemFlag.IDLE) == 0
         if not self.bad_quality:
-            keep &= items["quality"] == Quality.GOOD
+            keep &= items["quality"] == _GOOD
         return keep
 
 
@@ -73,9 +74,12 @@ def _among(column: NDArray[Any], wanted: frozenset[int]) -> BoolArray:
     """Which values are wanted; most selections name a few, and to compare with those is faster than `isin`."""
     if len(wanted) > FEW:
         return np.isin(column, list(wanted))
-    found = np.zeros(len(column), np.bool_)
-    for value in wanted:
-        found |= column == int(value)
+    parts = [column == int(value) for value in wanted]
+    if not parts:
+        return np.zeros(len(column), np.bool_)
+    found: BoolArray = parts[0]
+    for part in parts[1:]:
+        found |= part
     return found
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from gateway.journal.block import (
     HEADER_OCTETS,
     TRAILER,
     TRAILER_OCTETS,
+    Block,
     BlockError,
     build_block,
     decode_block,
@@ -405,6 +407,32 @@ def test_blocks_round_trip(values: list[tuple[bytes, int, int, int]], first: int
     assert items["apid"].tolist() == [a for _, a, _, _ in values]
     assert again.state == {"a": {"b": None}}
     assert (again.frames == block.frames).all()
+
+
+@given(rows, st.integers(0, 1 << 40), st.integers(0, 14))
+@settings(max_examples=60)
+def test_a_block_of_few_rows_is_as_one_of_many(
+    values: list[tuple[bytes, int, int, int]], first: int, later: int
+) -> None:
+    """Fast == general: the same octets however many rows are few, and of one group the items that `_rows` finds."""
+    batch = packets([v for v, *_ in values])
+    for k, (_, apid, vcid, kind) in enumerate(values):
+        batch.items["apid"][k], batch.items["vcid"][k], batch.items["kind"][k] = apid, vcid % 2, kind
+
+    def build() -> tuple[Block, bytes]:
+        return build_block(
+            batch, no_frames(3), {}, first_position=first, sequence=3, commit_time_ns=4, journal_id=b"j" * 16,
+            revision=1, snapshot=False,
+        )  # fmt: skip
+
+    block, data = build()
+    with patch("gateway.journal.block.FEW_ROWS", 0):
+        assert build()[1] == data
+    for wanted in (ALL, Selection(kinds=None, apids=frozenset({1, 2}), idle=True)):
+        positions, items = block.select(wanted, first + later)
+        mine = [k for k, (_, apid, _, _) in enumerate(values) if k >= later and (wanted is ALL or apid in {1, 2})]
+        assert positions.tolist() == [first + k for k in mine]
+        assert items["apid"].tolist() == [values[k][1] for k in mine]
 
 
 BLOCK_OF_0_1 = (

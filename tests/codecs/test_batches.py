@@ -1,0 +1,95 @@
+"""What is quicker for a few rows gives what the general way gives."""
+
+from __future__ import annotations
+
+import random
+from unittest.mock import patch
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway_codecs import batches
+from gateway_codecs.batches import FEW_ROWS, FRAME_DTYPE, ITEM_DTYPE, distinct, gather, joined_rows, no_frames, no_items
+from gateway_codecs.frames import FrameFormat, VcFormat
+from gateway_codecs.intake import FrameIntake, LinkFormat
+from gateway_simulators.spacecraft import FRAME_OCTETS, SCID, Spacecraft
+
+FORMAT = FrameFormat(
+    "tm", FRAME_OCTETS, {SCID: 1, SCID ^ 1: 2}, {0: VcFormat(), 3: VcFormat("opaque"), 7: VcFormat("idle")},
+    ocf="by_flag",
+)  # fmt: skip
+
+PIECES = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 8)), min_size=1, max_size=2 * FEW_ROWS)
+
+
+@given(PIECES)
+def test_few_pieces_are_gathered_as_many_are(pieces: list[tuple[int, int]]) -> None:
+    """A batch of few rows is a batch; neighbours are joined in both ways."""
+    octets = np.arange(48, dtype=np.uint8)
+    offset, length = (np.array(column, np.int64) for column in zip(*pieces, strict=True))
+    wanted = b"".join(octets[at : at + size].tobytes() for at, size in pieces)
+    assert gather(octets, offset, length.astype(np.uint32)).tobytes() == wanted
+    assert batches._few_runs(offset, length) == batches._runs(offset, length)
+
+
+@given(st.lists(st.integers(-(2**40), 2**40), max_size=2 * FEW_ROWS))
+def test_distinct_values_are_those_of_numpy(values: list[int]) -> None:
+    """Few or many: the different values, rising, as Python's integers."""
+    column = np.array(values, np.int64)
+    with patch.object(batches, "FEW_ROWS", 0):
+        many = distinct(column)
+    assert distinct(column) == many == np.unique(column).tolist()
+    assert all(type(value) is int for value in distinct(column))
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.randoms(use_true_random=False))
+def test_rows_are_joined_as_numpy_does(counts: list[int], rng: random.Random) -> None:
+    """Rows of several batches, in order, in one array that can be written; the parts stay as they were."""
+    for dtype in (ITEM_DTYPE, FRAME_DTYPE):
+        octets = [bytes(rng.randrange(256) for _ in range(count * dtype.itemsize)) for count in counts]
+        parts = [np.frombuffer(data, dtype) for data in octets]
+        joined = joined_rows(parts)
+        assert joined.tobytes() == np.concatenate(parts).tobytes()
+        if len(joined):
+            joined["vcid"] = 1
+        assert [part.tobytes() for part in parts] == octets
+
+
+def test_rows_without_values_can_be_written_each_by_itself() -> None:
+    """Each call gives rows of its own, every column at its 'none' value."""
+    for make in (no_items, no_frames):
+        one, other = make(3), make(3)
+        one["vcid"] = 5
+        assert other.tobytes() == make(3).tobytes() == make(1).tobytes() * 3
+        assert len(make()) == 0
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9))
+@settings(max_examples=20)
+def test_an_intake_takes_few_rows_as_many(seed: int, at_a_time: int) -> None:
+    """Fast == general: good, bad and opaque frames of several channels, one way and the other, octet for octet."""
+    rng = random.Random(seed)
+    data = bytearray(rough_frames(rng, 40))
+    for _ in range(rng.randrange(6)):
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    fmt = LinkFormat(1, FORMAT, 1)
+
+    def taken() -> list[tuple[object, ...]]:
+        intake, step = FrameIntake(fmt), at_a_time * FRAME_OCTETS
+        fed = [intake.feed(bytes(data[at : at + step]), 7) for at in range(0, len(data), step)]
+        return [
+            (b.items.items.tobytes(), b.items.octets.tobytes(), b.frames.tobytes(), b.gaps, b.state, b.counters)
+            for b in fed
+        ]
+
+    few = taken()
+    with patch.object(batches, "FEW_ROWS", 0):
+        assert taken() == few
+
+
+def rough_frames(rng: random.Random, count: int) -> bytes:
+    """Return frames of packet, opaque, idle and unknown channels, some of them missing."""
+    craft = Spacecraft(rng.randrange(1 << 16))
+    frames = [craft.next_frame().octets for _ in range(count)]
+    return b"".join(frame for frame in frames if rng.random() > 0.1)
