@@ -27,8 +27,9 @@ from gateway_codecs.batches import IntakeBatch
 from gateway_codecs.time_scales import format_utc
 from gateway_routes.timely import StreamCount, StreamKey, Tally
 
-IN_FLIGHT = 2
+IN_FLIGHT, IN_FLIGHT_OCTETS = 2, 1 << 16
 HELD_OCTETS = 8 << 20
+HANDED_OCTETS = 1 << 10  # of a batch beside what it holds
 AT_RISK_S = 0.05
 LOOK_S = 0.05
 """So often a link that waits looks whether the disk refuses now, or somebody listens."""
@@ -109,13 +110,15 @@ class HandOver:
     @property
     def busy(self) -> bool:
         """Whether so much is on its way into the journal that the link waits, if it can."""
-        return len(self.pending) >= IN_FLIGHT
+        much = self._held_octets >= IN_FLIGHT_OCTETS or self._journal.blocked is not None
+        return much and len(self.pending) >= IN_FLIGHT
 
     def give(self, batch: IntakeBatch) -> None:
         """Hand a batch over. Nothing is waited for: what the intake counted must not vanish."""
         if not (len(batch.items) or len(batch.frames) or batch.gaps or batch.state):
             return
-        handed = _Handed(batch, batch.items.octets.nbytes + batch.items.items.nbytes + batch.frames.nbytes)
+        octets = batch.items.octets.nbytes + batch.items.items.nbytes + batch.frames.nbytes
+        handed = _Handed(batch, HANDED_OCTETS + octets)
         refused = self._journal.blocked if self._held_octets + handed.octets > HELD_OCTETS else None
         if self._loss is not None or refused is not None:
             self._offer_due()
@@ -133,7 +136,7 @@ class HandOver:
         task.add_done_callback(self.pending.discard)
 
     async def room(self) -> None:
-        """Wait until at most one batch is on its way into the journal: meanwhile the source is not read.
+        """Wait until little is on its way into the journal: meanwhile the source is not read.
 
         Raises CommitFailed when something was not journalled for another reason than the disk.
         """

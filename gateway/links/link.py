@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 import structlog
 
 from gateway.journal import Journal, Recording
 from gateway.links.hand_over import HandOver
 from gateway.links.news import SourceNews
+from gateway.links.raw_octets import RawOctets
 from gateway.links.sources import Pause, Source, next_read_octets
 from gateway.links.suspicion import Suspicion, bad_units
 from gateway.links.sync_news import SyncNews
@@ -30,6 +32,7 @@ log = structlog.get_logger()
 WATCH_S = 0.25
 LOOK_EVERY_S = 30.0
 LISTEN_AGAIN_S = 0.1
+GATHER_S, LITTLE_OCTETS = 0.002, 1 << 14
 SEAMLESS_S = 60.0
 """No packet spans a cut with a longer silence: a TM count has eight bits, and goes on by chance sooner or later."""
 
@@ -111,7 +114,11 @@ class Link:
         self._hint = ""
         self._was_cut = False  # and nothing good has come since
         self._next_look_s = 0.0
-        self._unrecorded = 0  # octets that could not be recorded since the recording failed
+        self._raw = RawOctets(
+            context.recording,
+            context.recorder,
+            lambda severity, text: self._tell("recording", severity, f"{settings.name}: {text}"),
+        )
         self._hand = asyncio.Lock()  # the operator's actions come one after the other
 
     # ---- the operator's hand ----
@@ -156,9 +163,8 @@ class Link:
     async def stop(self) -> None:
         """End for a shutdown."""
         await self._end_task()
-        if self._context.recording is not None:
-            with contextlib.suppress(OSError):
-                await self._context.recorder(self._context.recording.close)
+        with contextlib.suppress(OSError):
+            await self._raw.close()
 
     async def _end_task(self) -> None:
         if self._task is not None:
@@ -171,6 +177,7 @@ class Link:
         await self._source.shut()
         self._heed_source(last=True)
         await self._context.journal.or_blocked(self._out.pending)
+        await self._raw.settled()
 
     # ---- the task ----
 
@@ -222,7 +229,7 @@ class Link:
             self._intake = self._make_intake()
         self._peer = await self._source.open(int(state.get("source_offset", 0)) if resumable else 0)
         self._suspicion = Suspicion(self._intake.settings)
-        await self._record(b"")
+        self._raw.give(self._context.clock.tai_ns(), b"")
         self._counters["connects"] += 1
         self._step(LinkInput.CONNECTED, self._peer)
         if not self._restored:
@@ -311,8 +318,21 @@ class Link:
             if not data:
                 await self._ended()
                 return
+            began_s = self._now()
             await self._feed(data)
             await self._pause.fair()
+            await self._gather(data, began_s)
+
+    async def _gather(self, data: bytes | Datagrams, read_s: float) -> None:
+        """Let a little more come before it is read when what was read at `read_s` was little, and came just now.
+
+        Each read costs as much as tens of frames do: who sends a thousand frames each second, one by one, would keep
+        the loop busy with reading alone. What comes alone never waits.
+        """
+        octets = data.octets if isinstance(data, Datagrams) else data
+        left_s = read_s + GATHER_S - self._now()
+        if left_s > 0 and len(octets) < LITTLE_OCTETS and not self._source.resumable:
+            await asyncio.sleep(left_s)
 
     async def _feed(self, data: bytes | Datagrams) -> None:
         if self._was_cut and (self._machine.age_s(self._now()) or 0.0) > SEAMLESS_S:
@@ -321,7 +341,9 @@ class Link:
         try:  # who ends the link between reading and handing over must lose nothing
             counters = self._take_datagrams(data) if isinstance(data, Datagrams) else await self._take_in_turns(data)
         finally:
-            await self._record(octets, data.lengths.tolist() if isinstance(data, Datagrams) else None)
+            lengths = data.lengths.tolist() if isinstance(data, Datagrams) else None
+            self._raw.give(self._context.clock.tai_ns(), octets, lengths)
+        await self._raw.room()
         await self._out.room()
         if self._suspicion.note(octets, counters) and self._now() >= self._next_look_s:
             await self._look_closer()
@@ -359,24 +381,6 @@ class Link:
             counters.update(batch.counters)
         return counters
 
-    async def _record(self, data: bytes, lengths: list[int] | None = None) -> None:
-        """Record raw octets (none = a connection begins). A recording that fails costs the link nothing else."""
-        recording, now_ns = self._context.recording, self._context.clock.tai_ns()
-        if recording is None:
-            return
-        try:
-            await asyncio.shield(self._context.recorder(lambda: recording.append_all(now_ns, data, lengths)))
-        except OSError as error:
-            if not self._unrecorded:
-                text = f"{self.settings.name}: raw octets are not recorded: {error.strerror or error}"
-                self._tell("recording", "error", text)
-            self._unrecorded += len(data) or 1
-        else:
-            if self._unrecorded:
-                text = f"{self.settings.name}: recording goes on, {self._unrecorded} octets were not recorded"
-                self._tell("recording", "info", text)
-            self._unrecorded = 0
-
     async def _look_closer(self) -> None:
         """Most of the input is refused: say what it looks like. Not often: a peer may bring rubbish for ever."""
         self._next_look_s = self._now() + LOOK_EVERY_S
@@ -402,10 +406,7 @@ class Link:
         for name, count in batch.counters.items():
             self._counters[name] = self._counters.get(name, 0) + count
         self._tell_sync(batch.transitions)
-        good = bool(len(batch.frames) and (batch.frames["quality"] == 0).any())
-        units, quality = batch.items.items["unit"], batch.items.items["quality"]
-        good = good or bool(((units == Unit.PACKET) | ((units == Unit.FRAME) & (quality == Quality.GOOD))).any())
-        if good:
+        if _has_good(batch):
             self._was_cut = False
             self._step(LinkInput.GOOD)
             if self._hint and not self._suspicion.mostly_refused:
@@ -474,10 +475,18 @@ class Link:
             "notice": remarks.notice,
             "sync": self._sync_state(),
             "hint": self._hint,
-            "unrecorded_octets": self._unrecorded,
+            "unrecorded_octets": self._raw.unrecorded,
             "unjournalled_items": self._out.lost_items,
             "counters": {**self._counters, "refused": self._source.refused},
             "rejected": rejected,
             "bad_frames": bad_units(self._counters, frames=True),
             "progress": None if progress is None else {"octets": progress[0], "of_octets": progress[1]},
         }
+
+
+def _has_good(batch: IntakeBatch) -> bool:
+    """Whether there is a good frame or packet."""
+    if len(batch.frames) and np.count_nonzero(batch.frames["quality"] == 0):
+        return True
+    units, quality = batch.items.items["unit"], batch.items.items["quality"]
+    return bool(((units == Unit.PACKET) | ((units == Unit.FRAME) & (quality == Quality.GOOD))).any())

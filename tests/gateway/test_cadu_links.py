@@ -101,7 +101,7 @@ async def test_a_slip_and_a_cut() -> None:
     maker = intake_maker(wanted, craft(), 1, 1)
     tested = Link(settings, TcpClientSource(network, "127.0.0.1", PORT), maker, context)
     tested.start()
-    await until(lambda: tested.snapshot()["counters"]["frames"] >= 39)
+    await until(lambda: tested.snapshot()["counters"]["octets"] == len(sent))
     assert tested.snapshot()["sync"] == "lock"
     await tested.stop()
     assert tested.snapshot()["sync"] == "search"
@@ -137,7 +137,7 @@ async def test_a_link_that_never_locks_says_what_it_gets() -> None:
     maker = intake_maker(config(), craft(), 1, 1)
     tested = Link(settings, TcpClientSource(network, "127.0.0.1", PORT), maker, context)
     tested.start()
-    await until(lambda: bool(tested.snapshot()["hint"]))
+    await until(lambda: bool(tested.snapshot()["hint"]) and tested.snapshot()["counters"]["octets"] == len(data))
     hint = tested.snapshot()["hint"]
     await tested.stop()
     assert hint == "frames of 1115 octets follow each other without markers, the link says unit: cadus"

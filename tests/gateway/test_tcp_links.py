@@ -14,14 +14,15 @@ from typing import Any
 
 import pytest
 
-from gateway.journal import Journal, JournalSettings
+from gateway.journal import Journal, JournalSettings, Recording
+from gateway.journal.recording import WholeUnits
 from gateway.links import Link, LinkContext, LinkSettings, Source, TcpClientSource, TcpServerSource
-from gateway.links.link import SEAMLESS_S
+from gateway.links.link import GATHER_S, SEAMLESS_S
 from gateway.links.sources import Pause, next_read_octets
 from gateway.real import TcpNetwork
 from gateway.world import Network, Stream
 from gateway_codecs import uslp_frame
-from gateway_codecs.batches import Quality, Unit
+from gateway_codecs.batches import IntakeBatch, Quality, Unit
 from gateway_codecs.frames import FrameFormat, VcFormat
 from gateway_codecs.intake import FrameIntake, LinkFormat
 from gateway_codecs.packet_stream import make_intake
@@ -488,3 +489,89 @@ async def test_a_link_that_ends_amid_costly_octets_takes_the_rest(monkeypatch: p
     tested.start()
     await until(lambda: bool(ending) and ending[0].done())
     assert (ending[0].result(), tested.snapshot()["counters"]["frames"]) == (MOST_HEADERS, 5000)
+
+
+@on_virtual_time
+async def test_a_link_goes_on_while_its_recording_is_busy() -> None:
+    """Bounded delay: who records slowly holds nobody up; all is recorded in the end, in order, when a link ends too."""
+    network, gate, sent = SimNetwork(), asyncio.Event(), frames(30)
+    source = TcpServerSource(network, "127.0.0.1", PORT)
+    storage = SimStorage(random.Random(1))
+    recording = Recording(storage, SimClock(), "m/recording/a", {"unit_octets": FRAME_OCTETS}, 7)
+
+    async def slow(work: Callable[[], Any]) -> Any:
+        await gate.wait()
+        return work()
+
+    context = LinkContext(await journal(), SimClock(), Contacts(), [].append, slow, inline, recording)
+    tested = Link(LinkSettings("a", "tcp", "s"), source, lambda: FrameIntake(LinkFormat(1, FORMAT, 1)), context)
+    tested.start()
+    await until(lambda: source.port > 0)
+    peer = await network.connect("127.0.0.1", PORT)
+    for at in range(0, len(sent), 10 * FRAME_OCTETS):
+        await peer.write(sent[at : at + 10 * FRAME_OCTETS])
+        await asyncio.sleep(0.1)
+    await until(lambda: tested.snapshot()["counters"]["frames"] == 30)
+    ending = asyncio.create_task(tested.stop())
+    await asyncio.sleep(1)
+    assert not ending.done(), "what was read is recorded before the end"
+    gate.set()
+    await ending
+    assert b"".join(WholeUnits(storage, "m/recording/a", FRAME_OCTETS)) == sent
+
+
+@on_virtual_time
+async def test_a_link_waits_while_too_much_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R13: octets that wait for a recording are bounded; then the peer holds the data."""
+    monkeypatch.setattr("gateway.links.raw_octets.WAITING_OCTETS_MAX", 5 * FRAME_OCTETS)
+    network, gate, sent = SimNetwork(), asyncio.Event(), frames(30)
+    source = TcpServerSource(network, "127.0.0.1", PORT)
+    recording = Recording(SimStorage(random.Random(1)), SimClock(), "m/r", {"unit_octets": FRAME_OCTETS}, 7)
+
+    async def slow(work: Callable[[], Any]) -> Any:
+        await gate.wait()
+        return work()
+
+    context = LinkContext(await journal(), SimClock(), Contacts(), [].append, slow, inline, recording)
+    tested = Link(LinkSettings("a", "tcp", "s"), source, lambda: FrameIntake(LinkFormat(1, FORMAT, 1)), context)
+    tested.start()
+    await until(lambda: source.port > 0)
+    peer = await network.connect("127.0.0.1", PORT)
+    for at in range(0, len(sent), FRAME_OCTETS):
+        await peer.write(sent[at : at + FRAME_OCTETS])
+        await asyncio.sleep(0.1)
+    assert tested.snapshot()["counters"]["frames"] == 6
+    gate.set()
+    await until(lambda: tested.snapshot()["counters"]["frames"] == 30)
+    await tested.stop()
+
+
+@on_virtual_time
+async def test_what_comes_little_by_little_is_gathered() -> None:
+    """A thousand frames each second, one by one, are few batches; a frame that comes alone does not wait."""
+    fed, loop = list[float](), asyncio.get_running_loop()
+
+    class Counted(FrameIntake):
+        def feed(self, octets: bytes, *times: int) -> IntakeBatch:
+            fed.append(loop.time())
+            return super().feed(octets, *times)
+
+    network, sent = SimNetwork(), frames(200)
+    source = TcpServerSource(network, "127.0.0.1", PORT)
+    context = LinkContext(await journal(), SimClock(), Contacts(), [].append, inline, inline)
+    tested = Link(LinkSettings("a", "tcp", "s"), source, lambda: Counted(LinkFormat(1, FORMAT, 1)), context)
+    tested.start()
+    await until(lambda: source.port > 0)
+    peer = await network.connect("127.0.0.1", PORT)
+    for at in range(0, len(sent), FRAME_OCTETS):
+        await peer.write(sent[at : at + FRAME_OCTETS])
+        await asyncio.sleep(0.001)
+    await until(lambda: tested.snapshot()["counters"]["frames"] == 200)
+    assert 60 < len(fed) < 140
+    assert min(later - one for one, later in itertools.pairwise(fed)) >= GATHER_S - 1e-6
+    await asyncio.sleep(1)
+    began = loop.time()
+    await peer.write(frames(1))
+    await until(lambda: tested.snapshot()["counters"]["frames"] == 201)
+    assert fed[-1] - began < GATHER_S / 2
+    await tested.stop()
