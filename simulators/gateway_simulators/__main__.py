@@ -6,11 +6,14 @@ import argparse
 import asyncio
 import json
 import sys
+import time
 from pathlib import Path
 
+from gateway_codecs.time_scales import parse_utc, unix_ns_to_tai_ns
 from gateway_simulators.flood import FRAME_OCTETS, Flood
 from gateway_simulators.radio_link import Roughness
 from gateway_simulators.space_link import Weather
+from gateway_simulators.spacecraft import OnboardClock
 from gateway_simulators.station import Pass, play, record
 
 
@@ -34,7 +37,11 @@ def main(arguments: list[str] | None = None) -> int:
     for command in (station, recording):
         command.add_argument("--duration-s", type=float, default=20.0)
         command.add_argument("--frames-per-s", type=float, default=200.0)
-        command.add_argument("--seed", type=int, default=7, help="the same seed makes the same pass")
+        command.add_argument("--seed", type=int, default=7, help="the same seed and start make the same pass")
+        command.add_argument(
+            "--start-utc", type=_time, default=None, metavar="TIME", help="on-board time of the first frame, as in "
+            "2026-01-01T00:00:00Z; default: now, of a recording 2026-01-01",
+        )  # fmt: skip
         command.add_argument("--noise", type=float, default=0.01, help="chance that a frame is damaged")
         command.add_argument("--loss", type=float, default=0.008, help="chance that a run of frames is lost")
         command.add_argument(
@@ -60,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("CADUs hold frames of one length: --frames tm or uslp")
     wanted = Pass(
         given.duration_s, given.frames_per_s, given.seed, weather=weather, symbol_errors=given.cadus, roughness=rough,
-        transfer_frames=given.frames,
+        transfer_frames=given.frames, start_tai_ns=_start(given),
     )  # fmt: skip
     try:
         if given.command == "record":
@@ -73,6 +80,20 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _time(text: str) -> int:
+    try:
+        return parse_utc(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}: as in 2026-01-01T00:00:00Z") from None
+
+
+def _start(given: argparse.Namespace) -> int:
+    """Return the on-board time of the first frame: a pass is now, a recording always the same."""
+    if given.start_utc is not None:
+        return int(given.start_utc)
+    return OnboardClock().start_tai_ns if given.command == "record" else unix_ns_to_tai_ns(time.time_ns())
 
 
 def _flood(given: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """A seeded spacecraft: packets of several APIDs in TM frames of several virtual channels. Pure: no clock, no I/O.
 
 Matches the demo mission of the config room: SCID 42, frames of 1115 octets with FECF and OCF, VC0 housekeeping
-(APIDs 100, 101, 102), VC1 science (200, 201), VC3 opaque, VC7 idle.
+(APIDs 100, 101, 102), VC1 science (200, 201), VC3 opaque, VC7 idle. What packets say: `solar_payload`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import struct
 from dataclasses import dataclass, field
 
 from gateway_codecs.crc import crc16
+from gateway_codecs.time_scales import SECOND_NS, parse_utc
+from gateway_simulators.solar_payload import SolarPayload
 
 SCID = 42
 FRAME_OCTETS = 1115
@@ -19,8 +21,16 @@ ZONE_OCTETS = FRAME_OCTETS - 6 - 4 - 2
 CLCW = bytes.fromhex("01000005")
 IDLE_APID = 2047
 APIDS = {0: (100, 101, 102), 1: (200, 201)}
-LENGTHS = {100: (40, 120), 101: (60, 60), 102: (24, 200), 200: (200, 900), 201: (1500, 6000)}
+IDLE_OCTETS, IMAGE_PART_OCTETS = (7, 60), (1500, 6000)
 SCHEDULE = (0, 1, 1, 7, 1, 0, 1, 3, 1, 7)
+
+
+@dataclass(frozen=True, slots=True)
+class OnboardClock:
+    """On-board time by the frames that were sent: ns TAI since 1958-01-01 of the first, and ns from one to the next."""
+
+    start_tai_ns: int = parse_utc("2026-01-01T00:00:00Z")
+    frame_ns: int = SECOND_NS // 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +71,12 @@ def digest(octets: bytes) -> str:
 
 
 class Spacecraft:
-    """Makes frames for ever, the same for the same seed; `made` collects what each finished packet was."""
+    """Makes frames for ever, the same for the same seed and clock; `made` collects what each finished packet was."""
 
     zone_octets = ZONE_OCTETS
 
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
+    def __init__(self, seed: int, clock: OnboardClock = OnboardClock()) -> None:
+        self._random, self._clock, self._payload = random.Random(seed), clock, SolarPayload(seed)
         self._channels = {vcid: Channel() for vcid in (0, 1, 3, 7)}
         self._sequence: dict[int, int] = {}
         self._slot = 0
@@ -124,8 +134,7 @@ class Spacecraft:
     def _add_packet(self, apids: tuple[int, ...], channel: Channel) -> None:
         idle = self._random.random() < 0.05
         apid = IDLE_APID if idle else self._random.choice(apids)
-        low, high = (7, 60) if idle else LENGTHS[apid]
-        packet = self._packet(apid, self._random.randint(low, high))
+        packet = self._idle() if idle else self._packet(apid)
         start = len(channel.rest)
         first = channel.frames + start // self.zone_octets
         channel.starts.append(start)
@@ -134,8 +143,16 @@ class Spacecraft:
             channel.ends.append((start + len(packet), apid, sequence, len(packet), digest(packet), first))
         channel.rest += packet
 
-    def _packet(self, apid: int, length: int) -> bytes:
-        sequence = self._sequence.get(apid, 0)
-        self._sequence[apid] = (sequence + 1) % 16384
-        head = struct.pack(">HHH", apid, 0xC000 | sequence, length - 7)
+    def _packet(self, apid: int) -> bytes:
+        tai_ns = self._clock.start_tai_ns + self._slot * self._clock.frame_ns
+        return self._payload.packet(apid, self._next_count(apid), tai_ns, self._random.randint(*IMAGE_PART_OCTETS))
+
+    def _idle(self) -> bytes:
+        length = self._random.randint(*IDLE_OCTETS)
+        head = struct.pack(">HHH", IDLE_APID, 0xC000 | self._next_count(IDLE_APID), length - 7)
         return head + self._random.randbytes(length - 6)
+
+    def _next_count(self, apid: int) -> int:
+        count = self._sequence.get(apid, 0)
+        self._sequence[apid] = (count + 1) % 16384
+        return count

@@ -10,9 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from gateway_codecs.time_scales import SECOND_NS
 from gateway_simulators.coder import Coder
 from gateway_simulators.radio_link import RadioLink, Roughness
 from gateway_simulators.space_link import CUT, NOISE, SpaceLink, Weather
+from gateway_simulators.spacecraft import OnboardClock
 from gateway_simulators.uslp_spacecraft import Frames, make_spacecraft
 
 
@@ -29,6 +31,12 @@ class Pass:
     symbol_errors: int | None = None  # of each code word; None = bare frames, no CADUs
     roughness: Roughness = Roughness()  # of a stream of CADUs
     transfer_frames: Frames = "tm"
+    start_tai_ns: int = OnboardClock().start_tai_ns
+
+    @property
+    def clock(self) -> OnboardClock:
+        """The on-board time, going with the frames."""
+        return OnboardClock(self.start_tai_ns, int(SECOND_NS / self.frames_per_s))
 
     @property
     def frames(self) -> int:
@@ -52,7 +60,7 @@ class Station:
         self._coder = None if wanted.symbol_errors is None else Coder(wanted.seed, wanted.symbol_errors)
         self._radio = None if self._coder is None else RadioLink(wanted.seed, wanted.roughness, self._coder)
         self._datagrams: socket.socket | None = None
-        self._spacecraft = make_spacecraft(wanted.seed, wanted.transfer_frames)
+        self._spacecraft = make_spacecraft(wanted.seed, wanted.transfer_frames, wanted.clock)
         self._link = SpaceLink(wanted.seed, wanted.weather)
         self._writer: asyncio.StreamWriter | None = None
         self._connected = asyncio.Event()
@@ -169,7 +177,7 @@ async def play(wanted: Pass, host: str, port: int, ledger: Path, udp: bool = Fal
 
 def record(wanted: Pass, target: Path, ledger: Path | None) -> dict[str, int]:
     """Write the pass as a recording (frames back to back, or a stream of CADUs); returns the fates."""
-    spacecraft = make_spacecraft(wanted.seed, wanted.transfer_frames)
+    spacecraft = make_spacecraft(wanted.seed, wanted.transfer_frames, wanted.clock)
     link, fates = SpaceLink(wanted.seed, wanted.weather), dict[str, int]()
     radio = None
     if wanted.symbol_errors is not None:

@@ -19,6 +19,7 @@ from gateway_simulators.spacecraft import (
     Channel,
     Frame,
     Made,
+    OnboardClock,
     Spacecraft,
     digest,
 )
@@ -37,8 +38,8 @@ class UslpSpacecraft(Spacecraft):
 
     zone_octets = FRAME_OCTETS - BESIDE_OCTETS
 
-    def __init__(self, seed: int, varying: bool) -> None:
-        super().__init__(seed)
+    def __init__(self, seed: int, varying: bool, clock: OnboardClock) -> None:
+        super().__init__(seed, clock)
         self._varying = varying
         self._sent = {0: 0, 1: 0, 3: 0, 63: 0}
         self._maps = {(vcid, map_id): Channel() for vcid, maps in MAPS.items() for map_id in maps}
@@ -97,6 +98,8 @@ class UslpSpacecraft(Spacecraft):
         return uslp_frame.encode(frame, "crc32")
 
 
-def make_spacecraft(seed: int, frames: Frames) -> Spacecraft:
+def make_spacecraft(seed: int, frames: Frames, clock: OnboardClock) -> Spacecraft:
     """Return a spacecraft that sends such frames."""
-    return Spacecraft(seed) if frames == "tm" else UslpSpacecraft(seed, varying=frames == "uslp-varying")
+    if frames == "tm":
+        return Spacecraft(seed, clock)
+    return UslpSpacecraft(seed, frames == "uslp-varying", clock)

@@ -49,6 +49,16 @@ NESTED_MAX = 64
 Given = Mapping[str, Raw | Sequence[Raw]]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one occurrence of a parameter stands: its first bit in the packet, how many bits, how it is coded."""
+
+    parameter: str
+    at_bit: int
+    size_bits: int
+    encoding: Encoding
+
+
 @dataclass(slots=True)
 class State:
     """What one walk through a packet knows: the values met so far, those to build with, where containers began."""
@@ -59,6 +69,7 @@ class State:
     found: dict[str, list[Raw]] = field(default_factory=dict)
     starts: list[int] = field(default_factory=list)
     items: int = 0
+    places: list[Place] = field(default_factory=list)
 
     def note(self, name: str, raw: Raw) -> None:
         """Remember an occurrence."""
@@ -112,10 +123,14 @@ class _Field(c.Construct):  # type: ignore[misc]
         self.value_name, self.encoding, self.flagbuildnone = name, encoding, True
 
     def _parse(self, stream: Any, context: Any, path: str) -> Raw:
-        state = _state(context)
+        state, at = _state(context), stream.tell()
         raw = self._read(stream, state)
-        state.note(self.value_name, raw)
+        self._note(state, raw, at, stream.tell() - at)
         return raw
+
+    def _note(self, state: State, raw: Raw, at_bit: int, size_bits: int) -> None:
+        state.note(self.value_name, raw)
+        state.places.append(Place(self.value_name, at_bit, size_bits, self.encoding))
 
     def _read(self, stream: Any, state: State) -> Raw:
         encoding = self.encoding
@@ -129,11 +144,10 @@ class _Field(c.Construct):  # type: ignore[misc]
         return _text(stream, encoding, state)
 
     def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Raw:
-        state = _state(context)
-        raw = state.next(self.value_name)
-        bits, raw = _built(raw, self.encoding, stream, state)
+        state, at = _state(context), stream.tell()
+        bits, raw = _built(state.next(self.value_name), self.encoding, stream, state)
         stream.write(bits)
-        state.note(self.value_name, raw)
+        self._note(state, raw, at, len(bits))
         return raw
 
 
@@ -425,17 +439,20 @@ def build(database: Database, container: str, given: Given) -> bytes:
     """Return a packet of a container from raw values; a parameter that occurs several times takes a list.
 
     What is not given is what the restrictions of the container demand, else its initial value, else zero (texts and
-    octets: empty). Where nobody gave the length (the last 16 bits of a space packet's primary header, 133.0-B-2
-    4.1.3.5) of a container that begins with one, it is put in by `space_packet`. Raises Undecodable, DatabaseError.
+    octets: empty). Raises Undecodable, DatabaseError.
     """
+    return build_with_places(database, container, given)[0]
+
+
+def build_with_places(database: Database, container: str, given: Given) -> tuple[bytes, tuple[Place, ...]]:
+    """Return a packet as `build` does, and where its parameters stand in it, in the order of the packet."""
     state = State(database, given, _implied(database, container))
     stream = BytesIO()
     try:
         declare(database, container).build_stream(None, stream, state=state)
     except c.ConstructError as error:
         raise Undecodable(str(error)) from None
-    bits = stream.getvalue()
-    return scalar.octets(bits)
+    return scalar.octets(stream.getvalue()), tuple(state.places)
 
 
 def space_packet(database: Database, container: str, given: Given) -> bytes:

@@ -63,7 +63,7 @@ def from_bits(bits: bytes, encoding: Encoding) -> Raw:
 def to_bits(raw: Raw, encoding: Encoding, size_bits: int) -> bytes:
     """Return the bits of a raw value. Raises Undecodable when it does not fit."""
     if isinstance(encoding, IntegerEncoding):
-        return _sent(_integer_pattern(int(raw), size_bits, encoding.kind), size_bits, encoding)
+        return _sent(integer_pattern(int(raw), size_bits, encoding.kind), size_bits, encoding)
     if isinstance(encoding, FloatEncoding):
         return _sent(_real_pattern(float(raw), size_bits, encoding.kind), size_bits, encoding)
     if not isinstance(raw, bytes):
@@ -130,7 +130,8 @@ def _integer(pattern: int, size: int, kind: IntegerKind) -> int:
             return pattern
 
 
-def _integer_pattern(raw: int, size: int, kind: IntegerKind) -> int:
+def integer_pattern(raw: int, size: int, kind: IntegerKind) -> int:
+    """Return the bits of an integer as a number, most significant first. Raises Undecodable when it does not fit."""
     top = 1 << (size - 1)
     patterns = {
         IntegerKind.UNSIGNED: raw,
