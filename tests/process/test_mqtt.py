@@ -250,7 +250,7 @@ class ForeignHome:
 
 @BOTH
 @pytest.mark.skipif(MOSQUITTO_SUB is None, reason="mosquitto_sub is not installed (apt-get install mosquitto-clients)")
-@pytest.mark.parametrize(("away_s", "frames_per_s"), [(4, 150), pytest.param(60, 14, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(("away_s", "frames_per_s"), [(4, 80), pytest.param(60, 6, marks=pytest.mark.soak)])
 def test_a_foreign_home_base_that_was_off(
     tmp_path: Path, kind: str, away_s: float, frames_per_s: float, site: Callable[[str, float], Site]
 ) -> None:
@@ -279,7 +279,7 @@ def test_a_home_base_that_was_off_for_a_minute(
 ) -> None:
     """R4 over MQTT: off for 60 s of a pass, longer than the broker's and the session's patience; the broker is killed
     in the middle of that, and again while the hole is filled: every packet once, in order."""
-    daemon, broker = site(kind, 11)
+    daemon, broker = site(kind, 5)
     client = home_base(broker, daemon, tmp_path)
     try:
         play(daemon)

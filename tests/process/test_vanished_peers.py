@@ -75,9 +75,9 @@ def test_who_vanished_is_noticed(tmp_path: Path) -> None:
     seen = vanish(tmp_path, 120)
     costs_nobody_else(seen)
     closed = seen["closed"]
-    assert closed["no request"] == 60
-    assert closed["half a request"] == 20
-    assert closed["no answer to a ping"] == seen["metric"] == 120
+    assert closed["no request"] == 80
+    assert closed["half a request"] == 40
+    assert closed["no answer to a ping"] == seen["metric"] == 80
     assert seen["gone_s"] < 20 + 60 + 5
     assert seen["link_gone_s"] < 35, "a station too"
     assert {f"away: home laboratory-{home} of demo.simulation" for home in "ab"} <= set(seen["conditions"])
