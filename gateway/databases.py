@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
+from gateway_codecs.mdb.model import Where
 from gateway_codecs.mdb.report import Budget, DatabaseError, Reading
 
 Format = Literal["xtce", "mib", "ccsdspy", "yaml", "canonical"]
+FORMATS: tuple[Format, ...] = get_args(Format)
 READERS: dict[Format, tuple[str, str]] = {
     "xtce": ("gateway_codecs.mdb.xtce", "read_xtce"),
     "mib": ("gateway_codecs.mdb.mib", "read_mib"),
@@ -20,6 +23,14 @@ READERS: dict[Format, tuple[str, str]] = {
 SUFFIXES: dict[str, Format] = {
     ".xml": "xtce", ".xtce": "xtce", ".csv": "ccsdspy", ".yaml": "yaml", ".yml": "yaml", ".json": "canonical",
 }  # fmt: skip
+CONTENTS: tuple[tuple[re.Pattern[bytes], Format], ...] = (
+    (re.compile(rb"\A\s*<"), "xtce"),
+    (re.compile(rb"\A\s*\{"), "canonical"),
+    (re.compile(rb"(?m)^mission_database\s*:"), "yaml"),
+    (re.compile(rb"(?i)\A\s*name\s*,"), "ccsdspy"),
+)
+"""What a file of another name begins with."""
+LOOKED_AT_OCTETS = 4096
 MIB_MARK = "pid.dat"
 TABLES_MAX = 256
 
@@ -37,9 +48,7 @@ def load_database(
         return cast(Reading, _reader("mib")(_tables(path, budget), str(path), budget))
     data = _octets(path, budget)
     if chosen == "canonical":
-        from gateway_codecs.mdb.canonical import from_text
-
-        return Reading(from_text(data), {})
+        return _canonical(data, str(path))
     if chosen == "ccsdspy":
         return cast(Reading, _reader(chosen)(data, str(path), apid, budget))
     return cast(Reading, _reader(chosen)(data, str(path), budget))
@@ -50,14 +59,32 @@ def find_format(path: Path) -> Format:
     if path.is_dir():
         if any(one.name.lower() == MIB_MARK for one in path.iterdir()):
             return "mib"
-        raise DatabaseError(f"{path}: a folder without {MIB_MARK}: no MIB", hint="give a file, or the folder of a MIB")
+        hint = "give a file, or the folder of a MIB"
+        raise DatabaseError(f"a folder without {MIB_MARK}: no MIB", Where(str(path)), hint)
     if not path.exists():
         raise FileNotFoundError(2, "no such mission database", str(path))
-    found = SUFFIXES.get(path.suffix.lower())
+    found = SUFFIXES.get(path.suffix.lower()) or _by_content(path)
     if found is None:
-        known = ", ".join(sorted(SUFFIXES))
-        raise DatabaseError(f"{path}: no format is known by its name", hint=f"say the format; {known} tell it")
+        hint = f"say its format: {', '.join(FORMATS)}"
+        raise DatabaseError("looks like no mission database, by name and content", Where(str(path)), hint)
     return found
+
+
+def _by_content(path: Path) -> Format | None:
+    with path.open("rb") as file:
+        begin = file.read(LOOKED_AT_OCTETS).removeprefix(b"\xef\xbb\xbf")
+    return next((format for pattern, format in CONTENTS if pattern.search(begin)), None)
+
+
+def _canonical(data: bytes, file: str) -> Reading:
+    from gateway_codecs.mdb.canonical import from_text
+
+    try:
+        database = from_text(data)
+    except DatabaseError as error:
+        raise DatabaseError(error.message, Where(file), "gateway mdb convert writes such files") from None
+    sections = {"containers": database.containers, "parameters": database.parameters, "types": database.types}
+    return Reading(database, {name: len(section) for name, section in sections.items()})
 
 
 def _reader(format: Format) -> Callable[..., Any]:
@@ -71,22 +98,22 @@ def _reader(format: Format) -> Callable[..., Any]:
 def _octets(path: Path, budget: Budget) -> bytes:
     size = path.stat().st_size
     if size > budget.file_octets:
-        raise DatabaseError(f"{path}: {size} octets, at most {budget.file_octets} are read")
+        raise DatabaseError(f"{size:,} octets; at most {budget.file_octets:,} are read", Where(str(path)))
     return path.read_bytes()
 
 
 def _tables(folder: Path, budget: Budget) -> dict[str, bytes]:
     """Return the tables of a MIB by their names in lower case, without `.dat`."""
     if not folder.is_dir():
-        raise DatabaseError(f"{folder}: no folder: a MIB is one, with {MIB_MARK}")
+        raise DatabaseError(f"no folder: a MIB is one, with {MIB_MARK}", Where(str(folder)))
     files = sorted(one for one in folder.iterdir() if one.suffix.lower() == ".dat" and one.is_file())
     if len(files) > TABLES_MAX:
-        raise DatabaseError(f"{folder}: {len(files)} tables, at most {TABLES_MAX} are read")
+        raise DatabaseError(f"{len(files)} tables; at most {TABLES_MAX} are read", Where(str(folder)))
     found, left = dict[str, bytes](), budget.file_octets
     for one in files:
         data = _octets(one, budget)
         left -= len(data)
         if left < 0:
-            raise DatabaseError(f"{folder}: more than {budget.file_octets} octets in all")
+            raise DatabaseError(f"more than {budget.file_octets:,} octets in all", Where(str(folder)))
         found[one.stem.lower()] = data
     return found

@@ -29,8 +29,27 @@ journal_app = typer.Typer(no_args_is_help=True, help="Look into a journal on dis
 links_app = typer.Typer(no_args_is_help=True, help="Links of a running gateway: list, enable, disable, reset counters.")
 app.add_typer(journal_app, name="journal")
 clock_app = typer.Typer(no_args_is_help=True, help="The clock of a running gateway, after it was set.")
+mdb_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Mission databases (XTCE, SCOS-2000 MIB, ccsdspy CSV, YAML): check, show, find, diff, convert.",
+    epilog="[bold]gateway mdb show solar.yaml HK_POWER[/bold] shows the bits of a packet, "
+    "[bold]gateway mdb diff old.xml new.xml[/bold] whose values change. The YAML form: docs/mission-database.md.",
+)
+app.add_typer(mdb_app, name="mdb")
 app.add_typer(links_app, name="links")
 app.add_typer(clock_app, name="clock")
+
+
+class DatabaseFormat(StrEnum):
+    """What a mission database is written in."""
+
+    XTCE = "xtce"
+    MIB = "mib"
+    CCSDSPY = "ccsdspy"
+    YAML = "yaml"
+    CANONICAL = "canonical"
+
 
 Url = Annotated[str, typer.Option("--url", envvar="GATEWAY_URL", help="Address of the running gateway.")]
 UrlOrBroker = Annotated[
@@ -45,6 +64,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 ConfigDir = Annotated[Path, typer.Option("--config", "-c", help="Configuration directory.", show_default=True)]
 Links = Annotated[list[str] | None, typer.Option("--link", help="Only of these links.")]
 OfSpacecraft = Annotated[list[str] | None, typer.Option("--spacecraft", help="Only of these spacecraft.")]
+DatabasePath = Annotated[Path, typer.Argument(help="A database: a file, or the folder of a MIB.", show_default=False)]
+OfFormat = Annotated[DatabaseFormat | None, typer.Option("--format", "-f", help="Its format; without it as it looks.")]
+OfApid = Annotated[int | None, typer.Option("--apid", min=0, max=2047, help="APID of a file that does not say it.")]
 DEFAULT_URL = "http://127.0.0.1:8440"
 
 
@@ -467,3 +489,124 @@ def journal_export(
             fail(f"--{chosen[0]} and --{chosen[1]} exclude each other", "give one", 2)
         form = chosen[0] if chosen else "packets"
         export_journal(folder, target, form, Choice(vcid, apid, link, spacecraft, idle))
+
+
+@mdb_app.command("check")
+def mdb_check(
+    database: DatabasePath,
+    database_format: OfFormat = None,
+    apid: OfApid = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a mission database: all that is wrong, with file and line; what was not read, and why. Exit 1 if wrong.
+
+    Unresolved names, cycles, packets that nothing tells apart, layouts that overlap or end beyond a packet, limits that
+    are never seen, states that are never met.
+
+    [bold]gateway mdb check solar.yaml[/bold]
+    """
+    with readable_errors():
+        from gateway.console.mdb import Source, check_database
+
+        raise typer.Exit(check_database(Source(database, database_format, apid), as_json))
+
+
+@mdb_app.command("show")
+def mdb_show(
+    database: DatabasePath,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Packets and parameters; the end of a name is enough, or an alias.")
+    ] = None,
+    database_format: OfFormat = None,
+    apid: OfApid = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a mission database: the tree of its packets; with names, their bits, calibrations and limits in words.
+
+    [bold]gateway mdb show solar.yaml[/bold]              the tree
+
+    [bold]gateway mdb show solar.yaml HK_POWER[/bold]     octet.bit, size, coding, value, limits of all that is in it
+
+    [bold]gateway mdb show solar.yaml VOLTAGE[/bold]      one parameter, and where it stands
+    """
+    with readable_errors():
+        from gateway.console.mdb import Source, show_database
+
+        raise typer.Exit(show_database(Source(database, database_format, apid), names or [], as_json))
+
+
+@mdb_app.command("find")
+def mdb_find(
+    database: DatabasePath,
+    text: Annotated[str, typer.Argument(help="A part of a name, alias, description or unit; upper or lower case.")],
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many of each to show at most.")] = 50,
+    database_format: OfFormat = None,
+    apid: OfApid = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find packets and parameters. Exit 1 when there are none.
+
+    [bold]gateway mdb find solar.yaml volt[/bold]
+    """
+    with readable_errors():
+        from gateway.console.mdb import Source, find_in_database
+
+        raise typer.Exit(find_in_database(Source(database, database_format, apid), text, limit, as_json))
+
+
+@mdb_app.command("diff")
+def mdb_diff(
+    old: Annotated[Path, typer.Argument(help="The database before.", show_default=False)],
+    new: Annotated[Path, typer.Argument(help="The database after.", show_default=False)],
+    database_format: OfFormat = None,
+    apid: OfApid = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two databases: which parameters have other values, and why; packets added and removed. Exit 1 if any.
+
+    A value is other when it is coded, calibrated, placed or found otherwise, or depends on one that is. What is only
+    told otherwise (limits, units, descriptions) stands apart. The order of a file and its comments are no difference.
+
+    [bold]gateway mdb diff solar-1.yaml solar-2.yaml[/bold]
+
+    [bold]gateway mdb diff mission.xml converted.yaml[/bold]     nothing, when the conversion is right
+    """
+    with readable_errors():
+        from gateway.console.mdb import Source, compare_databases
+
+        before, after = (Source(path, database_format, apid) for path in (old, new))
+        raise typer.Exit(compare_databases(before, after, as_json))
+
+
+@mdb_app.command("convert")
+def mdb_convert(
+    database: DatabasePath,
+    target: Annotated[str, typer.Argument(help="File to write: .yaml, .json (canonical); - = standard output, YAML.")],
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    database_format: OfFormat = None,
+    apid: OfApid = None,
+) -> None:
+    """Write a mission database in our YAML form. What was written is read back and compared before it is kept.
+
+    [bold]gateway mdb convert mission.xml solar.yaml[/bold]
+
+    [bold]gateway mdb convert mib-folder - | less[/bold]
+    """
+    with readable_errors():
+        from gateway.console.mdb import Source, convert_database
+
+        raise typer.Exit(convert_database(Source(database, database_format, apid), target, force))
+
+
+@mdb_app.command("schema")
+def mdb_schema() -> None:
+    """Print the JSON Schema of the YAML form, for editors that complete and check while you write.
+
+    [bold]gateway mdb schema > mdb.schema.json[/bold], then as the first line of a database:
+
+    # yaml-language-server: $schema=mdb.schema.json
+    """
+    with readable_errors():
+        from gateway.console.mdb import print_schema
+
+        print_schema()

@@ -129,7 +129,7 @@ class Parameters:
             return None
 
     def _type(self, row: Row, name: str, how: Coded | None) -> ParameterType:
-        made = ParameterType(name, "float", unit=row.text("UNIT"), description=row.text("DESCR"), where=row.where)
+        made = ParameterType(name, "float", unit=row.text("UNIT"), where=row.where)
         if how is not None:
             is_unsigned = how.kind == "integer" and row.whole("PTC") != 4
             made = replace(made, kind=how.kind, encoding=how.encoding, time=how.time, signed=not is_unsigned)
@@ -155,7 +155,7 @@ class Parameters:
             self._remarks.wrong(f"pcf {row.text('NAME')}", why, row.where)
             return made
         self._elsewhere(row, [one.text("RLCHK") for one in self._calibrations.choices_of(row.text("NAME"))], "cur")
-        return replace(made, kind="enumerated", calibration=calibration)
+        return replace(made, kind="enumerated", calibration=calibration, signed=True)
 
     def _number(self, row: Row, made: ParameterType) -> ParameterType:
         calibration, curves = self._calibrations.of_number(row, self._names.of)
