@@ -103,8 +103,9 @@ class Singles:
         return self._frame.validity[slot.row : slot.row + slot.count]
 
     def _worsen(self, slot: Slot, where: BoolArray, cause: Validity) -> None:
+        """Note a cause where a value stands in the packet and has no worse one."""
         mine = self._validity(slot)
-        mine[where] = np.maximum(mine[where], cause)
+        np.copyto(mine, np.uint8(cause), where=where & (mine < min(cause, Validity.ABSENT)))
 
     # ---- conditions ----
 

@@ -87,9 +87,8 @@ def _tagged(boxes: U8Array, sizes: I64Array, encoding: StringEncoding) -> tuple[
     bits = np.where(good, tags, 0).astype(np.int64) * unit
     padded = np.concatenate((boxes, np.zeros((*shape, 1), np.uint8)), axis=-1)
     k, n = shape
-    rest = cut(
-        padded.reshape(k * n, -1), np.array([tag_bits], np.int64), np.array([max(int(room.max(initial=0)), 0)])
-    ).reshape(k, n, -1)
+    flat, most = padded.reshape(k * n, padded.shape[-1]), int(room.max(initial=0))
+    rest = cut(flat, np.array([tag_bits]), np.array([most])).reshape(k, n, -(-most // 8))
     left = np.clip(bits[..., None] - 8 * np.arange(rest.shape[-1]), 0, 8)
     rest &= (0xFF00 >> left & 0xFF).astype(np.uint8)
     return rest, None if good.all() else ~good
