@@ -145,6 +145,10 @@ class DatagramSocket(Protocol):
         """Wait for datagrams and return those that are here, bounded (DESIGN 3). Raises OSError."""
         ...
 
+    def waiting(self) -> Received:
+        """Return datagrams that are here, bounded as `receive`, or none; from the first call on no more come."""
+        ...
+
     def dropped(self) -> int | None:
         """Return how many datagrams the kernel has dropped since the socket was made; None = it does not say."""
         ...

@@ -33,6 +33,8 @@ WATCH_S = 0.25
 LOOK_EVERY_S = 30.0
 LISTEN_AGAIN_S = 0.1
 GATHER_S, LITTLE_OCTETS = 0.002, 1 << 14
+DRAIN_S = 3.0
+"""So long a link that ends takes what the kernel has of it: a stop has ten seconds for everything."""
 SEAMLESS_S = 60.0
 """No packet spans a cut with a longer silence: a TM count has eight bits, and goes on by chance sooner or later."""
 
@@ -179,6 +181,21 @@ class Link:
         await self._context.journal.or_blocked(self._out.pending)
         await self._raw.settled()
 
+    async def _take_waiting(self) -> None:
+        """Take the datagrams that had come before the end, for a while; the source counts what is left as lost."""
+        until_s = self._now() + DRAIN_S
+        try:
+            while self._now() < until_s and (data := self._source.waiting()) is not None:
+                try:
+                    self._take_datagrams(data)
+                finally:
+                    self._raw.give(self._context.clock.tai_ns(), data.octets, data.lengths.tolist())
+                await self._raw.room()
+                await self._context.journal.or_blocked(self._out.pending)
+        except Exception as error:  # what is wrong with them must not keep the link from ending
+            self._counters["failures"] += 1
+            log.exception("datagrams at the end of a link", link=self.settings.name, error=str(error))
+
     # ---- the task ----
 
     async def _supervise(self) -> None:
@@ -239,6 +256,7 @@ class Link:
             await self._read()
         except asyncio.CancelledError:
             if not self._only_silent():
+                await self._take_waiting()
                 raise
             raise OSError(f"silent for {self.settings.watchdog_s:g} s inside a contact") from None
         finally:

@@ -46,6 +46,10 @@ class Source(Protocol):
         """Return some octets, b'' at the end, or datagrams. Raises OSError when cut."""
         ...
 
+    def waiting(self) -> Datagrams | None:
+        """Return datagrams that are here when the link ends, None when there are no more."""
+        ...
+
     async def reread(self, offset: int, length: int) -> bytes:
         """Read again what a resumable source gave before."""
         ...
@@ -109,6 +113,9 @@ class FileSource:
             self._due += len(data) / self.octets_per_s
         return data
 
+    def waiting(self) -> None:
+        """Nothing: what was not read stays in the file."""
+
     async def reread(self, offset: int, length: int) -> bytes:
         """Read a part again."""
         return await self.worker(lambda: os.pread(self._fd, length, offset))
@@ -161,6 +168,9 @@ class _StreamSource:
         if self._stream is None:
             raise ConnectionError("not connected")
         return await self._stream.read(self.read_octets)
+
+    def waiting(self) -> None:
+        """Nothing: a peer is told by the end of the connection that not all of it was read."""
 
     async def reread(self, offset: int, length: int) -> bytes:
         """A connection cannot be read again."""

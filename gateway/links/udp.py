@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 
 import numpy as np
@@ -71,6 +72,13 @@ class UdpSource:
                 return found
             await asyncio.sleep(0)  # a flood of others must not hold up the loop
 
+    def waiting(self) -> Datagrams | None:
+        """Return datagrams of allowed peers that the kernel still has, None when there are none. No more come."""
+        while self._socket is not None and (received := self._socket.waiting()).lengths:
+            if found := self._allow(received):
+                return found
+        return None
+
     def _allow(self, received: Received) -> Datagrams | None:
         """Return what came from allowed peers; the others are counted."""
         lengths = np.array(received.lengths, np.int64)
@@ -114,9 +122,12 @@ class UdpSource:
         """Nothing is closed: what comes meanwhile waits in the kernel's buffer."""
 
     async def shut(self) -> None:
-        """Close the socket."""
+        """Close the socket. What nobody took of what it has is lost, as what the kernel dropped."""
         if self._socket is not None:
             socket, self._socket = self._socket, None
+            with contextlib.suppress(OSError):
+                while (left := socket.waiting()).lengths:
+                    self._lost_before += len(left.lengths)
             self._lost_before += socket.dropped() or 0
             await socket.close()
 

@@ -300,6 +300,13 @@ class SimDatagrams:
                 raise self.broken
             self._changed.clear()
             await self._changed.wait()
+        return self._receive()
+
+    def waiting(self) -> Received:
+        self._network.bound.pop(self.port, None)
+        return self._receive()
+
+    def _receive(self) -> Received:
         count, octets = 0, 0
         while count < len(self._queue) and octets < self.TURN_OCTETS:
             octets += len(self._queue[count][0])

@@ -113,6 +113,39 @@ async def test_what_the_kernel_dropped_is_counted_once_and_journalled() -> None:
     assert {text.split('"reason":"')[1].split('"')[0] for text in missing} == {LOST_IN_KERNEL}
 
 
+@pytest.mark.parametrize("end", ["disable", "stop"])
+@on_virtual_time
+async def test_what_the_kernel_has_when_a_link_ends_is_taken(end: str) -> None:
+    """R6: datagrams that came before the link was disabled or stopped are journalled; those of others are refused."""
+    network, events, log = SimNetwork(), list[Any](), await journal()
+    tested = link(log, UdpSource(network, "127.0.0.1", PORT, allowed_peers=("10.0.0.1",)), events)
+    tested.start()
+    await until(lambda: PORT in network.bound)
+    sent = frames(3000)  # more than one turn reads
+    network.send(PORT, *sent[:2000])
+    network.send(PORT, b"x" * FRAME_OCTETS, peer=("10.0.0.9", 4000))
+    network.send(PORT, *sent[2000:])
+    await getattr(tested, end)()
+    assert PORT not in network.bound
+    assert (counter(tested, "frames"), counter(tested, "datagrams"), counter(tested, "refused")) == (3000, 3000, 1)
+    assert counter(tested, "datagrams_lost") == 0
+    assert not [text for text in texts(await items(log)) if '"type":"gap"' in text]
+
+
+@on_virtual_time
+async def test_what_a_link_that_ends_has_no_time_for_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R6, R7: a link ends in time, and what it could not take is a loss that is counted and journalled."""
+    monkeypatch.setattr("gateway.links.link.DRAIN_S", -1.0)
+    network, events, log = SimNetwork(), list[Any](), await journal()
+    tested = link(log, UdpSource(network, "127.0.0.1", PORT), events)
+    tested.start()
+    await until(lambda: PORT in network.bound)
+    network.send(PORT, *frames(30))
+    await tested.disable()
+    assert (counter(tested, "frames"), counter(tested, "datagrams_lost")) == (0, 30)
+    assert ['"missing":30' in text for text in texts(await items(log)) if '"what":"datagrams"' in text] == [True]
+
+
 @on_virtual_time
 async def test_peers_that_are_not_allowed() -> None:
     """R13: their datagrams are counted, their addresses told once, and the station's pass untouched between them."""
@@ -279,13 +312,17 @@ async def test_the_simulated_datagrams_keep_the_contract_of_sockets(make: Callab
     waiting = asyncio.create_task(bound.receive())
     await asyncio.sleep(0)
     sent = [b"one", b"", b"x" * 1000]
-    if isinstance(network, SimNetwork):
-        network.send(bound.port, *sent, peer=("127.0.0.1", 40000))
-    else:
+
+    def send(*datagrams: bytes) -> None:
+        if isinstance(network, SimNetwork):
+            network.send(bound.port, *datagrams, peer=("127.0.0.1", 40000))
+            return
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             sender.bind(("127.0.0.1", 0))
-            for one in sent:
+            for one in datagrams:
                 sender.sendto(one, ("127.0.0.1", bound.port))
+
+    send(*sent)
     received = await asyncio.wait_for(waiting, 5)
     assert (received.octets, received.lengths, received.lost_at) == (b"".join(sent), [3, 0, 1000], -1)
     assert {host for host, *_ in received.peers} == {"127.0.0.1"}
@@ -296,6 +333,13 @@ async def test_the_simulated_datagrams_keep_the_contract_of_sockets(make: Callab
     await asyncio.sleep(0)
     cancelled.cancel()
     await asyncio.wait([cancelled])
+    send(b"before the end")
+    await asyncio.sleep(0.05)
+    assert bound.waiting().octets == b"before the end"
+    send(b"behind it")
+    await asyncio.sleep(0.05)
+    assert bound.waiting().lengths == []
+    assert bound.dropped() == 0
     await bound.close()
 
 
