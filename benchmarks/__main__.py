@@ -7,7 +7,7 @@ import struct
 import tempfile
 from pathlib import Path
 
-from benchmarks import codecs, coding, end_to_end, mqtt, restart, start, timely, udp
+from benchmarks import codecs, coding, end_to_end, history, mqtt, restart, start, timely, udp
 from gateway_codecs.crc import crc16
 from gateway_simulators.spacecraft import CLCW, SCID, ZONE_OCTETS
 
@@ -33,6 +33,8 @@ def main() -> None:
         _hera_ratio(folder)
         _udp(folder)
         _mqtt(_new(folder))
+        for what, took_s, note in history.measure(_new(folder)):
+            print(f"{what:<34} {took_s:>12.4f}  s; {note}")
         for what, took, gigaoctets in restart.measure(folder):
             print(f"{f'restart, {what}':<52} {took:>8.2f}  s to the first read of {gigaoctets:.2f} GB; R8: 5")
 

@@ -43,8 +43,8 @@ ITEMS_MAX = 1 << 20
 BLOCK_OVERHEAD_OCTETS = 1536  # of a block in memory: its objects beside the contents of its arrays (measured)
 _HEADER = struct.Struct("<8sIIIHHQqqIII16sII")
 HEADER_OCTETS = _HEADER.size
-_ENTRY = struct.Struct("<BBI")
-_BASE = struct.Struct("<q")
+ENTRY = struct.Struct("<BBI")
+BASE = struct.Struct("<q")
 _TRAILER = struct.Struct("<8sQqII")
 TRAILER_OCTETS = _TRAILER.size
 
@@ -86,12 +86,12 @@ GROUP_DTYPE = np.dtype(
         ("crc32c", "<u4"),  # of the group's octets
     ]
 )
-_GROUP_KEYS = ("kind", "unit", "spacecraft", "vcid", "apid")
-_ITEM_COLUMNS = [n for n in ITEM_DTYPE.names or () if n not in ("offset", *_GROUP_KEYS)]
+GROUP_KEYS = ("kind", "unit", "spacecraft", "vcid", "apid")
+ITEM_COLUMNS = [n for n in ITEM_DTYPE.names or () if n not in ("offset", *GROUP_KEYS)]
 _FRAME_COLUMNS = list(FRAME_DTYPE.names or ())
-_ITEM_DEFAULTS = {name: int(no_items(1)[name][0]) for name in _ITEM_COLUMNS}
+_ITEM_DEFAULTS = {name: int(no_items(1)[name][0]) for name in ITEM_COLUMNS}
 _FRAME_DEFAULTS = {name: int(no_frames(1)[name][0]) for name in _FRAME_COLUMNS}
-_DIRECTORY, _ARRIVAL, _STATE, _ITEM_VALUES, _FRAME_VALUES, _ITEM0, _FRAME0 = 1, 2, 4, 5, 6, 16, 64
+DIRECTORY, ARRIVAL, STATE, ITEM_VALUES, FRAME_VALUES, ITEM0, FRAME0 = 1, 2, 4, 5, 6, 16, 64
 
 
 class BlockError(ValueError):
@@ -222,7 +222,7 @@ def build_block(
     grouped["offset"] = np.cumsum(lengths) - lengths
     directory = _directory(grouped, octets)
     sections = _sections(directory, grouped, order, frames, state)
-    table = [_ENTRY.pack(tag, width, len(data)) for tag, width, data in sections]
+    table = [ENTRY.pack(tag, width, len(data)) for tag, width, data in sections]
     head = b"".join([*table, *(data for _, _, data in sections)])
     head_octets = HEADER_OCTETS + len(head)
     padding = bytes(-(head_octets + len(octets) + TRAILER_OCTETS) % 8)
@@ -253,12 +253,12 @@ def _grouping(items: Records) -> I64Array:
     """Return the order that brings the rows of each group together."""
     if 0 < len(items) <= FEW_ROWS and len(set(_group_keys(items))) == 1:
         return np.arange(len(items))
-    return np.lexsort(tuple(items[key] for key in reversed(_GROUP_KEYS)))
+    return np.lexsort(tuple(items[key] for key in reversed(GROUP_KEYS)))
 
 
 def _group_keys(rows: Records) -> list[tuple[int, ...]]:
     """Return the group of each of a few rows."""
-    return list(zip(*(rows[key].tolist() for key in _GROUP_KEYS), strict=True))
+    return list(zip(*(rows[key].tolist() for key in GROUP_KEYS), strict=True))
 
 
 def _heads(grouped: Records) -> I64Array:
@@ -268,7 +268,7 @@ def _heads(grouped: Records) -> I64Array:
         return np.array([k for k, key in enumerate(keys) if not k or key != keys[k - 1]], np.int64)
     first = np.ones(len(grouped), np.bool_)
     first[1:] = False
-    for name in _GROUP_KEYS:
+    for name in GROUP_KEYS:
         first[1:] |= grouped[name][1:] != grouped[name][:-1]
     return np.flatnonzero(first)
 
@@ -276,7 +276,7 @@ def _heads(grouped: Records) -> I64Array:
 def _directory(grouped: Records, octets: U8Array) -> Records:
     heads = _heads(grouped)
     directory = np.zeros(len(heads), GROUP_DTYPE)
-    for key in _GROUP_KEYS:
+    for key in GROUP_KEYS:
         directory[key] = grouped[key][heads]
     directory["rows"] = np.diff(heads, append=len(grouped))
     if len(heads):
@@ -298,14 +298,14 @@ def _sections(
     """Return (tag, width, octets) of each section but the octets; width 0 = as it is, else of a narrowed column."""
     sections: list[tuple[int, int, bytes]] = []
     if len(grouped):
-        sections.append((_DIRECTORY, 0, directory.tobytes()))
-        sections += _columns(grouped, _ITEM_DEFAULTS, _ITEM_VALUES, _ITEM0)
+        sections.append((DIRECTORY, 0, directory.tobytes()))
+        sections += _columns(grouped, _ITEM_DEFAULTS, ITEM_VALUES, ITEM0)
         if (order[1:] < order[:-1]).any():
-            sections.append((_ARRIVAL, *_narrowed(order, 0, len(order) - 1)))
+            sections.append((ARRIVAL, *_narrowed(order, 0, len(order) - 1)))
     if len(frames):
-        sections += _columns(frames, _FRAME_DEFAULTS, _FRAME_VALUES, _FRAME0)
+        sections += _columns(frames, _FRAME_DEFAULTS, FRAME_VALUES, FRAME0)
     if state:
-        sections.append((_STATE, 0, json.dumps(state, separators=(",", ":")).encode()))
+        sections.append((STATE, 0, json.dumps(state, separators=(",", ":")).encode()))
     return sections
 
 
@@ -334,7 +334,7 @@ def _narrowed(column: NDArray[Any], low: int, high: int) -> tuple[int, bytes]:
     width = 1 if span < 1 << 8 else 2 if span < 1 << 16 else 4 if span < 1 << 32 else 8
     if width >= column.itemsize:
         return 0, column.tobytes()
-    return width, _BASE.pack(low) + (column.astype(np.int64) - low).astype(f"<u{width}").tobytes()
+    return width, BASE.pack(low) + (column.astype(np.int64) - low).astype(f"<u{width}").tobytes()
 
 
 def _widened(data: memoryview, width: int, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -342,8 +342,8 @@ def _widened(data: memoryview, width: int, dtype: np.dtype[Any]) -> NDArray[Any]
         return np.frombuffer(data, dtype)
     if width not in {1, 2, 4, 8}:
         raise BlockError(f"column width {width}")
-    low = _BASE.unpack_from(data)[0]
-    above = np.frombuffer(data, f"<u{width}", offset=_BASE.size).astype(np.int64)
+    low = BASE.unpack_from(data)[0]
+    above = np.frombuffer(data, f"<u{width}", offset=BASE.size).astype(np.int64)
     widened: NDArray[Any] = (above + low).astype(dtype)
     return widened
 
@@ -360,7 +360,7 @@ def read_header(data: bytes | memoryview) -> Header:
     header = Header(*fields[1:14])
     if not HEADER_OCTETS + TRAILER_OCTETS <= header.block_octets <= BLOCK_MAX_OCTETS or header.block_octets % 8:
         raise BlockError(f"block length {header.block_octets}")
-    table = HEADER_OCTETS + header.section_count * _ENTRY.size
+    table = HEADER_OCTETS + header.section_count * ENTRY.size
     if not table <= header.head_octets <= header.head_octets + header.octets_length <= header.block_octets:
         raise BlockError("lengths in the header do not agree")
     if header.item_count > ITEMS_MAX or header.frame_count > ITEMS_MAX:
@@ -422,17 +422,17 @@ def _checked_sections(header: Header, head: bytes) -> Sections:
     view = memoryview(head)[: header.head_octets]
     if crc32c(view[HEADER_OCTETS:]) != header.head_crc32c:
         raise BlockError("block head CRC-32C")
-    at = HEADER_OCTETS + header.section_count * _ENTRY.size
+    at = HEADER_OCTETS + header.section_count * ENTRY.size
     found: dict[int, tuple[int, memoryview]] = {}
     for k in range(header.section_count):
-        tag, width, size = _ENTRY.unpack_from(head, HEADER_OCTETS + k * _ENTRY.size)
+        tag, width, size = ENTRY.unpack_from(head, HEADER_OCTETS + k * ENTRY.size)
         found[tag] = (width, view[at : at + size])
         at += size
     return found
 
 
 def _state(found: Sections) -> dict[str, Any]:
-    state = json.loads(bytes(found[_STATE][1])) if _STATE in found else {}
+    state = json.loads(bytes(found[STATE][1])) if STATE in found else {}
     return dict(state)
 
 
@@ -442,22 +442,22 @@ def _decode(header: Header, read: Read, wanted: GroupFilter | None) -> Block:
     directory = np.zeros(0, GROUP_DTYPE)
     arrival = np.arange(header.item_count)
     if header.item_count:
-        directory = np.frombuffer(found[_DIRECTORY][1], GROUP_DTYPE)
+        directory = np.frombuffer(found[DIRECTORY][1], GROUP_DTYPE)
         if int(directory["rows"].astype(np.int64).sum()) != header.item_count:
             raise BlockError("rows of the groups and items do not agree")
-        for key in _GROUP_KEYS:
+        for key in GROUP_KEYS:
             items[key] = np.repeat(directory[key], directory["rows"])
-        _read_columns(items, _ITEM_COLUMNS, _ITEM_VALUES, _ITEM0, found)
+        _read_columns(items, ITEM_COLUMNS, ITEM_VALUES, ITEM0, found)
         lengths = items["length"].astype(np.int64)
         items["offset"] = np.cumsum(lengths) - lengths
-        if _ARRIVAL in found:
-            width, data = found[_ARRIVAL]
+        if ARRIVAL in found:
+            width, data = found[ARRIVAL]
             arrival = _widened(data, width, np.dtype(np.int64))
         if not (np.sort(arrival) == np.arange(len(items))).all():
             raise BlockError("order of arrival")
         if not int(lengths.sum()) == int(directory["octets"].sum()) == header.octets_length:
             raise BlockError("lengths of items, groups and octets do not agree")
-    _read_columns(frames, _FRAME_COLUMNS, _FRAME_VALUES, _FRAME0, found)
+    _read_columns(frames, _FRAME_COLUMNS, FRAME_VALUES, FRAME0, found)
     octets = _read_octets(header, directory, read, wanted)
     return Block(header, directory, items, arrival, octets, frames, _state(found))
 
@@ -496,4 +496,4 @@ def _read_octets(header: Header, directory: Records, read: Read, wanted: GroupFi
 
 def wants(wanted: GroupFilter, group: np.void) -> bool:
     """Whether a directory row's items can be wanted."""
-    return wanted.wants_group(*(int(group[key]) for key in _GROUP_KEYS))
+    return wanted.wants_group(*(int(group[key]) for key in GROUP_KEYS))

@@ -15,6 +15,7 @@ import structlog
 
 from gateway.errors import GatewayError
 from gateway.journal.block import Block, GroupFilter, build_block
+from gateway.journal.bulk import SMALL_BLOCK_OCTETS, own
 from gateway.journal.commit_times import CommitTimes, Durations
 from gateway.journal.events import Event, event_items, gap_event
 from gateway.journal.recent import RecentBlocks
@@ -455,25 +456,42 @@ class Journal:
                 return None, position, None
             raise
 
-    def walk(self, first: int, end: int, wanted: GroupFilter) -> Iterator[Block | Damage]:
-        """Yield the blocks that hold positions [first, end), with the octets of wanted groups, and what is damaged.
+    def walk(self, first: int, end: int, wanted: GroupFilter) -> Iterator[tuple[I64Array, ItemBatch] | Damage]:
+        """Yield wanted items of positions [first, end) with their positions, in order, and what is damaged.
 
         Blocking: for a worker of the caller's own, so that who reads long ranges holds nobody up. What retention takes
         meanwhile is left out. `end` is at most the head. Raises OSError.
         """
-        at = max(first, self.tail)
+        at, small = max(first, self.tail), False
         while at < end:
             try:
-                block, following, damage = self._segments.at(at, end, wanted)
+                found, following, small = self._walked(at, end, wanted, small)
             except FileNotFoundError:
                 if at >= self.tail:
                     raise
-                block, following, damage = None, self.tail, None
-            if damage is not None and damage.first < damage.end:
-                yield damage
-            if block is not None:
-                yield block
+                found, following = None, self.tail
+            if isinstance(found, Damage):
+                yield found
+            elif found is not None and (kept := _within(*found, first, end)) is not None:
+                yield kept
             at = max(following, at + 1, self.tail)
+
+    def _walked(
+        self, at: int, end: int, wanted: GroupFilter, small: bool
+    ) -> tuple[tuple[I64Array, ItemBatch] | Damage | None, int, bool]:
+        """Return what stands at a position: of one block, or, behind a `small` one, of many; the position to go on
+        with; and whether what follows may be small."""
+        swept = self._segments.sweep(at, wanted) if small else None
+        if swept is not None:
+            return (swept.positions, swept.batch), swept.end_position, True
+        block, following, damage = self._segments.at(at, end, wanted)
+        if damage is not None:
+            return (damage if damage.first < damage.end else None), following, small
+        small = block is not None and block.header.block_octets <= SMALL_BLOCK_OCTETS
+        if block is None or not block.holds(wanted):
+            return None, following, small
+        positions, items = block.select(wanted, at)
+        return (positions, own(block.octets, items)), following, small
 
     def _note_damage(self, damage: Damage) -> None:
         """Remember a damaged range, as one with those it overlaps and with its neighbours of the same segment."""
@@ -627,6 +645,16 @@ class _Taken:
         """Return everything taken."""
         positions = np.concatenate(self.positions) if self.positions else np.zeros(0, np.int64)
         return Slice(positions, concatenate(self.batches), end_position, tuple(self.damaged))
+
+
+def _within(positions: I64Array, batch: ItemBatch, first: int, end: int) -> tuple[I64Array, ItemBatch] | None:
+    """Return the items within [first, end), None when there are none."""
+    low, high = np.searchsorted(positions, (first, end)).tolist()
+    if low == high:
+        return None
+    if (low, high) == (0, len(positions)):
+        return positions, batch
+    return positions[low:high], own(batch.octets, batch.items[low:high])
 
 
 def stored_id(storage: Storage, name: str) -> UUID | None:

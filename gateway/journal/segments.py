@@ -34,6 +34,7 @@ from gateway.journal.block import (
     read_state,
     read_trailer,
 )
+from gateway.journal.bulk import WINDOW_OCTETS, Swept, sweep
 from gateway.journal.state import merge
 from gateway.world import Storage
 from gateway_codecs.crc import crc32c
@@ -263,6 +264,24 @@ class Segments:
                 expected = end
             segment, offset, place = self._following(segment), 0, Place(expected)
         return None, head, Damage(position, head, "", 0, "block destroyed")
+
+    def sweep(self, position: int, wanted: GroupFilter) -> Swept | None:
+        """Return wanted items of the small blocks from the one that begins at `position` on; None when there are none.
+
+        Where it lies must be known: from `at` for what stands before it, or from another sweep. Raises OSError.
+        """
+        segment, offset = self._hints.get(position, ("", 0))
+        if not segment:
+            return None
+        try:
+            data = self._octets(segment, offset, WINDOW_OCTETS)
+        except (BlockError, FileNotFoundError):
+            return None
+        found = sweep(data, offset, position, self.identity, wanted)
+        if found.end_offset == offset:
+            return None
+        self.hint(found.end_position, segment, found.end_offset)
+        return found
 
     def _checked(
         self, segment: str, found: Found, position: int, wanted: GroupFilter

@@ -17,9 +17,10 @@ import numpy as np
 
 from gateway.errors import UsageError
 from gateway.journal import Damage, Journal
+from gateway.journal.bulk import joined
 from gateway.values.cache import Part, PartKey, ValueCache
 from gateway.values.versions import Version
-from gateway_codecs.batches import I64Array, ItemBatch, Kind, Unit, gather
+from gateway_codecs.batches import I64Array, ItemBatch, Kind, Unit
 from gateway_codecs.mdb.columns import LimitFlag, Validity
 from gateway_codecs.mdb.decimation import Buckets
 from gateway_codecs.mdb.holders import Apids, apids
@@ -309,40 +310,18 @@ def packets(
 ) -> Iterator[tuple[I64Array, ItemBatch]]:
     """Yield wanted items of [first, end) with their positions, many at a time, in position order. Blocking."""
     positions, pieces, count, octets = list[I64Array](), list[ItemBatch](), 0, 0
-    for block in journal.walk(first, end, wanted):
-        if isinstance(block, Damage):
-            damaged(block)
+    for found in journal.walk(first, end, wanted):
+        if isinstance(found, Damage):
+            damaged(found)
             continue
-        if not block.holds(wanted):
-            continue
-        where, items = block.select(wanted, first)
-        inside = int(np.searchsorted(where, end))
-        if not inside:
-            continue
-        positions.append(where[:inside])
-        pieces.append(_own(block.octets, items[:inside]))
-        count, octets = count + inside, octets + len(pieces[-1].octets)
+        positions.append(found[0])
+        pieces.append(found[1])
+        count, octets = count + len(found[0]), octets + len(found[1].octets)
         if count >= DECODE_PACKETS or octets >= DECODE_OCTETS:
-            yield np.concatenate(positions), _joined(pieces)
+            yield np.concatenate(positions), joined(pieces)
             positions, pieces, count, octets = [], [], 0, 0
     if pieces:
-        yield np.concatenate(positions), _joined(pieces)
-
-
-def _own(octets: Any, items: Any) -> ItemBatch:
-    """Return items with their octets alone."""
-    mine = items.copy()
-    lengths = mine["length"].astype(np.int64)
-    taken = gather(octets, items["offset"], lengths)
-    mine["offset"] = np.cumsum(lengths) - lengths
-    return ItemBatch(taken, mine)
-
-
-def _joined(pieces: list[ItemBatch]) -> ItemBatch:
-    items = np.concatenate([piece.items for piece in pieces])
-    lengths = items["length"].astype(np.int64)
-    items["offset"] = np.cumsum(lengths) - lengths
-    return ItemBatch(np.concatenate([piece.octets for piece in pieces]), items)
+        yield np.concatenate(positions), joined(pieces)
 
 
 def _part_of(first: int, upto: int, samples: Samples) -> Part:

@@ -49,8 +49,12 @@ class Buckets:
         inside = (time_ns >= self.from_ns) & (time_ns < self.to_ns)
         time_ns, values, usable, severity = time_ns[inside], values[inside], usable[inside], severity[inside]
         where = self._where(time_ns)
-        np.maximum.at(self.worst, where, severity.astype(np.uint8))
+        beyond = np.flatnonzero(severity)
+        np.maximum.at(self.worst, where[beyond], severity[beyond].astype(np.uint8))
         good = usable & ~np.isnan(values)
+        if good.all():
+            self._add_good(where, time_ns, values)
+            return
         self.unusable += np.bincount(where[~good], minlength=self.buckets)
         self._add_good(where[good], time_ns[good], values[good])
 
