@@ -38,7 +38,7 @@ class Station:
     """Sends frames to the gateway's listening link at a steady pace; waits while the gateway does not read."""
 
     def __init__(self, port: int, frames_per_s: float = 200) -> None:
-        self._port, self._frames_per_s = port, frames_per_s
+        self._port, self.frames_per_s = port, frames_per_s
         self._craft = Spacecraft(1)
         self.sent = self.connects = 0
         self._stop, self._silent = threading.Event(), threading.Event()
@@ -78,7 +78,7 @@ class Station:
                 with suppress(TimeoutError):
                     left = left[sock.send(left) :]
             self.sent += batch
-            due = max(due + batch / self._frames_per_s, time.monotonic() - 1)
+            due = max(due + batch / self.frames_per_s, time.monotonic() - 1)
             self._stop.wait(max(0.0, due - time.monotonic()))
 
 
@@ -394,4 +394,5 @@ def _flow(daemon: Daemon, home: Home, station: Station, span_s: float) -> _Flow:
     head, items = journal(daemon)["head"], home.items
     time.sleep(span_s)
     took_s, gained = time.monotonic() - began, home.items - items
-    return _Flow((station.sent - sent) / took_s, gained / (journal(daemon)["head"] - head))
+    frames_per_s = min((station.sent - sent) / took_s, station.frames_per_s)  # more: it makes up for a pause before
+    return _Flow(frames_per_s, gained / (journal(daemon)["head"] - head))

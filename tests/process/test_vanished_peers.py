@@ -59,7 +59,7 @@ def costs_nobody_else(seen: dict[str, Any]) -> None:
 
 
 def test_who_vanishes_costs_nobody_else(tmp_path: Path) -> None:
-    """R5: 200 peers vanish, 40 of them in the middle of a subscription: who is there keeps its rate."""
+    """R5: 200 peers vanish, 24 of them in the middle of a subscription: who is there keeps its rate."""
     costs_nobody_else(vanish(tmp_path, 0, "mended"))
 
 

@@ -31,7 +31,7 @@ from .test_door import minimal
 HERE, THERE = "10.218.0.1", [f"10.218.0.{k}" for k in range(2, 22)]
 # silent ones come last: they are ended soonest
 KINDS = {"complete": 50, "timely": 30, "half a request": 40, "silent": 80}
-AT_A_GLANCE = {"complete": 20, "timely": 20, "half a request": 40, "silent": 120}  # when nobody watches how they end
+AT_A_GLANCE = {"complete": 12, "timely": 12, "half a request": 36, "silent": 140}  # when nobody watches how they end
 
 
 def run(*command: str) -> None:
