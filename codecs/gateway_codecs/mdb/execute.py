@@ -7,6 +7,7 @@ labels; what needs conditions or other columns, one column at a time (`single`);
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from gateway_codecs.mdb.calibrate import numeric
 from gateway_codecs.mdb.columns import Column, Validity
 from gateway_codecs.mdb.conditions import Lookup
 from gateway_codecs.mdb.convert import U64Array, native, numbers
-from gateway_codecs.mdb.plan import Checks, Plan, Rows, Slot
+from gateway_codecs.mdb.plan import Checks, Matrix, Plan, Rows, Slot
 
 WINDOW = 8
 SPARE = 9
@@ -33,6 +34,7 @@ class Frame:
         self.packets = len(octets)
         self.banks: list[NDArray[Any]] = []
         n = self.packets
+        self.flawed = False  # whether anything is known to be not valid
         self.validity = np.zeros((plan.rows, n), np.uint8)
         self.limit = np.zeros((plan.rows, n), np.uint8)
         self.real = np.empty((plan.reals, n), np.float64)
@@ -41,12 +43,35 @@ class Frame:
         self.flag = np.zeros((plan.flag_rows, n), np.bool_)
         self.singles = single.Singles(self)
 
-    def of_slot(self, slot: Slot, first: int) -> slice:
-        """Return the rows of a column in a matrix where they begin at `first`."""
-        return slice(first, first + slot.count)
+    def matrix(self, of: Matrix) -> NDArray[Any]:
+        """Return the matrix that holds engineering values."""
+        return (self.real, self.whole, self.label, self.flag)[of]
 
 
-def execute(plan: Plan, octets: U8Array, length_bits: I64Array) -> dict[str, Column]:
+class Columns(Mapping[str, Column]):
+    """The wanted columns of a frame: all is computed, the views on it are made when they are asked for."""
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+        self._made: dict[str, Column] = {}
+
+    def __getitem__(self, name: str) -> Column:
+        found = self._made.get(name)
+        if found is None:
+            found = self._made[name] = _column(self._frame, self._frame.plan.wanted[name])
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._frame.plan.wanted)
+
+    def __len__(self) -> int:
+        return len(self._frame.plan.wanted)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._frame.plan.wanted
+
+
+def execute(plan: Plan, octets: U8Array, length_bits: I64Array) -> Columns:
     """Return the wanted columns of packets.
 
     `octets` uint8 (n, width), C-contiguous: each packet and at least `SPARE` octets, whatever they are; what the plan
@@ -59,7 +84,8 @@ def execute(plan: Plan, octets: U8Array, length_bits: I64Array) -> dict[str, Col
         _check(frame)
         frame.singles.check()
         _blank(frame)
-    return {name: _column(frame, slot) for name, slot in plan.slots.items() if slot.wanted}
+    frame.octets = octets[:0]  # the columns need it no more
+    return Columns(frame)
 
 
 def look(plan: Plan, octets: U8Array, length_bits: I64Array) -> Lookup:
@@ -82,8 +108,10 @@ def _fates(frame: Frame) -> None:
     plan = frame.plan
     if plan.fates is not None:
         frame.validity |= plan.fates
-    if len(frame.length_bits) and plan.need_bits > int(frame.length_bits.min()):
+        frame.flawed = True
+    if frame.packets and plan.need_bits > int(frame.length_bits.min()):
         frame.validity[plan.end_bits[:, None] > frame.length_bits] = Validity.TRUNCATED
+        frame.flawed = True
 
 
 def _extract(frame: Frame) -> None:
@@ -105,13 +133,14 @@ def _extract(frame: Frame) -> None:
     signed >>= plan.right[plan.unsigned : plan.signed].view(np.int64)
     found[: plan.unsigned] >>= plan.right[: plan.unsigned]
     found[plan.signed :] >>= plan.right[plan.signed :]
-    if frame.validity[: plan.fields].any():
+    if frame.flawed:
         found[frame.validity[: plan.fields] != 0] = 0
     frame.banks = [found[: plan.unsigned], signed]
     for bank in plan.banks:
         values, bad = numbers(found[bank.first : bank.behind], bank.encoding)
         if bad is not None:
             frame.validity[bank.first : bank.behind][bad] = Validity.UNDECODABLE
+            frame.flawed = True
         frame.banks.append(values)
 
 
@@ -164,6 +193,7 @@ def _wholes(frame: Frame) -> None:
 
 
 def _raise_validity(frame: Frame, rows: Rows, where: NDArray[np.bool_], cause: Validity) -> None:
+    frame.flawed = True
     mine = frame.validity[rows]
     mine[where] = np.maximum(mine[where], cause)
     frame.validity[rows] = mine
@@ -174,7 +204,9 @@ def _check(frame: Frame) -> None:
     if plan.valid_ranges is not None:
         checks = plan.valid_ranges
         values = frame.real[checks.reals]
-        _raise_validity(frame, checks.rows, (values < checks.low) | (values > checks.high), Validity.OUT_OF_RANGE)
+        outside = (values < checks.low) | (values > checks.high)
+        if outside.any():
+            _raise_validity(frame, checks.rows, outside, Validity.OUT_OF_RANGE)
     for checks in plan.limits:
         state = limit_states(frame.real[checks.reals], checks)
         if state is None:
@@ -188,7 +220,7 @@ def _check(frame: Frame) -> None:
 def limit_states(values: NDArray[np.float64], checks: Checks) -> U8Array | None:
     """Return the limit states of rows of values against one range each, None = all are 0."""
     below, above = values < checks.low, values > checks.high
-    if checks.inside.any():
+    if checks.inside is not None:
         inside = ~(below | above) & ~np.isnan(values)
         return below * checks.below + above * checks.above + inside * checks.inside
     if not (below.any() or above.any()):
@@ -199,40 +231,33 @@ def limit_states(values: NDArray[np.float64], checks: Checks) -> U8Array | None:
 def _blank(frame: Frame) -> None:
     """Values that are not valid have no limit state; where there is no value at all it is NaN, -1 or zero."""
     plan, validity = frame.plan, frame.validity
-    if not validity.any():
+    if not frame.flawed:
         return
     frame.limit[validity != 0] = 0
-    if int(validity.max()) < Validity.UNCALIBRATED:
+    missing = validity >= Validity.UNCALIBRATED
+    if not missing.any():
         return
-    for slot in plan.slots.values():
-        mine = validity[slot.row : slot.row + slot.count]
-        if int(mine.max(initial=0)) < Validity.UNCALIBRATED:
-            continue
-        missing = mine >= Validity.UNCALIBRATED
-        for first, matrix, nothing in (
-            (slot.real_row, frame.real, np.nan),
-            (slot.whole_row, frame.whole, 0),
-            (slot.label_row, frame.label, -1),
-            (slot.flag_row, frame.flag, False),
-        ):
-            if first >= 0:
-                matrix[first : first + slot.count][missing] = nothing
-        frame.singles.blank(slot, missing)
+    for of, nothing in ((Matrix.REAL, np.nan), (Matrix.WHOLE, 0), (Matrix.LABEL, -1), (Matrix.FLAG, False)):
+        rows = plan.matrix_rows.get(of)
+        if rows is not None:
+            np.copyto(frame.matrix(of), nothing, where=missing[rows], casting="unsafe")
+    for name in plan.single:
+        slot = plan.slots[name]
+        frame.singles.blank(slot, missing[slot.row : slot.row + slot.count])
 
 
 def _column(frame: Frame, slot: Slot) -> Column:
-    name, rows = slot.leaf.name, slice(slot.row, slot.row + slot.count)
-    shape = slot.shape
-    return Column(
-        name,
-        shaped(frame.singles.raw(slot), shape),
-        shaped(frame.singles.engineering(slot), shape),
-        shaped(frame.validity[rows], shape),
-        shaped(frame.limit[rows], shape),
-        slot.kind.unit,
-        slot.labels,
-        slot.time_offset_ns,
-    )
+    leaf, shape, row = slot.leaf, slot.shape, slot.row
+    raw: NDArray[Any]
+    if slot.is_one:
+        raw = frame.banks[slot.bank][slot.bank_row]
+        value = raw if slot.matrix < 0 else frame.matrix(Matrix(slot.matrix))[slot.matrix_row]
+        validity, limit = frame.validity[row], frame.limit[row]
+    else:
+        rows = slice(row, row + slot.count)
+        raw, value = shaped(frame.singles.raw(slot), shape), shaped(frame.singles.engineering(slot), shape)
+        validity, limit = shaped(frame.validity[rows], shape), shaped(frame.limit[rows], shape)
+    return Column(leaf.name, raw, value, validity, limit, leaf.kind.unit, slot.labels, slot.time_offset_ns)
 
 
 def shaped(rows: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:

@@ -84,6 +84,8 @@ class _Node:
     shapes: Shapes | None = None
     tables: list[_Table] = field(default_factory=list)
     others: list[int] = field(default_factory=list)  # children whose restrictions are evaluated
+    leaf_types: I32Array = field(default_factory=lambda: np.zeros(0, np.int32))  # of the children
+    is_deep: bool = False  # whether a child has children
 
 
 class Identifier:
@@ -161,12 +163,16 @@ class Identifier:
         self, node: _Node, packets: Packets, rows: I64Array, look: Lookup, types: I32Array, ambiguous: BoolArray
     ) -> None:
         first, count = self._first(node, look, len(rows))
-        ambiguous[rows[count > 1]] = True
-        for child, mine in _groups(first):
-            self._descend(node.children[child], packets, rows[mine], types, ambiguous)
-        again = np.flatnonzero((count > 1) & (types[rows] < 0))
+        several = count > 1
+        ambiguous[rows[several]] = True
+        taken = first != NOBODY
+        types[rows[taken]] = node.leaf_types[first[taken]]
+        if node.is_deep:
+            for child, mine in _groups(first):
+                self._descend(node.children[child], packets, rows[mine], types, ambiguous)
+        again = np.flatnonzero(several & (types[rows] < 0)) if several.any() else ()
         if len(again):
-            self._later(node, packets, rows, again, first, look, types, ambiguous)
+            self._later(node, packets, rows, np.asarray(again), first, look, types, ambiguous)
         if node.index >= 0:
             types[rows[types[rows] < 0]] = node.index
 
@@ -205,6 +211,8 @@ class Identifier:
     def _prepare(self, node: _Node) -> None:
         wanted = frozenset(name for child in node.children for name in names_of_match(child.restriction))
         node.shapes = self._shapes(node.name, wanted)
+        node.leaf_types = np.array([child.index for child in node.children], np.int32)
+        node.is_deep = any(child.children for child in node.children)
         groups: dict[tuple[tuple[str, bool], ...], list[tuple[int, tuple[int, ...]]]] = {}
         for number, child in enumerate(node.children):
             terms = self._whole_terms(child.restriction)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -44,12 +45,23 @@ TABLE_STATES = 4096
 Rows: TypeAlias = "slice | I64Array"
 
 
+class Matrix(IntEnum):
+    """Where engineering values that are not the raw values lie."""
+
+    REAL = 0
+    WHOLE = 1
+    LABEL = 2
+    FLAG = 3
+
+
 @dataclass(slots=True, eq=False)
 class Slot:
     """A column: its leaf, its elements `row` to `row + count` of all rows, and where its values are.
 
     `bank`, `bank_row`: of the raw values, bank -1 = they are no numbers. `real_row`: of engineering values in float64,
-    -1 = none. `whole_row`, `label_row`, `flag_row`: of whole numbers, label indices, booleans.
+    -1 = none. `whole_row`, `label_row`, `flag_row`: of whole numbers, label indices, booleans. `matrix`, `matrix_row`:
+    which of these are the engineering values, -1 = they are the raw values. `is_one`: one number in each packet, and
+    none of its own way.
     """
 
     leaf: Leaf
@@ -67,6 +79,9 @@ class Slot:
     whole_row: int = -1
     label_row: int = -1
     flag_row: int = -1
+    matrix: int = -1
+    matrix_row: int = -1
+    is_one: bool = False
     labels: tuple[str, ...] = ()
     time_offset_ns: I64Array | None = None
 
@@ -112,7 +127,7 @@ class Checks:
     high: F64Array
     below: U8Array
     above: U8Array
-    inside: U8Array
+    inside: U8Array | None
 
 
 @dataclass(slots=True, eq=False)
@@ -120,6 +135,7 @@ class Plan:
     """All tables of a shape. F rows are integers and reals, R rows are all; see `execute` for what is done when."""
 
     slots: dict[str, Slot]
+    wanted: dict[str, Slot] = field(default_factory=dict)
     rows: int = 0
     fields: int = 0
     octet: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))  # (F,) first octet of the window
@@ -153,6 +169,7 @@ class Plan:
     valid_ranges: Checks | None = None
     limits: tuple[Checks, ...] = ()
     own_checks: tuple[str, ...] = ()  # columns with conditions or checks of their own
+    matrix_rows: dict[Matrix, Rows] = field(default_factory=dict)  # which of all rows the rows of a matrix are
     weight: int = 1
 
 
@@ -281,6 +298,7 @@ def compile_plan(slots: dict[str, Slot]) -> Plan:
     _states(plan, scalars)
     _flags(plan, scalars)
     _checks(plan)
+    _matrices(plan)
     _needs(plan, (*scalars, *others))
     plan.weight = 8 + plan.rows
     return plan
@@ -617,9 +635,30 @@ def _check_table(chosen: list[tuple[Slot, RangeRow]]) -> Checks:
     outside = np.array([[0 if row.inside else row.severity] for _, _, row in listed], np.uint8)
     inside = np.array([[row.severity if row.inside else 0] for _, _, row in listed], np.uint8)
     below, above = (np.where(outside, outside | flag, 0).astype(np.uint8) for flag in (LimitFlag.LOW, LimitFlag.HIGH))
-    return Checks(
-        rows_of(real for real, _, _ in listed), rows_of(row for _, row, _ in listed), low, high, below, above, inside
-    )
+    reals, rows = rows_of(real for real, _, _ in listed), rows_of(row for _, row, _ in listed)
+    return Checks(reals, rows, low, high, below, above, inside if inside.any() else None)
+
+
+def _matrices(plan: Plan) -> None:
+    """Which matrix holds the engineering values of each column, and which rows the rows of a matrix are."""
+    sized = ((Matrix.REAL, plan.reals), (Matrix.WHOLE, plan.whole_rows), (Matrix.LABEL, plan.label_rows),
+             (Matrix.FLAG, plan.flag_rows))  # fmt: skip
+    rows = {of: np.zeros(size, np.int64) for of, size in sized if size}
+    single = set(plan.single)
+    for name, slot in plan.slots.items():
+        firsts = (slot.real_row, slot.whole_row, slot.label_row, slot.flag_row)
+        for of, listed in rows.items():
+            if firsts[of] >= 0:
+                listed[firsts[of] : firsts[of] + slot.count] = _rows(slot, slot.row)
+        if slot.real_row >= 0 and (slot.kind.kind == "float" or is_calibrated(slot.kind)):
+            slot.matrix = Matrix.REAL
+        for of in (Matrix.WHOLE, Matrix.LABEL, Matrix.FLAG):
+            if firsts[of] >= 0:
+                slot.matrix = of
+        slot.matrix_row = firsts[slot.matrix] if slot.matrix >= 0 else -1
+        slot.is_one = slot.shape == () and slot.bank >= 0 and (name not in single or slot.real_row >= 0)
+    plan.matrix_rows = {of: rows_of(listed.tolist()) for of, listed in rows.items()}
+    plan.wanted = {name: slot for name, slot in plan.slots.items() if slot.wanted}
 
 
 def _needs(plan: Plan, slots: Iterable[Slot]) -> None:

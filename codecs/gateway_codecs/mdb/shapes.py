@@ -7,7 +7,7 @@ at a leaf stands the plan that decodes them. Real traffic has few shapes; the tr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -78,7 +78,7 @@ class Shapes:
         self._root: _Node | None = None
         self._weight = 0
 
-    def decode(self, packets: Packets) -> Iterator[tuple[I64Array, dict[str, Column]]]:
+    def decode(self, packets: Packets) -> Iterator[tuple[I64Array, Mapping[str, Column]]]:
         """Give (rows of the packets, their columns) for each shape."""
         if not self._wanted:
             yield np.arange(len(packets)), {}
@@ -134,10 +134,10 @@ class Shapes:
 def _even(packets: Packets, rows: I64Array, need_octets: int) -> Iterator[I64Array]:
     """Give packets that are long enough together, and shorter ones with those of about their length."""
     length = packets.length[rows]
-    short = length < need_octets
-    if not short.any():
+    if not len(length) or int(length.min()) >= need_octets:
         yield rows
         return
+    short = length < need_octets
     if not short.all():
         yield rows[~short]
     rows, length = rows[short], length[short]

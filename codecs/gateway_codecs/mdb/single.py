@@ -25,11 +25,11 @@ from gateway_codecs.mdb.model import (
     TimeMeaning,
 )
 from gateway_codecs.mdb.plan import (
+    Matrix,
     Slot,
     column_of,
     has_limits,
     has_states,
-    is_calibrated,
     needs_own_limits,
     own_valid_range,
 )
@@ -89,21 +89,18 @@ class Singles:
         frame, count = self._frame, slot.count
         if slot.leaf.name in self._made:
             return self._made[slot.leaf.name]
-        if slot.label_row >= 0:
-            return frame.label[slot.label_row : slot.label_row + count]
-        if slot.flag_row >= 0:
-            return frame.flag[slot.flag_row : slot.flag_row + count]
-        if slot.whole_row >= 0:
-            return frame.whole[slot.whole_row : slot.whole_row + count]
-        if slot.real_row >= 0 and (slot.kind.kind == "float" or is_calibrated(slot.kind)):
-            return frame.real[slot.real_row : slot.real_row + count]
-        return self.raw(slot)
+        if slot.matrix < 0:
+            return self.raw(slot)
+        return frame.matrix(Matrix(slot.matrix))[slot.matrix_row : slot.matrix_row + count]
 
     def _validity(self, slot: Slot) -> U8Array:
         return self._frame.validity[slot.row : slot.row + slot.count]
 
     def _worsen(self, slot: Slot, where: BoolArray, cause: Validity) -> None:
         """Note a cause where a value stands in the packet and has no worse one."""
+        if not where.any():
+            return
+        self._frame.flawed = True
         mine = self._validity(slot)
         np.copyto(mine, np.uint8(cause), where=where & (mine < min(cause, Validity.ABSENT)))
 
@@ -127,9 +124,9 @@ class Singles:
                 return None
             rows = int(index)
         worst = Validity.UNCALIBRATED if calibrated else Validity.ABSENT
-        known = self._validity(slot)[rows] < worst
+        known = self._validity(slot)[rows] < worst if self._frame.flawed else None
         labels = slot.labels if calibrated and has_states(slot.kind) else None
-        return Known(values[rows], None if known.all() else known, labels)
+        return Known(values[rows], known, labels)
 
     def newest(self, name: str, calibrated: bool) -> Known | None:
         """Return the values of a column, (packets,): those of its last element, or of the one that is named."""
@@ -164,7 +161,7 @@ class Singles:
         if kind.encoding is None or (slot.bank < 0 and not isinstance(
             kind.encoding, StringEncoding | BinaryEncoding | TimeEncoding
         )):  # fmt: skip
-            self._validity(slot)[...] = np.maximum(self._validity(slot), Validity.UNDECODABLE)
+            self._worsen(slot, np.ones((slot.count, self._frame.packets), np.bool_), Validity.UNDECODABLE)
             self._raw[slot.leaf.name] = np.zeros((slot.count, self._frame.packets), np.uint64)
             self._made[slot.leaf.name] = self._nothing(slot)
         elif kind.kind in {"absolute_time", "relative_time"}:
@@ -177,6 +174,8 @@ class Singles:
             self._made[slot.leaf.name] = self._booleans(slot)
         elif isinstance(kind.encoding, StringEncoding):
             self._made[slot.leaf.name] = self._texts(slot)
+        else:
+            self.raw(slot)  # cut while the octets are there
 
     def _nothing(self, slot: Slot) -> NDArray[Any]:
         shape = (slot.count, self._frame.packets)
@@ -317,7 +316,7 @@ class Singles:
         if slot.count * most <= max(PADDED_OCTETS, 2 * int(sizes.sum()) // 8):
             return sizes
         room_bits = PADDED_OCTETS // slot.count * 8
-        self._validity(slot)[sizes > room_bits] = Validity.UNDECODABLE
+        self._worsen(slot, np.repeat((sizes > room_bits)[:, None], self._frame.packets, 1), Validity.UNDECODABLE)
         return np.where(sizes > room_bits, 0, sizes)
 
     # ---- checks ----
