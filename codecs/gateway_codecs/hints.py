@@ -6,12 +6,15 @@ Headers: TM CCSDS 132.0-B-3 4.1.2, AOS CCSDS 732.0-B-4 4.1.2, USLP CCSDS 732.1-B
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
 from gateway_codecs.batches import U8Array
 from gateway_codecs.cadu_hints import cadu_hint
+from gateway_codecs.crc import fecf_octets, frame_check
 from gateway_codecs.frames import FrameFormat
 from gateway_codecs.intake import SAMPLE_OCTETS, LinkFormat
 from gateway_codecs.packet_walk import packet_length
@@ -21,8 +24,10 @@ from gateway_codecs.probe.periods import find_plain_units
 from gateway_codecs.sync_markers import CODED_OR_NOT
 from gateway_codecs.uslp_frame import SHORTEST_HEADER_OCTETS
 from gateway_codecs.uslp_frame import VERSION as USLP_VERSION
+from gateway_codecs.uslp_stream import header_pattern
 
 LEAST_FRAMES, LEAST_PACKETS = 6, 8
+HEADERS_LOOKED_AT = 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,32 @@ def _uslp_hint(guess: UslpGuess, settings: LinkFormat) -> str:
     if not frames.variable_length and guess.longest_octets != frames.unit_octets:
         return f"{guess.what}, the link says {frames.unit_octets}"
     return _identity_hint(guess.scid, frames)
+
+
+def longer_hint(sample: bytes, frames: FrameFormat) -> str:
+    """Return what to say of USLP frames in the sample that are longer than the link allows, '' when there are none.
+
+    They are good by their own error control; without one, another header stands where they end.
+    """
+    header = re.compile(b"|".join(header_pattern(scid) for scid in sorted(frames.scids)), re.DOTALL)
+    view, longest, check_octets = memoryview(sample), 0, fecf_octets(frames.fecf)
+    for found in islice(header.finditer(sample), HEADERS_LOOKED_AT):
+        at = found.start()
+        head = view[at : at + SHORTEST_HEADER_OCTETS]
+        if len(head) < SHORTEST_HEADER_OCTETS or head[3] & 1:
+            continue
+        end = at + (head[4] << 8 | head[5]) + 1
+        if end - at <= max(longest, frames.frame_length_octets) or end > len(view):
+            continue
+        if frames.fecf:
+            right = frame_check(view[at : end - check_octets], frames.fecf) == view[end - check_octets : end]
+        else:
+            right = header.match(sample, end) is not None
+        longest = end - at if right else longest
+    if not longest:
+        return ""
+    said = frames.frame_length_octets
+    return f"USLP frames of up to {longest} octets come, the link says at most {said} (frame_length_octets)"
 
 
 def _identity_hint(scid: int, frames: FrameFormat) -> str:

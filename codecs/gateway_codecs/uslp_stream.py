@@ -67,7 +67,7 @@ class UslpDelimiter:
         self._scids, self._longest, self._fecf, self._truncated = scids, longest_octets, fecf, truncated or {}
         self._undecided = max(LEAST_UNDECIDED_OCTETS, 2 * longest_octets)
         self._shortest = SHORTEST_HEADER_OCTETS + 1 + fecf_octets(fecf)
-        self._header = re.compile(b"|".join(_pattern(scid) for scid in sorted(scids)), re.DOTALL)
+        self._header = re.compile(b"|".join(header_pattern(scid) for scid in sorted(scids)), re.DOTALL)
 
     def scan(self, data: bytes, lost: bool = False, ruled_out: int = 0, last: bool = False) -> Delimited:
         """Cut `data` into frames and what lies between.
@@ -155,7 +155,7 @@ class UslpDelimiter:
         return begin + self._undecided // 2
 
 
-def _pattern(scid: int) -> bytes:
+def header_pattern(scid: int) -> bytes:
     """Return the pattern of how the headers of a spacecraft begin: version, id, and four bits of any value."""
     head = re.escape(bytes([VERSION << 4 | scid >> 12, scid >> 4 & 0xFF]))
     low = (scid & 15) << 4

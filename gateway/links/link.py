@@ -400,7 +400,7 @@ class Link:
         return counters
 
     async def _look_closer(self) -> None:
-        """Most of the input is refused: say what it looks like. Not often: a peer may bring rubbish for ever."""
+        """Too much of the input is refused: say what it looks like. Not often: a peer may bring rubbish for ever."""
         self._next_look_s = self._now() + LOOK_EVERY_S
         found = await self._context.thinker(self._suspicion.ask)
         if found and found != self._hint:
@@ -414,7 +414,7 @@ class Link:
         self._keep(last)
         await self._out.room()
         self._suspicion.note(b"", last.counters)
-        if self._suspicion.mostly_refused:
+        if self._suspicion.suspicious:
             await self._look_closer()
         await self._out.settled()
         self._step(LinkInput.FINISHED, "end of the file")

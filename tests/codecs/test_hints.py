@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from gateway_codecs import uslp_frame
 from gateway_codecs.cadus import CaduFormat
 from gateway_codecs.crc import Fecf, fecf_octets
 from gateway_codecs.frames import FrameFormat, VcFormat
-from gateway_codecs.hints import guess_frames, hint
+from gateway_codecs.hints import guess_frames, hint, longer_hint
 from gateway_codecs.intake import SAMPLE_OCTETS, LinkFormat
 from gateway_codecs.reed_solomon import ReedSolomon
 from gateway_codecs.synchroniser import SyncSettings
@@ -174,6 +175,20 @@ def test_uslp_frames(lengths: list[int], change: dict[str, Any], says: str) -> N
     assert says in found
     assert bool(says) == bool(found)
     assert "the link says unit: packets" in hint(data, LinkFormat(1, None, 1))
+
+
+@pytest.mark.parametrize("fecf", [True, "crc32", False])
+def test_a_few_uslp_frames_are_longer_than_the_link_says(fecf: Fecf) -> None:
+    """A length that is too small is named also where most frames are short enough, from the midst of a frame on."""
+    data = b"".join(uslp(900 if k % 10 == 5 else 100, k, fecf) for k in range(60))[37:]
+    fmt = FrameFormat("uslp", 500, {999: 1}, {}, fecf=fecf, variable_length=True)
+    says = "USLP frames of up to 900 octets come, the link says at most 500 (frame_length_octets)"
+    assert longer_hint(data, fmt) == says
+    assert longer_hint(data, replace(fmt, frame_length_octets=900)) == ""
+    assert longer_hint(data, replace(fmt, scids={5: 1})) == ""
+    damaged = bytearray(data)
+    damaged[::30] = bytes(255 - octet for octet in damaged[::30])
+    assert longer_hint(bytes(damaged), fmt) == ("" if fecf else says), "without error control the next header tells"
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -575,3 +575,26 @@ async def test_what_comes_little_by_little_is_gathered() -> None:
     await until(lambda: tested.snapshot()["counters"]["frames"] == 201)
     assert fed[-1] - began < GATHER_S / 2
     await tested.stop()
+
+
+@on_virtual_time
+async def test_a_length_that_is_too_small_for_a_few_frames_is_told() -> None:
+    """Frames of varying length, a few of them longer than the link says, long after its beginning: status says so."""
+
+    def uslp(octets: int, count: int) -> bytes:
+        frame = uslp_frame.UslpFrame(SCID, 1, 0, bytes(octets), 4, vc_count=count % 256, vc_count_octets=1)
+        return uslp_frame.encode(frame, True)
+
+    short = b"".join(uslp(300, k) for k in range(1000))
+    network, events = SimNetwork(random.Random(5)), list[Any]()
+    await network.listen("127.0.0.1", PORT, says(short + uslp(900, 1000) + short))
+    fmt = FrameFormat("uslp", 500, {SCID: 1}, {1: VcFormat("opaque")}, fecf=True, variable_length=True)
+    settings = LinkSettings("a", "tcp", "s", watchdog_s=10.0, retry_min_s=0.5, retry_max_s=30.0)
+    context = LinkContext(await journal(), SimClock(), Contacts(), events.append, inline, inline)
+    source = TcpClientSource(network, "127.0.0.1", PORT)
+    tested = Link(settings, source, lambda: make_intake(LinkFormat(1, fmt, 1)), context)
+    tested.start()
+    await until(lambda: bool(tested.snapshot()["hint"]))
+    assert "of up to 911 octets come, the link says at most 500" in tested.snapshot()["hint"]
+    assert [event["hint"] for event in events if event["type"] == "hint"] == [tested.snapshot()["hint"]]
+    await tested.stop()
