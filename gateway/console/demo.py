@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
@@ -39,6 +39,8 @@ FRAMES_PER_S = 150
 SETTLE_S = 12.0
 TABLE_S = 0.5
 LINE_S = 4.0
+VALUES = ("V_BUS", "P_BUS", "TT_WINDOW", "CCD_TEMPERATURE", "GUIDE_ERROR_X", "WHEEL_1_POSITION", "RA_IRRADIANCE")
+VALUES_IN_LINE = 3
 
 
 @dataclass(slots=True)
@@ -143,10 +145,10 @@ async def _watch(demo: Demo, service: Gateway, port: int) -> None:
             _cut_and_resume(demo, now, port, instance)
             state = service.state()
             if live is not None:
-                live.update(tables.overview(state, rates.of(state)))
+                live.update(Group(tables.overview(state, rates.of(state)), tables.values(_values(instance))))
             elif now - said >= LINE_S:
                 said = now
-                demo.console.print(_line(now, state), soft_wrap=True)
+                demo.console.print(_line(now, state, _values(instance)), soft_wrap=True)
             await asyncio.sleep(TABLE_S)
 
 
@@ -167,8 +169,11 @@ def _has_received(instance: MissionInstance, home: str) -> bool:
 
 
 def _settled(demo: Demo, instance: MissionInstance) -> bool:
-    """Whether the pass is over and both home bases have acknowledged everything."""
+    """Whether the pass is over, every packet is decoded and both home bases have acknowledged everything."""
     if demo.children["station"].poll() is None or demo.cuts < 2 or instance.journal.uncommitted:
+        return False
+    values = instance.values.state()
+    if values is not None and values["behind"]:
         return False
     rows = [row for row in instance.subscriptions() if row["home"] in HOMES]
     return len(rows) == len(HOMES) and all(row["lag_items"] == 0 for row in rows)
@@ -192,14 +197,30 @@ class _Rates:
         return rates
 
 
-def _line(now: float, state: Mapping[str, Any]) -> str:
+def _values(instance: MissionInstance) -> list[dict[str, Any]]:
+    """Return the newest values of some parameters; none while their database is being read."""
+    loaded = instance.values.loaded
+    return loaded.latest(None, VALUES) if loaded is not None else []
+
+
+def _line(now: float, state: Mapping[str, Any], values: list[dict[str, Any]]) -> str:
     instance = state["instances"][0]
     link = instance["links"][0]
     homes = ", ".join(f"{row['home']} {row['state']} lag {row['lag_items']}" for row in instance["subscriptions"])
+    homes = homes or "no home base yet"
     return (
         f"{now:4.0f} s  link {link['state']}, {link['contact']}, {link['counters']['frames']} frames, "
-        f"{link['bad_frames']} bad; journal head {instance['journal']['head']}; {homes}"
+        f"{link['bad_frames']} bad; journal head {instance['journal']['head']}; {homes}{_in_line(values)}"
     )
+
+
+def _in_line(values: list[dict[str, Any]]) -> str:
+    """Return the first values as text, with their limit states."""
+    texts = []
+    for row in values[:VALUES_IN_LINE]:
+        value = f"{row['parameter'].rpartition('/')[2]} {tables.short_value(row['value'])} {row['unit']}".rstrip()
+        texts.append(f"{value} {row['limit'].upper()}" if row["limit"] != "ok" else value)
+    return f"; {', '.join(texts)}" if texts else ""
 
 
 # ---- sabotage: the proof that the reconciliation notices ----
@@ -260,16 +281,34 @@ def _report(demo: Demo, as_json: bool) -> int:
     problems += reconcile.compare_frames(ledger, counted)
     if not ledger.complete:
         problems.append("the simulator did not end its pass")
+    values = _decoded(demo)
+    if values["unidentified"]:
+        problems.append(f"{values['unidentified']} packets are of no type that the mission database describes")
     rows = reconcile.rows(ledger, stores)
-    result = {"holds": not problems, "problems": problems, "streams": rows, "missing_frames": ledger.missing_frames}
+    result = {
+        "holds": not problems, "problems": problems, "streams": rows, "missing_frames": ledger.missing_frames,
+        "values": values,
+    }  # fmt: skip
     if as_json:
         print(json.dumps(result), flush=True)
     else:
-        _show(demo.console, rows, problems)
+        _show(demo.console, rows, problems, values)
     return 1 if problems else 0
 
 
-def _show(console: Console, rows: list[dict[str, Any]], problems: list[str]) -> None:
+def _decoded(demo: Demo) -> dict[str, int]:
+    """Return how many packets became values, of how many types, and what was seen of them."""
+    values = demo.state["instances"][0]["values"] if demo.state else None
+    if values is None:
+        return {"packets": 0, "packet_types": 0, "out_of_limit": 0, "unidentified": 0}
+    types = values["packet_types"]
+    return {
+        "packets": sum(one["packets"] for one in types), "packet_types": len(types),
+        "out_of_limit": sum(one["out_of_limit"] for one in types), "unidentified": sum(values["unidentified"].values()),
+    }  # fmt: skip
+
+
+def _show(console: Console, rows: list[dict[str, Any]], problems: list[str], values: Mapping[str, int]) -> None:
     table = Table(title="what the simulator sent, and what each home base stored", title_justify="left", box=None)
     for column in ("stream", "made", "noise", "lost", "cut", "must arrive", "at home a", "at home b"):
         table.add_column(column, justify="left" if column == "stream" else "right", no_wrap=True)
@@ -278,6 +317,10 @@ def _show(console: Console, rows: list[dict[str, Any]], problems: list[str]) -> 
         lost = [str(row["lost"].get(cause, 0)) for cause in ("noise", "lost", "cut")]
         table.add_row(name, str(row["made"]), *lost, str(row["expected"]), *[str(row["stored"][h]) for h in HOMES])
     console.print(table)
+    console.print(
+        f"values: {tables.number(values['packets'])} packets of {values['packet_types']} types decoded, "
+        f"{tables.number(values['out_of_limit'])} samples beyond their limits, {values['unidentified']} packets unknown"
+    )
     for problem in problems:
         console.print(f"[bold red]{problem}[/bold red]")
     text = "[bold red]the reconciliation does NOT hold[/bold red]" if problems else (

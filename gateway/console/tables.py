@@ -11,6 +11,9 @@ from rich.text import Text
 
 STYLES = {"critical": "bold white on red", "error": "bold red", "warning": "yellow", "info": "dim"}
 LINK_STYLES = {"receiving": "green", "connected": "cyan", "unavailable": "bold red", "disabled": "dim"}
+LIMIT_STYLES = {
+    "watch": "cyan", "warning": "yellow", "distress": "bold yellow", "critical": "bold red", "severe": "bold red"
+}  # fmt: skip
 State = Mapping[str, Any]
 CONTACTS_SHOWN = 5
 
@@ -164,6 +167,24 @@ def subscriptions(rows: Iterable[State]) -> Table:
             number(row.get("drops", 0)),
         )
     return table
+
+
+def values(rows: Iterable[State]) -> Table:
+    """Return the table of newest values: what each is, and how it stands to its limits."""
+    table = _table("parameter", ">value", "unit", "limits", ">age")
+    for row in rows:
+        name = str(row["parameter"]).rpartition("/")[2]
+        style = LIMIT_STYLES.get(str(row["limit"]).rpartition(" ")[2], "")
+        valid = row["validity"] == "valid"
+        shown = Text(short_value(row["value"]), style=style if valid else "dim")
+        state = Text(row["limit"] if valid else row["validity"], style=style)
+        table.add_row(name, shown, row["unit"], state, age(row.get("age_s")))
+    return table
+
+
+def short_value(value: Any) -> str:
+    """Return a value for people: real numbers with six digits."""
+    return f"{value:.6g}" if isinstance(value, float) else "" if value is None else str(value)
 
 
 def events(rows: Iterable[State]) -> RenderableType:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.process
 
 
 def test_the_demo_holds_and_its_stores_are_readable(tmp_path: Path) -> None:
-    """The demo ends by itself without a terminal, exit 0; a foreign script reads the same packets."""
+    """The demo ends by itself without a terminal, exit 0; a foreign script reads the same packets; each has values."""
     done = run_gateway("demo", "--duration-s", "8", "--keep", str(tmp_path / "demo"), "--json", timeout_s=60)
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout)
@@ -24,6 +24,9 @@ def test_the_demo_holds_and_its_stores_are_readable(tmp_path: Path) -> None:
     lost = [cause for row in result["streams"] for cause in row["lost"]]
     assert {"noise", "lost", "cut"} <= set(lost), "the pass must have bad weather"
     expected = sum(row["expected"] for row in result["streams"] if row["apid"] is not None)
+    values = result["values"]
+    assert (values["packets"], values["packet_types"], values["unidentified"]) == (expected, 21, 0)
+    assert values["out_of_limit"] > 0
     for home in ("laboratory-a", "laboratory-b"):
         script = [
             sys.executable,
