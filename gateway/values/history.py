@@ -23,7 +23,9 @@ from gateway.values.versions import Version
 from gateway_codecs.batches import I64Array, ItemBatch, Kind, Unit
 from gateway_codecs.mdb.columns import LimitFlag, Validity
 from gateway_codecs.mdb.decimation import Buckets
-from gateway_codecs.mdb.holders import Apids, apids
+from gateway_codecs.mdb.derive import Derived
+from gateway_codecs.mdb.holders import Apids, apids, base_name
+from gateway_codecs.mdb.join import element_of, joined_samples
 from gateway_codecs.mdb.samples import (
     DTYPES,
     Order,
@@ -39,6 +41,8 @@ from gateway_routes.selection import Selection
 
 CHUNK_POSITIONS = 1 << 18
 DECODE_PACKETS, DECODE_OCTETS = 8192, 4 << 20
+BEFORE_NS = 3600 * 1_000_000_000
+"""So long before a range the inputs of a derived parameter are looked for, where they are of several packet types."""
 SAMPLES_MAX = 4_000_000
 """So many samples are put in order at a time; more are taken in pieces, or refused where that cannot be."""
 STORE_EVERY_POSITIONS = 1 << 14
@@ -91,6 +95,7 @@ class _Asked:
     apids: Apids
     head: int
     damaged: list[tuple[int, int]]
+    derived: Derived | None = None  # it has samples of its own only by those of its inputs
 
 
 class History:
@@ -133,16 +138,20 @@ class History:
 
     # ---- answers ----
 
-    def _asked(self, query: Query, version: Version) -> _Asked:
+    def _asked(self, query: Query, version: Version, damaged: list[tuple[int, int]] | None = None) -> _Asked:
         if query.from_ns >= query.to_ns:
             raise UsageError("the range ends before it begins", "give from before to")
         ids = {name: number for number, name in self._journal.names("spacecraft").items()}
         holders = apids(version.database, query.parameter)
-        return _Asked(query, version, ids[query.spacecraft], holders, self._journal.head, [])
+        derived = version.decoder.joined().get(query.parameter)
+        told = [] if damaged is None else damaged
+        return _Asked(query, version, ids[query.spacecraft], holders, self._journal.head, told, derived)
 
     def _generation_page(self, asked: _Asked, limit: int, after: After | None) -> tuple[Samples, bool]:
         """Take parts in order of their first time until a page is complete: nothing earlier can come then."""
         query = asked.query
+        if asked.derived is not None:
+            return self._other_page(asked, limit, after)
         from_ns = query.from_ns if after is None else max(query.from_ns, after.key_ns)
         left = sorted(self._parts(asked, from_ns, query.to_ns), key=lambda one: one[1].time)
         held = no_samples(query.parameter)
@@ -160,12 +169,14 @@ class History:
         return _cut(found, limit), len(found) > limit or bool(left)
 
     def _other_page(self, asked: _Asked, limit: int, after: After | None) -> tuple[Samples, bool]:
-        key = "receive_time_ns" if asked.query.order is Order.RECEPTION else "position"
+        key = {Order.RECEPTION: "receive_time_ns", Order.JOURNAL: "position"}.get(asked.query.order, "time_ns")
         found = _behind(self._whole(asked, SHOWN), key, after)
         return _cut(found, limit), len(found) > limit
 
     def _whole(self, asked: _Asked, names: Sequence[str]) -> Samples:
         query = asked.query
+        if asked.derived is not None:
+            return self._derived(asked, asked.derived)
         of_reception = query.order is not Order.GENERATION
         chosen = list(self._parts(asked, query.from_ns, query.to_ns, of_reception))
         _refuse_many(sum(part.rows for _, part in chosen) if of_reception else 0)
@@ -181,6 +192,9 @@ class History:
     def _in_pieces(self, asked: _Asked) -> Iterator[Samples]:
         """Yield the samples of a range, each once, in pieces of time that do not overlap."""
         query = asked.query
+        if asked.derived is not None:
+            yield self._derived(asked, asked.derived)
+            return
         parts = list(self._parts(asked, query.from_ns, query.to_ns))
         if not parts:
             return
@@ -193,6 +207,18 @@ class History:
             pieces = [self._columns(asked, key, part, (*NEEDED, "engineering"), span) for key, part in here]
             if pieces:
                 yield once(by_time(concatenated(pieces)))
+
+    def _derived(self, asked: _Asked, derived: Derived) -> Samples:
+        """Return the samples of a parameter that is derived of several packet types, from those of its inputs."""
+        query, inputs = asked.query, dict[str, Samples]()
+        earlier = replace(query, from_ns=query.from_ns - BEFORE_NS, order=Order.GENERATION)
+        for name in derived.parsed.names:
+            mine = replace(earlier, parameter=base_name(name) if name.endswith("]") else name)
+            samples = self._whole(self._asked(mine, asked.version, asked.damaged), SHOWN)
+            inputs[name] = element_of(samples, name)
+        found = joined_samples(derived, inputs)
+        times = found["receive_time_ns" if query.order is Order.RECEPTION else "time_ns"]
+        return ordered(found.take((times >= query.from_ns) & (times < query.to_ns)), query.order)
 
     # ---- parts ----
 

@@ -20,6 +20,7 @@ from gateway.values.versions import DIGEST_SHORT, Version
 from gateway_codecs.batches import ABSENT, BoolArray, I64Array, ItemBatch
 from gateway_codecs.mdb.columns import Column, Decoded, LimitFlag, Validity
 from gateway_codecs.mdb.decoder import Decoder
+from gateway_codecs.mdb.derive import computed, plain_name
 from gateway_codecs.mdb.limits import LimitMonitor, Transition
 from gateway_codecs.mdb.lookup import kind_of, members, type_of
 from gateway_codecs.mdb.model import Database, Limits, Severity
@@ -113,6 +114,7 @@ class Live:
         events: list[Event] = []
         for one in decoded:
             self._take_type(version, one, positions, items, live, latest, events)
+        self._take_joined(version, latest, events)
         return LiveBatch(
             self.spacecraft, version, positions, batch, decoded, live, latest, () if quiet else tuple(events)
         )
@@ -179,6 +181,29 @@ class Live:
             if name in self._limits:
                 self._check(version, name, column, inside, counts, (one, positions, items), events)
 
+    def _take_joined(self, version: Version, latest: dict[str, Latest], events: list[Event]) -> None:
+        """Take the newest values of what is derived of several packet types, where one of its inputs is new."""
+        for name, derived in self._decoder.joined().items():
+            plain = [plain_name(one, latest) or plain_name(one, self.latest) for one in derived.parsed.names]
+            found = [latest.get(one) or self.latest.get(one) for one in plain if one is not None]
+            inputs = [one for one in found if one is not None]
+            if len(inputs) < len(plain) or not any(one in latest for one in plain):
+                continue
+            columns = {one: _only(row.column, row.row) for one, row in zip(plain, inputs, strict=True) if one}
+            column = computed(derived, columns)
+            if column is None:
+                continue
+            last = max(inputs, key=lambda one: one.position)
+            time_ns, generated = max(one.time_ns for one in inputs), all(one.generated for one in inputs)
+            latest[name] = Latest(
+                column, 0, last.packet_type, last.position, time_ns, generated, last.receive_time_ns, version.digest
+            )
+            if name in self._limits:
+                usable, limits = column.validity == Validity.VALID, self._limits[name]
+                values = column.raw if limits is not None and limits.of_raw else column.engineering
+                _, transitions = self._monitor.feed(name, values, column.limit, usable, limits)
+                self._passed(version, name, transitions, latest[name], events)
+
     def _latest(
         self, version: Version, one: Decoded, column: Column, at: int, positions: I64Array, items: Any
     ) -> Latest:
@@ -213,11 +238,18 @@ class Live:
         said, transitions = self._monitor.feed(name, values, states, usable, limits)
         counts.out_of_limit += int(np.count_nonzero(said[usable] & LimitFlag.SEVERITY))
         counts.invalid += len(inside) - int(usable.sum())
+        if transitions:
+            one, positions, items = where
+            latest = self._latest(version, one, column, int(inside[transitions[-1].row]), positions, items)
+            self._passed(version, name, transitions, latest, events)
+
+    def _passed(
+        self, version: Version, name: str, transitions: list[Transition], latest: Latest, events: list[Event]
+    ) -> None:
+        """Note that a limit was passed, and tell of it."""
         if not transitions:
             return
-        one, positions, items = where
         last = transitions[-1]
-        latest = self._latest(version, one, column, int(inside[last.row]), positions, items)
         if last.after & LimitFlag.SEVERITY:
             self.out_of_limit = {**self.out_of_limit, name: (last.after, latest)}
         else:

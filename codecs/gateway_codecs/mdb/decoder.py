@@ -7,6 +7,7 @@ bounded by the octets that are given. Not for several threads at once.
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Mapping
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from gateway_codecs.batches import I64Array, U8Array, gather
 from gateway_codecs.mdb.columns import Column, Decoded
-from gateway_codecs.mdb.derive import Derivations
+from gateway_codecs.mdb.derive import Derivations, Derived
 from gateway_codecs.mdb.identify import I32Array, Identification, Identifier
 from gateway_codecs.mdb.model import Database
 from gateway_codecs.mdb.report import DatabaseError
@@ -38,6 +39,7 @@ class Decoder:
         self.packet_types: tuple[str, ...] = tuple(self._identifier.packet_types)
         self._parameters = dict(database.parameters)
         self.derivations = Derivations(database)
+        self._joined: dict[str, Derived] | None = None
         self._shapes: OrderedDict[tuple[int, frozenset[str] | None], Shapes | None] = OrderedDict()
 
     @property
@@ -79,6 +81,16 @@ class Decoder:
             Decoded(name, rows[mine], self._with_derived(columns, want)) for mine, columns in shapes.decode(packets)
         ]
         return sorted(found, key=lambda one: int(one.rows[0])) if len(found) > 1 else found
+
+    def joined(self) -> Mapping[str, Derived]:
+        """Return the derived parameters whose inputs no packet type holds together, each after those that it reads."""
+        if self._joined is None:
+            within: set[str] = set()
+            for name in self.packet_types if self.derivations.order else ():
+                with contextlib.suppress(DatabaseError):
+                    within |= self.derivations.within({leaf.name for leaf in self._compiler.packet(name).leaves})
+            self._joined = {one.name: one for one in self.derivations.order if one.name not in within}
+        return self._joined
 
     def _with_derived(self, columns: Mapping[str, Column], want: frozenset[str] | None) -> Mapping[str, Column]:
         if not self.derivations.order:

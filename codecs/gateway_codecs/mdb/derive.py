@@ -99,6 +99,10 @@ class Derivations:
                 found.update(one.parsed.names)
         return frozenset(found)
 
+    def within(self, names: set[str]) -> set[str]:
+        """Return the derived parameters that can be computed of these parameters alone."""
+        return {one.name for one in self._choose(set(names), None)}
+
     def columns(self, given: Columns, want: frozenset[str] | None = None) -> dict[str, Column]:
         """Return the columns of the derived parameters (of `want`) whose inputs all stand in the same rows."""
         key = (frozenset(given), want)
