@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import gc
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from gateway import __version__
-from gateway.errors import GatewayError, UsageError
+from gateway.console.options import DEFAULT_URL, AsJson, Url, fail, readable_errors, uncollected
+from gateway.console.params_app import params_app
+from gateway.errors import UsageError
 
 app = typer.Typer(
     name="gateway",
@@ -37,6 +35,7 @@ mdb_app = typer.Typer(
     "[bold]gateway mdb diff old.xml new.xml[/bold] whose values change. The YAML form: docs/mission-database.md.",
 )
 app.add_typer(mdb_app, name="mdb")
+app.add_typer(params_app, name="params")
 app.add_typer(links_app, name="links")
 app.add_typer(clock_app, name="clock")
 
@@ -51,7 +50,6 @@ class DatabaseFormat(StrEnum):
     CANONICAL = "canonical"
 
 
-Url = Annotated[str, typer.Option("--url", envvar="GATEWAY_URL", help="Address of the running gateway.")]
 UrlOrBroker = Annotated[
     str,
     typer.Option(
@@ -60,14 +58,12 @@ UrlOrBroker = Annotated[
         "the broker's password comes from GATEWAY_MQTT_PASSWORD.",
     ),
 ]  # fmt: skip
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ConfigDir = Annotated[Path, typer.Option("--config", "-c", help="Configuration directory.", show_default=True)]
 Links = Annotated[list[str] | None, typer.Option("--link", help="Only of these links.")]
 OfSpacecraft = Annotated[list[str] | None, typer.Option("--spacecraft", help="Only of these spacecraft.")]
 DatabasePath = Annotated[Path, typer.Argument(help="A database: a file, or the folder of a MIB.", show_default=False)]
 OfFormat = Annotated[DatabaseFormat | None, typer.Option("--format", "-f", help="Its format; without it as it looks.")]
 OfApid = Annotated[int | None, typer.Option("--apid", min=0, max=2047, help="APID of a file that does not say it.")]
-DEFAULT_URL = "http://127.0.0.1:8440"
 
 
 class SupportMode(StrEnum):
@@ -117,48 +113,6 @@ class Sabotage(StrEnum):
     JOURNALLED = "journalled"
 
 
-def fail(message: str, hint: str = "", code: int = 1) -> NoReturn:
-    """Print an error and the way out on standard error, and exit."""
-    typer.secho(f"error: {message}", fg="red", err=True)
-    if hint:
-        typer.echo(f"  hint: {hint}", err=True)
-    raise typer.Exit(code)
-
-
-@contextmanager
-def readable_errors() -> Iterator[None]:
-    """Turn the gateway's own errors, file errors and Ctrl-C into a line and an exit code."""
-    from gateway_config import ConfigError
-
-    try:
-        yield
-    except ConfigError as error:
-        typer.secho(str(error), fg="red", err=True)
-        raise typer.Exit(2) from None
-    except UsageError as error:
-        fail(str(error), error.hint, 2)
-    except GatewayError as error:
-        fail(str(error), error.hint)
-    except BrokenPipeError:  # the reader of our output has enough: `gateway events | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(141) from None
-    except OSError as error:
-        fail(str(error))
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        raise typer.Exit(130) from None
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Import without the garbage collector: what is imported stays, and to look through it took a tenth of a start."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     if version:
@@ -175,7 +129,7 @@ def run(
 ) -> None:
     """Run the gateway until SIGTERM or Ctrl-C (drains within 10 s)."""
     with readable_errors():
-        with _uncollected():
+        with uncollected():
             from gateway.console.run import run_gateway
 
         run_gateway(config, data_dir, port, log_json)

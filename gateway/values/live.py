@@ -262,7 +262,7 @@ class Live:
         was, now = rendered.limit_text(transitions[0].before), rendered.limit_text(transitions[-1].after)
         worst = Severity(max(one.after & LimitFlag.SEVERITY for one in transitions))
         often = f", after {changes} changes" if changes > 1 else ""
-        value = f"{told['value']} {told['unit']}".strip()
+        value = rendered.text(told["value"], told["unit"])
         return {
             "type": "limit", "severity": EVENT_SEVERITY[worst],
             "message": f"{self.spacecraft} {name}: {was} -> {now} ({value}){often}", "spacecraft": self.spacecraft,

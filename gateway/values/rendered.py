@@ -47,6 +47,12 @@ def _each(value: Any, function: Any) -> Any:
     return [_each(one, function) for one in value] if isinstance(value, list) else function(value)
 
 
+def text(value: Any, unit: str = "") -> str:
+    """Return a value for people."""
+    plain = f"{value:.6g}" if isinstance(value, float) else "no number" if value is None else str(value)
+    return f"{plain} {unit}".strip()
+
+
 def limit_text(limit: int) -> str:
     """Return a limit state for people and programs: `ok`, `high warning`, `low critical`, `state watch`."""
     severity = limit & LimitFlag.SEVERITY

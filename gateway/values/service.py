@@ -247,7 +247,7 @@ class Values:
             by_severity: dict[Severity, list[str]] = {}
             for name, (limit, latest) in live.out_of_limit.items():
                 told = live.shown(name, latest)
-                text = f"{name} {rendered.limit_text(limit)} ({told['value']} {told['unit']}".rstrip() + ")"
+                text = f"{name} {rendered.limit_text(limit)} ({rendered.text(told['value'], told['unit'])})"
                 by_severity.setdefault(Severity(limit & 7), []).append(text)
             for severity, texts in sorted(by_severity.items(), reverse=True):
                 more = f" and {len(texts) - SHOWN_MAX} more" if len(texts) > SHOWN_MAX else ""

@@ -122,11 +122,11 @@ async def test_limits_are_told_when_they_are_passed(tmp_path: Path) -> None:
         ]
         first, *_, last = [e for e in world.events if e["type"] == "limit"]
         assert (first["parameter"], first["value"], first["packet_position"]) == (TEMP, 85.0, 2)
-        assert first["message"] == "picard /X/TEMP: ok -> high warning (85.0 degC)"
+        assert first["message"] == "picard /X/TEMP: ok -> high warning (85 degC)"
         assert last["changes"] == 3, "a batch with several changes is one event that says so"
         (condition,) = world.door.conditions(0.0)
         assert (condition.severity, condition.what) == ("warning", "out of limits")
-        assert "/X/TEMP high warning (90.0 degC)" in condition.text
+        assert "/X/TEMP high warning (90 degC)" in condition.text
         await world.take(batch(warm(60, [20])))
         await settle(world)
         assert world.door.conditions(0.0) == []

@@ -1,0 +1,60 @@
+"""What all commands share: options, and how errors are told."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, NoReturn
+
+import typer
+
+from gateway.errors import GatewayError, UsageError
+
+Url = Annotated[str, typer.Option("--url", envvar="GATEWAY_URL", help="Address of the running gateway.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+DEFAULT_URL = "http://127.0.0.1:8440"
+
+
+def fail(message: str, hint: str = "", code: int = 1) -> NoReturn:
+    """Print an error and the way out on standard error, and exit."""
+    typer.secho(f"error: {message}", fg="red", err=True)
+    if hint:
+        typer.echo(f"  hint: {hint}", err=True)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Turn the gateway's own errors, file errors and Ctrl-C into a line and an exit code."""
+    from gateway_config import ConfigError
+
+    try:
+        yield
+    except ConfigError as error:
+        typer.secho(str(error), fg="red", err=True)
+        raise typer.Exit(2) from None
+    except UsageError as error:
+        fail(str(error), error.hint, 2)
+    except GatewayError as error:
+        fail(str(error), error.hint)
+    except BrokenPipeError:  # the reader of our output has enough: `gateway events | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(141) from None
+    except OSError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Import without the garbage collector: what is imported stays, and to look through it took a tenth of a start."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
