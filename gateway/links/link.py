@@ -427,7 +427,7 @@ class Link:
         if _has_good(batch):
             self._was_cut = False
             self._step(LinkInput.GOOD)
-            if self._hint and not self._suspicion.mostly_refused:
+            if self._hint and not self._suspicion.stands:
                 self._hint = ""
             if self.settings.real_time:
                 self._context.contacts.good_data(self.settings.spacecraft, self.settings.name)

@@ -29,6 +29,7 @@ class Suspicion:
         self._units = self._rejected = self._outside_bits = 0
         self._varying = settings.frames is not None and settings.frames.variable_length
         self._strays = 0  # since last asked; only where frames tell their length
+        self._longer = False
         self._newest = bytearray()  # what may show why: a frame that is too long for the link shows itself at any time
 
     def note(self, data: bytes, counters: Mapping[str, int]) -> bool:
@@ -58,6 +59,11 @@ class Suspicion:
         return self.mostly_refused or self._strays > 0
 
     @property
+    def stands(self) -> bool:
+        """Whether good frames do not refute what was found: most is refused, or the longest frames are."""
+        return self.mostly_refused or self._longer
+
+    @property
     def mostly_refused(self) -> bool:
         """Whether more was refused than taken; of a frame link whole frames, not the pieces that a cut leaves.
 
@@ -78,4 +84,5 @@ class Suspicion:
             found = hint(bytes(self._sample), self._settings)
         if not found and self._varying and self._settings.frames is not None:
             found = longer_hint(bytes(self._newest), self._settings.frames)
+            self._longer = bool(found)
         return found
