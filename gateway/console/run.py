@@ -9,9 +9,10 @@ from pathlib import Path
 import typer
 
 from gateway import daemon
+from gateway.errors import UsageError
 from gateway.patient_log import set_up_logging
 from gateway.service import Gateway
-from gateway_config import MqttSettings, load, schemas
+from gateway_config import Configuration, MqttSettings, load, schemas
 
 
 def run_gateway(config: Path, data_dir: Path | None, port: int | None, log_json: bool) -> None:
@@ -38,11 +39,37 @@ def check_configuration(directory: Path, schema: bool) -> None:
     found = load(directory)
     for warning in found.warnings:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
+    _check_databases(found)
     typer.echo(
         f"{directory}: well. {len(found.missions)} missions, {len(found.links)} links, {len(found.homes)} home bases; "
         f"API on {_address(found.gateway.api.host, found.gateway.api.port)}, {_mqtt(found.gateway.mqtt)}"
         f"data in {found.data_dir}"
     )
+
+
+def _check_databases(found: Configuration) -> None:
+    """Read every mission database; one that cannot be used is an error, what is wrong in it a warning."""
+    problems = []
+    for mission in found.missions.values():
+        for craft in mission.spacecraft:
+            keys = craft.database
+            if keys is None or not (found.directory / keys.file).exists():
+                continue  # a file that is not there yet is a warning of the configuration
+            from gateway.databases import load_database  # late: most configurations have no database
+            from gateway_codecs.mdb.report import DatabaseError
+
+            chosen = None if keys.format == "auto" else keys.format
+            where = f"missions of {mission.name}: spacecraft {craft.name}, database.file"
+            try:
+                reading = load_database(found.directory / keys.file, chosen, keys.apid)
+            except DatabaseError as error:
+                problems.append(f"{where}: {error}" + (f"\n  hint: {error.hint}" if error.hint else ""))
+                continue
+            if wrong := [one for one in reading.remarks if one.kind == "wrong"]:
+                text = f"{where}: {len(wrong)} definitions are wrong; `gateway mdb check {keys.file}` tells them"
+                typer.secho(f"warning: {text}", fg="yellow", err=True)
+    if problems:
+        raise UsageError("\n".join(problems))
 
 
 def _mqtt(keys: MqttSettings) -> str:

@@ -30,6 +30,7 @@ NOT_NEEDED = (
     "gateway.homes.client", "gateway.mqtt", "gateway_codecs.cadu_intake", "gateway_codecs.cadus",
     "gateway_codecs.hints", "gateway_codecs.kiss", "gateway_codecs.probe", "gateway_codecs.reed_solomon",
     "gateway_codecs.synchroniser", "gateway_codecs.uslp_intake", "gateway_simulators", "prometheus_client",
+    "gateway.values.service", "gateway.databases", "gateway_codecs.mdb",
 )  # fmt: skip
 
 

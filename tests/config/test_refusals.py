@@ -574,3 +574,27 @@ def test_a_configuration_error_is_one(tmp_path: Path) -> None:
         load(write(tmp_path, missions__m=MISSION, homes__h="name: h\n\ndescription: 5\n"))
     (problem,) = caught.value.problems
     assert (problem.file, problem.line, problem.key, problem.value) == ("homes/h.yaml", 3, "description", "5")
+
+
+def test_check_reads_mission_databases(tmp_path: Path) -> None:
+    """`gateway check`: a database that is not there yet is a warning, one that cannot be used an error."""
+    from typer.testing import CliRunner
+
+    from gateway.console.app import app
+
+    mission = "name: m\nspacecraft:\n  - name: s\n    database: {file: x.json}\n"
+    write(tmp_path, missions__m=mission)
+    done = CliRunner().invoke(app, ["check", str(tmp_path)])
+    assert (done.exit_code, "no such file yet" in done.output) == (0, True)
+    (tmp_path / "x.json").write_text("{}")
+    done = CliRunner().invoke(app, ["check", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "spacecraft s, database.file" in done.output
+
+
+def test_an_apid_without_effect(tmp_path: Path) -> None:
+    """A key that would do nothing is refused."""
+    mission = "name: m\nspacecraft:\n  - name: s\n    database: {file: x.xml, format: xtce, apid: 3}\n"
+    write(tmp_path, missions__m=mission)
+    with pytest.raises(ConfigError, match="says it itself"):
+        load(tmp_path)
