@@ -41,7 +41,7 @@ from gateway_codecs.mdb.report import Remark
 
 PACKET_OCTETS_MAX = 65_542  # CCSDS 133.0-B-2, 4.1.3.5.3: 65,536 octets of data behind a header of 6
 FLOAT_SIZES = {FloatKind.IEEE_754: {16, 32, 64}, FloatKind.MIL_STD_1750A: {32, 48}}
-REMARKS_MAX, PLACES_ALL_MAX = 1_000, 2_000_000
+REMARKS_MAX, PLACES_ALL_MAX = 1_000, 1_000_000
 
 
 def check(database: Database, most: int = REMARKS_MAX) -> tuple[Remark, ...]:
@@ -65,6 +65,7 @@ class _Check:
         self._bases = {one.base for one in database.containers.values() if one.base}
         self._sizes = layout.Sizes(database)
         self._places_left = PLACES_ALL_MAX
+        self._held: dict[str, frozenset[str]] = {}
 
     def remarks(self) -> Iterator[Remark]:
         """Yield everything, in no order."""
@@ -166,9 +167,7 @@ class _Check:
 
     def _told_by(self, one: Container) -> Iterator[Remark]:
         """A restriction is decided by what the base holds: a parameter that stands elsewhere has no value then."""
-        before = {
-            place.entry.parameter for place in self._all_places(one.base) if isinstance(place.entry, ParameterEntry)
-        }
+        before = self._held_by(one.base)
         for name in references.in_match(one.restriction):
             known = references.defined_part(self._database, name)
             if self._places_left > 0 and known is not None and known not in before:
@@ -192,6 +191,13 @@ class _Check:
         if end > 8 * PACKET_OCTETS_MAX:
             yield self._wrong(one, f"it has {-(-end // 8):,} octets; a packet has at most {PACKET_OCTETS_MAX:,}")
         yield from self._overlaps(one, fixed)
+
+    def _held_by(self, name: str) -> frozenset[str]:
+        """Return the parameters in a container and its bases."""
+        if name not in self._held:
+            entries = (place.entry for place in self._all_places(name))
+            self._held[name] = frozenset(one.parameter for one in entries if isinstance(one, ParameterEntry))
+        return self._held[name]
 
     def _all_places(self, name: str) -> list[layout.Place]:
         """Return the places of a container; none when so many were looked at that it would take too long."""

@@ -351,19 +351,19 @@ class _Held:
 
 
 def _occurrences(database: Database) -> dict[str, dict[str, _Held]]:
-    """Return for each parameter the packets in which it stands."""
+    """Return for each parameter the containers in which it stands; a base's entries are its own, not its packets'."""
     found: dict[str, dict[str, _Held]] = {}
     sizes = layout.Sizes(database)
     short = words.short_names(database)
     for name, one in database.containers.items():
-        if one.abstract or (not one.base and name not in database.roots):
+        if not one.base and name not in database.roots:
             continue
         chain = layout.lineage(database, name)
         told = tuple(f"{each.name}:{each.restriction!r}" for each in chain)
         by_words = " and ".join(words.match(each.restriction, short) for each in chain if each.restriction != ALWAYS)
         held: dict[str, list[tuple[int | None, str, str]]] = {}
         conditions: list[str] = []
-        for place in layout.places(database, name, sizes):
+        for place in _own_places(database, name, sizes):
             del conditions[place.depth :]
             entry = place.entry
             if isinstance(entry, ContainerEntry):
@@ -382,10 +382,11 @@ def _used_for_places(database: Database) -> dict[str, set[Used]]:
     sizes = layout.Sizes(database)
     for name in database.containers:
         for_packet = [use for one in layout.lineage(database, name) for use in _in_match(one.restriction)]
-        told, before = _known(database, for_packet), frozenset[Used]()
+        told, before, own = _known(database, for_packet), frozenset[Used](), False
         for place in layout.places(database, name, sizes):
+            own = place.container == name or (own and place.depth > 0)
             mine = _known(database, _in_entry(database, place.entry))
-            if isinstance(place.entry, ParameterEntry):
+            if own and isinstance(place.entry, ParameterEntry):
                 varying = before if place.first_bit is None else frozenset()
                 found.setdefault(place.entry.parameter, set()).update(told, mine, varying)
             if not mine <= before:
@@ -424,6 +425,17 @@ def _in_entry(database: Database, entry: Entry) -> list[Used]:
         if kind is not None and isinstance(kind.encoding, StringEncoding | BinaryEncoding):
             uses += _in_size(kind.encoding.size)
     return uses
+
+
+def _own_places(database: Database, name: str, sizes: layout.Sizes) -> list[layout.Place]:
+    """Return the places of a container's own entries, included ones too, behind those of its bases."""
+    places, own = layout.places(database, name, sizes), False
+    found = []
+    for place in places:
+        own = place.container == name or (own and place.depth > 0)
+        if own:
+            found.append(place)
+    return found
 
 
 def _told(what: str, one: ParameterType, of: _Diff) -> str:

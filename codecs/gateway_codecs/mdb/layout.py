@@ -27,7 +27,7 @@ from gateway_codecs.mdb.model import (
     TimeEncoding,
 )
 
-PLACES_MAX, DEPTH_MAX = 100_000, 60
+PLACES_MAX, DEPTH_MAX = 30_000, 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +83,16 @@ class Sizes:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._known: dict[str, int | None] = {}
+        self._depth = 0
 
     def of_type(self, name: str) -> int | None:
         """Return the bits of a type, None when they vary, or it is none."""
         if name not in self._known:
             self._known[name] = None  # what contains itself has no size
             one = self._database.types.get(name)
-            self._known[name] = None if one is None else self._of(one)
+            self._depth += 1
+            self._known[name] = None if one is None or self._depth > DEPTH_MAX else self._of(one)
+            self._depth -= 1
         return self._known[name]
 
     def _of(self, one: ParameterType) -> int | None:

@@ -58,11 +58,16 @@ class Names:
             return text
 
 
-def unresolved(names: Names, defined: Mapping[Kind, Mapping[str, object]]) -> list[Refused]:
-    """Return an error for each reference to something that is not defined, in the order of the lines."""
+def unresolved(
+    names: Names, defined: Mapping[Kind, Mapping[str, object]], refused: frozenset[str]
+) -> list[Refused]:
+    """Return an error for each reference to something that is not defined, in the order of the lines.
+
+    Names whose definitions were `refused` are not told again.
+    """
     wrong = []
     for (kind, full), line in names.references.items():
-        if full not in defined[kind] and not (kind == "parameter" and _is_part(full, defined[kind])):
+        if full not in refused and full not in defined[kind] and not (kind == "parameter" and _is_part(full, defined[kind])):
             near = difflib.get_close_matches(full, list(defined[kind])[:5000], 1)
             hint = f"did you mean {names.short(near[0])}?" if near else "define it, or remove what names it"
             wrong.append(Refused(line, f"there is no {kind} {names.short(full)[:80]}", hint))

@@ -22,7 +22,7 @@ from gateway_codecs.mdb.model import (
 from gateway_codecs.mdb.report import Budget, DatabaseError, Reading
 from gateway_codecs.mdb.yaml_form import definitions, fields, nodes, parts
 from gateway_codecs.mdb.yaml_form.fields import Refused, given, keys, whole
-from gateway_codecs.mdb.yaml_form.names import Names, unresolved
+from gateway_codecs.mdb.yaml_form.names import Kind, Names, unresolved
 from gateway_codecs.mdb.yaml_form.nodes import Mapping, Node, Scalar
 
 FORMAT_KEY, FORMAT = "mission_database", 1
@@ -52,6 +52,7 @@ class _Reader:
     def __init__(self, file: str, budget: Budget) -> None:
         self._file, self._budget = file, budget
         self._errors: list[DatabaseError] = []
+        self._refused: set[str] = set()  # names whose definitions are wrong
         self._names = Names("")
         self._types = definitions.Types(self._names, file)
         self._parameters: dict[str, Parameter] = {}
@@ -132,10 +133,10 @@ class _Reader:
         return tuple(names)
 
     def _check_references(self) -> None:
-        for error in unresolved(
-            self._names,
-            {"parameter": self._parameters, "type": self._types.types, "container": self._containers},
-        ):
+        defined: dict[Kind, AnyMapping[str, object]] = {
+            "parameter": self._parameters, "type": self._types.types, "container": self._containers
+        }  # fmt: skip
+        for error in unresolved(self._names, defined, frozenset(self._refused)):
             self.keep(error, "")
 
     def _counts(self, top: Mapping) -> dict[str, int]:
@@ -284,7 +285,8 @@ class _Reader:
     # ---- errors
 
     def keep(self, error: Refused, within: str) -> None:
-        """Keep an error, to be raised with all others."""
+        """Keep an error, to be raised with all others; what is `within` is not missed besides."""
+        self._refused.add(self._names.qualified(within))
         self._errors.append(error.placed(self._file, within))
         if len(self._errors) >= ERRORS_MAX:
             self._raise_errors()
