@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -89,17 +90,17 @@ def _canonical(data: bytes, file: str) -> Reading:
 
 def _reader(format: Format) -> Callable[..., Any]:
     module, name = READERS[format]
-    try:
-        return cast(Callable[..., Any], getattr(importlib.import_module(module), name))
-    except ModuleNotFoundError:
-        raise DatabaseError(f"this gateway has no reader of {format}") from None
+    return cast(Callable[..., Any], getattr(importlib.import_module(module), name))
 
 
 def _octets(path: Path, budget: Budget) -> bytes:
-    size = path.stat().st_size
-    if size > budget.file_octets:
-        raise DatabaseError(f"{size:,} octets; at most {budget.file_octets:,} are read", Where(str(path)))
-    return path.read_bytes()
+    most = budget.file_octets
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(most + 1) if size <= most else b""
+    if max(size, len(data)) > most:  # a device has no size, and no end
+        raise DatabaseError(f"{max(size, len(data)):,} octets; at most {most:,} are read", Where(str(path)))
+    return data
 
 
 def _tables(folder: Path, budget: Budget) -> dict[str, bytes]:

@@ -254,6 +254,8 @@ def test_a_file_beyond_the_budget_is_not_read(small: Path) -> None:
     """Size is checked before a file is taken into memory."""
     with pytest.raises(DatabaseError, match="at most 10 are read"):
         load_database(small, budget=Budget(file_octets=10))
+    with pytest.raises(DatabaseError, match="at most 1,000 are read"):
+        load_database(Path("/dev/zero"), "yaml", budget=Budget(file_octets=1000))
 
 
 def test_other_commands_load_no_database_code() -> None:

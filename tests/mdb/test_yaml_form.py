@@ -566,3 +566,17 @@ def test_names_that_are_not_qualified_are_not_written() -> None:
     with pytest.raises(DatabaseError, match="is the definition of"):
         write_yaml(Database("X", parameters={"/A": Parameter("/B", "/A")}))
     assert _read("parameters:\n  A: {derived: 1 + 1}\n").parameters["/X/A"].source == Source.DERIVED
+
+
+def test_a_definition_that_is_wrong_is_not_missed_besides() -> None:
+    """One mistake is one message: whoever names what is wrong is not blamed too."""
+    error = _error("parameters:\n  A: {bits: 80}\n  B: {derived: A + 1}\npackets:\n  P: {parameters: [A]}\n")
+    assert (error.where.line, error.others) == (4, ())
+
+
+def test_a_file_full_of_mistakes_ends_soon() -> None:
+    """Fifty mistakes are told; a hundred thousand more cost little."""
+    start = time.process_time()
+    error = _error("packets:\n  P:\n    parameters:\n" + "".join(f"      - A{k}\n" for k in range(100_000)))
+    assert len(error.others) == 49
+    assert time.process_time() - start < 30

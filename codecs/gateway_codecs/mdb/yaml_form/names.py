@@ -13,6 +13,7 @@ from gateway_codecs.mdb.yaml_form.fields import Refused
 from gateway_codecs.mdb.yaml_form.nodes import Node
 
 Kind = Literal["parameter", "type", "container"]
+COMPARED_MAX = 2000  # names among which the nearest is looked for
 
 
 @dataclass(slots=True)
@@ -59,19 +60,27 @@ class Names:
 
 
 def unresolved(
-    names: Names, defined: Mapping[Kind, Mapping[str, object]], refused: frozenset[str]
+    names: Names, defined: Mapping[Kind, Mapping[str, object]], refused: frozenset[str], most: int
 ) -> list[Refused]:
-    """Return an error for each reference to something that is not defined, in the order of the lines.
+    """Return an error for each reference to something that is not defined, by lines, `most` at most.
 
     Names whose definitions were `refused` are not told again.
     """
+    missing = [
+        (line, kind, full)
+        for (kind, full), line in names.references.items()
+        if full not in refused and full not in defined[kind]
+    ]
     wrong = []
-    for (kind, full), line in names.references.items():
-        if full not in refused and full not in defined[kind] and not (kind == "parameter" and _is_part(full, defined[kind])):
-            near = difflib.get_close_matches(full, list(defined[kind])[:5000], 1)
-            hint = f"did you mean {names.short(near[0])}?" if near else "define it, or remove what names it"
-            wrong.append(Refused(line, f"there is no {kind} {names.short(full)[:80]}", hint))
-    return sorted(wrong, key=lambda one: one.line)
+    for line, kind, full in sorted(missing):
+        if kind == "parameter" and _is_part(full, defined[kind]):
+            continue
+        near = difflib.get_close_matches(full, list(defined[kind])[:COMPARED_MAX], 1)
+        hint = f"did you mean {names.short(near[0])}?" if near else "define it, or remove what names it"
+        wrong.append(Refused(line, f"there is no {kind} {names.short(full)[:80]}", hint))
+        if len(wrong) >= most:
+            break
+    return wrong
 
 
 def _is_part(full: str, defined: Mapping[str, object]) -> bool:

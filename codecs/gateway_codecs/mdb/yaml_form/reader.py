@@ -136,7 +136,7 @@ class _Reader:
         defined: dict[Kind, AnyMapping[str, object]] = {
             "parameter": self._parameters, "type": self._types.types, "container": self._containers
         }  # fmt: skip
-        for error in unresolved(self._names, defined, frozenset(self._refused)):
+        for error in unresolved(self._names, defined, frozenset(self._refused), ERRORS_MAX):
             self.keep(error, "")
 
     def _counts(self, top: Mapping) -> dict[str, int]:
