@@ -479,7 +479,7 @@ class MissionInstance:
     def _link_conditions(self) -> list[Condition]:
         found = []
         for name, link in self.links.items():
-            seen, subject = link.snapshot(), f"link {name}"
+            seen, subject = link.snapshot(), f"link {name} of {self.name}"
             if link.status == LinkStatus.UNAVAILABLE:
                 severity = "error" if self.in_contact(link.settings.spacecraft) else "warning"
                 text = f"unavailable: {seen['detail'] or 'nobody has connected yet'}"
@@ -498,7 +498,7 @@ class MissionInstance:
             if notice := seen["notice"]:
                 found.append(Condition("warning", "notice", subject, notice, told=True))
             if hint := seen["hint"]:
-                text, remedy = f"most units are refused: {hint}", "compare the link's settings with what the peer sends"
+                text, remedy = f"units are refused: {hint}", "compare the link's settings with what the peer sends"
                 found.append(Condition("warning", "units refused", subject, text, remedy, told=True))
         return found
 

@@ -31,7 +31,7 @@ Severity = Literal["critical", "error", "warning", "info"]
 
 
 CONDITION = {
-    "severity": "warning", "what": "link unavailable", "subject": "link station",
+    "severity": "warning", "what": "link unavailable", "subject": "link station of demo.simulation",
     "text": "unavailable: connection refused", "remedy": "it is tried again by itself; look at the peer",
     "since_utc": "2026-11-24T10:02:11.000000000Z",
 }  # fmt: skip

@@ -277,7 +277,7 @@ def _print(options: ReplayOptions, report: dict[str, Any]) -> None:
     )
     console.print(f"kept as rejected in this start: {rejected or 'nothing'}")
     if report["hint"]:
-        console.print(f"most units were refused: {report['hint']}", style="yellow")
+        console.print(f"units were refused: {report['hint']}", style="yellow")
     if "subscriber" in report:
         told = report["subscriber"]
         console.print(f"subscriber: {told['exported_packets']} packets in {told['exported']}\nSHA-256 {told['sha256']}")

@@ -200,6 +200,19 @@ async def test_a_wrong_file_is_wrong_after_a_restart(folder: Path) -> None:
     assert hint.startswith("packets follow each other")
 
 
+async def test_conditions_of_links_tell_their_runs_apart(service: Gateway, api: httpx.AsyncClient) -> None:
+    """Each run has a link of the same name: status, events and metrics say which one, and lose none of them."""
+    for run in ("one", "other"):
+        assert (await api.post("/replays", json={**TWO, "run": run, "spacecraft": "a"})).status_code == 201
+        await played(api, run)
+    rows = (await api.get("/status")).json()["conditions"]
+    wanted = {f"link replay of two.test.replay-{run}" for run in ("one", "other")}
+    assert {row["subject"] for row in rows if row["what"] == "units refused"} == wanted
+    metrics = (await api.get("http://localhost/metrics")).text
+    told = [line for line in metrics.splitlines() if line.startswith("gateway_condition{") and "units refused" in line]
+    assert len(told) == 2
+
+
 async def test_a_kiss_file_is_recognised(api: httpx.AsyncClient, tmp_path: Path) -> None:
     """A file that is KISS is played as that, unless the request says otherwise; a pace of frames is refused."""
     frames = [b"one", b"two \xc0", b"three"]

@@ -129,7 +129,8 @@ def test_too_fast_for_a_small_buffer(tmp_path: Path) -> None:
     daemon = Daemon(config(tmp_path, port, "receive_buffer_octets: 36000\n"))
     try:
         sent, link = flooded(daemon, port, 60_000, 0.5)
-        conditions = [row["text"] for row in daemon.get("/status")["conditions"] if row["subject"] == "link u"]
+        rows = daemon.get("/status")["conditions"]
+        conditions = [row["text"] for row in rows if row["subject"] == f"link u of {INSTANCE}"]
         metrics = httpx.get(f"{daemon.url}/metrics", timeout=5, trust_env=False).text
         assert daemon.terminate() == 0
     finally:

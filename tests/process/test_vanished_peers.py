@@ -82,4 +82,4 @@ def test_who_vanished_is_noticed(tmp_path: Path) -> None:
     assert seen["gone_s"] < 20 + 60 + 5
     assert seen["link_gone_s"] < 35, "a station too"
     assert {f"away: home laboratory-{home} of demo.simulation" for home in "ab"} <= set(seen["conditions"])
-    assert "link unavailable: link far" in seen["conditions"]
+    assert "link unavailable: link far of demo.simulation" in seen["conditions"]
