@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ import httpx
 import pytest
 import structlog
 
+from gateway import daemon, machine
+from gateway.api import connections
 from gateway.api.app import build_app
 from gateway.descriptors import Descriptors
 from gateway.instance import MissionInstance
@@ -194,6 +197,77 @@ async def test_a_task_that_dies_is_seen_and_started_again(
         lambda: [r for r in service._small_store.get("contacts m.simulation") or [] if r["id"] == made["id"]]
     )
     assert kept[0]["state"] == "active"
+
+
+async def test_a_thread_that_does_not_come_back_is_seen(
+    service: Gateway, eyes: Eyes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that hangs: which thread, for how long, how much waits behind it; nothing else stops, and it ends."""
+    monkeypatch.setitem(machine.BUSY_S, "small-store", 0.2)
+    answers = threading.Event()
+    try:
+        work = [asyncio.ensure_future(service._keeper(answers.wait)) for _ in range(3)]
+        row = await until(lambda: eyes.condition("worker busy"))
+        assert (row["severity"], row["subject"]) == ("error", "worker small-store")
+        assert ", 2 more wait" in row["text"]
+        assert (await eyes.status())["machine"]["workers"]["small-store"] > 0.2
+        assert await until(lambda: eyes.events("condition", "worker busy"))
+    finally:
+        answers.set()
+    await asyncio.gather(*work)
+    assert await until(lambda: gone(eyes, "worker busy"))
+
+
+async def gone(eyes: Eyes, what: str) -> bool:
+    return await eyes.condition(what) is None
+
+
+async def test_an_http_server_that_ends_is_started_again(
+    service: Gateway, eyes: Eyes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that ends by itself is back on the same port, for the clients of before too, and was seen to fail."""
+    monkeypatch.setattr(daemon, "SERVER_AGAIN_S", 0.05)
+    servers, make = list[daemon._Server](), daemon._made
+
+    def made(*arguments: Any) -> daemon._Server:
+        servers.append(make(*arguments))
+        return servers[-1]
+
+    monkeypatch.setattr(daemon, "_made", made)
+    async with (
+        daemon.serving(service, daemon.bind("127.0.0.1", 0)) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
+    ):
+        assert (await client.get("/health/live")).status_code == 200
+        servers[0].should_exit = True
+        assert await until(lambda: len(servers) == 2 and servers[1].started)
+        assert (await client.get("/health/live")).status_code == 200
+        row = await until(lambda: eyes.condition("internal failure"))
+        assert (row["subject"], "it goes on" in row["text"]) == ("task http server", True)
+    assert len(servers) == 2, "a server that is told to end is not started again"
+
+
+async def test_who_never_sends_the_rest_of_a_request_is_ended(
+    service: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R13: half a body has its deadline, and a few more octets of it win no time; it is counted by its reason."""
+    monkeypatch.setattr(connections, "BODY_S", 1.0)
+    monkeypatch.setattr(connections, "LOOK_S", 0.1)
+    began_s = time.monotonic()
+    async with daemon.serving(service, daemon.bind("127.0.0.1", 0)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /api/v1/replays HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n{")
+        asked = asyncio.ensure_future(reader.read())
+        while not asked.done() and time.monotonic() - began_s < 10:
+            with contextlib.suppress(ConnectionError):
+                writer.write(b" ")
+                await writer.drain()
+            await asyncio.sleep(0.05)
+        with contextlib.suppress(ConnectionError):
+            assert await asked == b"", "no answer to half a request"
+        assert time.monotonic() - began_s >= 1.0
+        assert dict(service.admission.closed) == {"half a request": 1}
+        writer.close()
 
 
 async def test_cursors_that_cannot_be_stored_are_seen(
