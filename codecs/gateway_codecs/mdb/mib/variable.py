@@ -47,6 +47,7 @@ class Structures:
         self._deduced: dict[tuple[str, str], str | None] = {}
         self._choices: dict[str, str] = {}
         self._entries = 0
+        self._depth = 0
 
     def give(self, name: str) -> str:
         """Return a new container name: `name`, or with a number behind it."""
@@ -69,7 +70,11 @@ class Structures:
                 self._remarks.wrong(f"vpd {structure}", "no packet in pid has this structure (TPSD)", rows[0].where)
 
     def _container(self, name: str, rows: list[Row], first: Row, about: str = "") -> None:
+        self._depth += 1
+        if self._depth > self._budget.depth:
+            raise DatabaseError(f"groups are nested deeper than {self._budget.depth}", first.where)
         entries = self._walk(rows, name)
+        self._depth -= 1
         self.containers[name] = Container(name, tuple(entries), description=about, where=first.where)
 
     def _walk(self, rows: list[Row], name: str) -> list[Entry]:
@@ -92,10 +97,13 @@ class Structures:
                 at += len(group)
             elif row.text("CHOICE") == "Y":
                 entries += self._choice(row)
-        self._entries += len(entries)
-        if self._entries > self._budget.definitions:
-            raise DatabaseError(f"variable packets of more than {self._budget.definitions:,} entries", rows[0].where)
+        self._spend(len(entries), rows[0])
         return entries
+
+    def _spend(self, entries: int, row: Row) -> None:
+        self._entries += entries
+        if self._entries > self._budget.definitions:
+            raise DatabaseError(f"variable packets of more than {self._budget.definitions:,} entries", row.where)
 
     def _entry(self, row: Row, number_before: str) -> list[Entry]:
         """Return the entry of a row, with what is left of its place (PCF_WIDTH) behind it."""
@@ -165,6 +173,7 @@ class Structures:
                 continue
             inner = self.of(structure) or ""
             entries.append(ContainerEntry(inner, condition=Comparison(held.name, structure, calibrated=False)))
+        self._spend(len(entries), row)
         name = self._choices[held.name]
         about = f"the structure that {row.text('NAME')} names"
         self.containers[name] = Container(name, tuple(entries), description=about, where=row.where)
@@ -189,9 +198,7 @@ class Structures:
         entries: list[Entry] = []
         for identifier, held in self._known.by_board_identifier().items():
             entries.append(self._candidate(held, number, identifier, bool(width)))
-        self._entries += len(entries)
-        if self._entries > self._budget.definitions:
-            raise DatabaseError(f"deduced parameters of more than {self._budget.definitions:,} entries", row.where)
+        self._spend(len(entries), row)
         if width:
             entries.append(FixedEntry(width, b"", Location(Reference.CONTAINER)))
         name = self.give(f"DEDUCED_{row.text('NAME')}")
