@@ -7,7 +7,7 @@ import struct
 import tempfile
 from pathlib import Path
 
-from benchmarks import codecs, coding, end_to_end, history, mqtt, restart, start, timely, udp
+from benchmarks import codecs, coding, end_to_end, history, mqtt, restart, start, timely, udp, values
 from gateway_codecs.crc import crc16
 from gateway_simulators.spacecraft import CLCW, SCID, ZONE_OCTETS
 
@@ -25,6 +25,8 @@ def main() -> None:
             print(f"{what:<34} {rate:>12,.0f}  {note}; {rate / fastest:.2f} x the struct loop")
         for what, rate, note in coding.measure(folder):
             print(f"{what:<34} {rate:>12,.0f}  {note}")
+        for what, rate, note in values.measure():
+            print(f"{what:<34} {rate:>12,.0f}  parameters/s, {note}")
         _end_to_end(folder, rows[0][1])
         _start(folder)
         for frames_per_s in (100, 1000):

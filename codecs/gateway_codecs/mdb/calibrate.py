@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from gateway_codecs.mdb.report import DatabaseError
 
 F64Array = NDArray[np.float64]
 I32Array = NDArray[np.int32]
+CURVES_KEPT = 4096
 BEYOND = 1 << 70  # every raw integer
 Named = Callable[[str], "F64Array | None"]
 """Returns the engineering values of a parameter that an expression names; None = it has none."""
@@ -62,20 +64,26 @@ def between(curve: Points, x: F64Array) -> F64Array:
     """Return the values of point pairs: the point at or before (order 0), or the line between two (order 1)."""
     if not curve.points:
         return np.full(x.shape, np.nan)
-    at, value = np.array(curve.points, np.float64).T
+    at, value, slope = _segments(curve)
     found: F64Array
     if curve.order == 0:
-        found = value[np.maximum(np.searchsorted(at, x, "right") - 1, 0)]
+        found = value[np.maximum(at.searchsorted(x, "right") - 1, 0)]
     elif len(at) == 1:
         found = np.full(x.shape, value[0])
-    else:
-        width = np.diff(at)
-        slope = np.divide(np.diff(value), width, out=np.zeros(len(width)), where=width > 0)
-        left = np.clip(np.searchsorted(at, x, "right") - 1, 0, len(at) - 2)
+    else:  # of the inner points the one at or before; the first and the last line go on
+        left = at[1:-1].searchsorted(x, "right")
         found = value[left] + (x - at[left]) * slope[left]
     outside = np.isnan(x) if curve.extrapolate else ~((x >= at[0]) & (x <= at[-1]))
-    found[outside] = np.nan
+    np.copyto(found, np.nan, where=outside)
     return found
+
+
+@lru_cache(CURVES_KEPT)
+def _segments(curve: Points) -> tuple[F64Array, F64Array, F64Array]:
+    """Return the raw values and values of points, and the slopes of the lines between them."""
+    at, value = np.array(curve.points, np.float64).T.copy()
+    width = np.diff(at)
+    return at, value, np.divide(np.diff(value), width, out=np.zeros(len(width)), where=width > 0)
 
 
 def _expressed(text: str, x: F64Array, named: Named) -> F64Array:

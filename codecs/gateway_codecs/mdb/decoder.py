@@ -16,7 +16,7 @@ import numpy as np
 from gateway_codecs.batches import I64Array, U8Array, gather
 from gateway_codecs.mdb.columns import Column, Decoded
 from gateway_codecs.mdb.derive import Derivations, Derived
-from gateway_codecs.mdb.identify import I32Array, Identification, Identifier
+from gateway_codecs.mdb.identify import I32Array, Identification, Identifier, grouped
 from gateway_codecs.mdb.model import Database
 from gateway_codecs.mdb.report import DatabaseError
 from gateway_codecs.mdb.shapes import UNEVEN_OCTETS, Packets, Shapes
@@ -140,8 +140,4 @@ def _packets(octets: U8Array, offset: I64Array, length: I64Array) -> Packets:
 
 
 def _by_type(types: I32Array) -> list[tuple[int, I64Array]]:
-    order = np.argsort(types, kind="stable")
-    values = types[order]
-    starts = np.flatnonzero(np.append(True, values[1:] != values[:-1])) if len(values) else np.zeros(0, np.int64)
-    groups = np.split(order, starts[1:]) if len(starts) else []
-    return [(int(value), rows) for value, rows in zip(values[starts], groups, strict=True) if value >= 0]
+    return [(value, rows) for value, rows in grouped(types) if value >= 0]

@@ -41,11 +41,8 @@ class Frame:
         self.whole = np.zeros((plan.whole_rows, n), np.int64)
         self.label = np.zeros((plan.label_rows, n), np.int32)
         self.flag = np.zeros((plan.flag_rows, n), np.bool_)
+        self.matrices: tuple[NDArray[Any], ...] = (self.real, self.whole, self.label, self.flag)  # by `Matrix`
         self.singles = single.Singles(self)
-
-    def matrix(self, of: Matrix) -> NDArray[Any]:
-        """Return the matrix that holds engineering values."""
-        return (self.real, self.whole, self.label, self.flag)[of]
 
 
 class Columns(Mapping[str, Column]):
@@ -240,7 +237,7 @@ def _blank(frame: Frame) -> None:
     for of, nothing in ((Matrix.REAL, np.nan), (Matrix.WHOLE, 0), (Matrix.LABEL, -1), (Matrix.FLAG, False)):
         rows = plan.matrix_rows.get(of)
         if rows is not None:
-            np.copyto(frame.matrix(of), nothing, where=missing[rows], casting="unsafe")
+            np.copyto(frame.matrices[of], nothing, where=missing[rows], casting="unsafe")
     for name in plan.single:
         slot = plan.slots[name]
         frame.singles.blank(slot, missing[slot.row : slot.row + slot.count])
@@ -251,7 +248,7 @@ def _column(frame: Frame, slot: Slot) -> Column:
     raw: NDArray[Any]
     if slot.is_one:
         raw = frame.banks[slot.bank][slot.bank_row]
-        value = raw if slot.matrix < 0 else frame.matrix(Matrix(slot.matrix))[slot.matrix_row]
+        value = raw if slot.matrix < 0 else frame.matrices[slot.matrix][slot.matrix_row]
         validity, limit = frame.validity[row], frame.limit[row]
     else:
         rows = slice(row, row + slot.count)

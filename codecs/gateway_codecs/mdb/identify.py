@@ -8,7 +8,6 @@ in an abstract container is none, and the next child is tried.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,8 +167,9 @@ class Identifier:
         taken = first != NOBODY
         types[rows[taken]] = node.leaf_types[first[taken]]
         if node.is_deep:
-            for child, mine in _groups(first):
-                self._descend(node.children[child], packets, rows[mine], types, ambiguous)
+            for child, mine in grouped(first):
+                if child != NOBODY:
+                    self._descend(node.children[child], packets, rows[mine], types, ambiguous)
         again = np.flatnonzero(several & (types[rows] < 0)) if several.any() else ()
         if len(again):
             self._later(node, packets, rows, np.asarray(again), first, look, types, ambiguous)
@@ -278,12 +278,14 @@ def _table(parameters: tuple[tuple[str, bool], ...], listed: list[tuple[int, tup
     )
 
 
-def _groups(first: I32Array) -> list[tuple[int, Any]]:
-    """Return (child, its rows) for the rows that have one."""
-    if len(first) and (first == first[0]).all():
-        return [] if first[0] == NOBODY else [(int(first[0]), slice(None))]
-    order = np.argsort(first, kind="stable")
-    values = first[order]
-    starts = np.flatnonzero(np.append(True, values[1:] != values[:-1])) if len(values) else np.zeros(0, np.int64)
-    groups = zip(values[starts].tolist(), np.split(order, starts[1:]), strict=True) if len(starts) else ()
-    return [(child, np.sort(rows)) for child, rows in groups if child != NOBODY]
+def grouped(values: I32Array) -> list[tuple[int, I64Array]]:
+    """Return each value that occurs, in rising order, with its rows, in rising order."""
+    if not len(values):
+        return []
+    if (values == values[0]).all():
+        return [(int(values[0]), np.arange(len(values)))]
+    order = np.argsort(values, kind="stable")
+    in_order = values[order]
+    behind = [*(np.flatnonzero(in_order[1:] != in_order[:-1]) + 1).tolist(), len(values)]
+    starts = [0, *behind[:-1]]
+    return [(int(in_order[a]), order[a:b]) for a, b in zip(starts, behind, strict=True)]

@@ -441,6 +441,8 @@ def _polynomials(plan: Plan, slots: list[Slot]) -> None:
         calibrator = slot.kind.calibration.default
         assert isinstance(calibrator, Polynomial)  # noqa: S101
         coefficients += [calibrator.coefficients or (0.0,)] * slot.count
+    if not coefficients:
+        return
     plan.leading = np.array([[one[-1]] for one in coefficients], np.float64)
     lower = []
     for power in range(len(coefficients[0]) - 2, -1, -1):

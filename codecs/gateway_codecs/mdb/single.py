@@ -25,7 +25,6 @@ from gateway_codecs.mdb.model import (
     TimeMeaning,
 )
 from gateway_codecs.mdb.plan import (
-    Matrix,
     Slot,
     column_of,
     has_limits,
@@ -91,7 +90,7 @@ class Singles:
             return self._made[slot.leaf.name]
         if slot.matrix < 0:
             return self.raw(slot)
-        return frame.matrix(Matrix(slot.matrix))[slot.matrix_row : slot.matrix_row + count]
+        return frame.matrices[slot.matrix][slot.matrix_row : slot.matrix_row + count]
 
     def _validity(self, slot: Slot) -> U8Array:
         return self._frame.validity[slot.row : slot.row + slot.count]
