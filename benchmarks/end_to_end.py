@@ -79,7 +79,10 @@ class Bench:
 
 
 async def receive(api: str, wanted: int, selection: dict[str, Any], on_items: Any) -> int:
-    """Receive until `wanted` telemetry items have come, acknowledging at once; returns the octets."""
+    """Receive until `wanted` telemetry items have come, acknowledging at once; returns the octets.
+
+    `on_items(block, arrived_s)` gets each block and when it had arrived whole: what it costs us to read it is ours.
+    """
     channel = await WebSocketDial(api, INSTANCE)()
     hello = {
         "type": "subscribe",
@@ -92,6 +95,7 @@ async def receive(api: str, wanted: int, selection: dict[str, Any], on_items: An
     count = octets = 0
     while count < wanted:
         message = await channel.receive()
+        arrived_s = time.perf_counter()
         if isinstance(message, str):
             continue
         block = decode(message)
@@ -101,7 +105,7 @@ async def receive(api: str, wanted: int, selection: dict[str, Any], on_items: An
         items = block.batch.items
         count += int((items["kind"] == Kind.TM).sum())
         octets += len(block.batch.octets)
-        on_items(block)
+        on_items(block, arrived_s)
     await channel.close("")
     return octets
 
@@ -110,7 +114,7 @@ async def throughput(folder: Path, data: bytes, packets: int) -> dict[str, float
     """Push a recording as fast as the gateway takes it."""
     async with Bench(folder) as bench:
         idle = bench.memory_octets()
-        task = asyncio.create_task(receive(bench.api, packets, {"kinds": ["tm"], "idle": True}, lambda block: None))
+        task = asyncio.create_task(receive(bench.api, packets, {"kinds": ["tm"], "idle": True}, lambda *_: None))
         await asyncio.sleep(0.3)
         began, cpu = time.perf_counter(), bench.cpu_s()
         for at in range(0, len(data), 1 << 16):
@@ -132,7 +136,9 @@ async def latency(folder: Path, frames: list[bytes], frames_per_s: int) -> list[
     took: list[float] = []
     async with Bench(folder) as bench:
         selection = {"kinds": ["tm"], "units": ["frame"]}
-        task = asyncio.create_task(receive(bench.api, len(frames), selection, lambda b: arrived(b, sent, took)))
+        task = asyncio.create_task(
+            receive(bench.api, len(frames), selection, lambda *block: arrived(*block, sent, took))
+        )
         await asyncio.sleep(0.3)
         await send_paced(bench, frames, frames_per_s, sent)
         await asyncio.wait_for(task, 60)
@@ -150,8 +156,7 @@ async def send_paced(bench: Bench, frames: list[bytes], frames_per_s: float, sen
         bench.writer.write(frame)
 
 
-def arrived(block: Any, sent: dict[int, float], took: list[float]) -> None:
+def arrived(block: Any, arrived_s: float, sent: dict[int, float], took: list[float]) -> None:
     """Note how long each numbered frame of a block took."""
-    now = time.perf_counter()
     for row in (block.batch.items["unit"] == 2).nonzero()[0].tolist():
-        took.append(now - sent[int.from_bytes(block.batch.octets_of(row)[6:10], "big")])
+        took.append(arrived_s - sent[int.from_bytes(block.batch.octets_of(row)[6:10], "big")])

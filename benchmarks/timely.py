@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ async def latency(folder: Path, frames: list[bytes], frames_per_s: int) -> tuple
     timely, complete = list[float](), list[float]()
 
     def note(took: list[float]) -> Any:
-        return lambda block: arrived(block, sent, took)
+        return lambda *block: arrived(*block, sent, took)
 
     async with Bench(folder) as bench:
         following = asyncio.create_task(receive(bench.api, len(frames), SELECTION, note(complete)))
@@ -44,6 +45,7 @@ async def _hear(api: str, wanted: int, on_items: Any, welcomed: asyncio.Event) -
     count = skipped = 0
     while count + skipped < wanted:
         message = await channel.receive()
+        arrived_s = time.perf_counter()
         if isinstance(message, str):
             told = json.loads(message)
             welcomed.set()
@@ -51,7 +53,7 @@ async def _hear(api: str, wanted: int, on_items: Any, welcomed: asyncio.Event) -
             continue
         block = decode(message)
         count += len(block.batch)
-        on_items(block)
+        on_items(block, arrived_s)
     await channel.close("")
     return skipped
 

@@ -32,7 +32,7 @@ log = structlog.get_logger()
 WATCH_S = 0.25
 LOOK_EVERY_S = 30.0
 LISTEN_AGAIN_S = 0.1
-GATHER_S, LITTLE_OCTETS = 0.002, 1 << 14
+GATHER_S, LITTLE_OCTETS = 0.003, 1 << 14
 DRAIN_S = 3.0
 """So long a link that ends takes what the kernel has of it: a stop has ten seconds for everything."""
 SEAMLESS_S = 60.0

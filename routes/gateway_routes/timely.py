@@ -221,6 +221,8 @@ def _weight(batch: ItemBatch) -> int:
 
 def _fitting(batch: ItemBatch, max_items: int, max_octets: int, *, at_least: bool) -> int:
     """Return how many items fit, one at least if so wished."""
+    if len(batch) <= max_items and len(batch.octets) <= max_octets:
+        return len(batch)
     sizes = np.cumsum(batch.items["length"], dtype=np.int64)
     fit = int(np.searchsorted(sizes, max_octets, side="right"))
     return min(max(fit, 1 if at_least else 0), max_items, len(batch))
