@@ -133,9 +133,10 @@ async def test_a_disk_that_fills_up_just_before_holds_no_link(end: str) -> None:
         await (tested.act("disable") if end == "disable" else tested.stop())
 
 
-async def test_octets_that_arrived_before_a_reset_are_taken() -> None:
+async def test_octets_that_arrived_before_a_reset_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """R6: good frames that the gateway's socket has taken are not lost because the peer's connection is reset while the
-    gateway was busy with a commit."""
+    gateway was busy with its disk."""
+    monkeypatch.setattr("gateway.links.raw_octets.WAITING_OCTETS_MAX", 0)
     data = frames(200)
     log = await journal()
     server = socket.create_server(("127.0.0.1", 0))
