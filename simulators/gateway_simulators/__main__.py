@@ -35,28 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     recording = commands.add_parser("record", help="write the frames of a pass to a file")
     recording.add_argument("file", type=Path)
     for command in (station, recording):
-        command.add_argument("--duration-s", type=float, default=20.0)
-        command.add_argument("--frames-per-s", type=float, default=200.0)
-        command.add_argument("--seed", type=int, default=7, help="the same seed and start make the same pass")
-        command.add_argument(
-            "--start-utc", type=_time, default=None, metavar="TIME", help="on-board time of the first frame, as in "
-            "2026-01-01T00:00:00Z; default: now, of a recording 2026-01-01",
-        )  # fmt: skip
-        command.add_argument("--noise", type=float, default=0.01, help="chance that a frame is damaged")
-        command.add_argument("--loss", type=float, default=0.008, help="chance that a run of frames is lost")
-        command.add_argument(
-            "--cadus", type=int, default=None, metavar="ERRORS", choices=range(17),
-            help="frames as CADUs (Reed-Solomon (255,223) I=5, dual basis, short randomiser), up to so many wrong "
-            "symbols in each code word; over TCP and in a file they are a stream of bits",
-        )  # fmt: skip
-        command.add_argument("--slips", type=float, default=0.0, help="--cadus: chance that bits slip in a frame")
-        command.add_argument("--inversions", type=float, default=0.0, help="--cadus: chance that the polarity changes")
-        command.add_argument("--bit-noise", type=float, default=0.0, help="--cadus: share of bits that are wrong")
-        command.add_argument(
-            "--frames", choices=("tm", "uslp", "uslp-varying"), default="tm",
-            help="transfer frames; uslp: MAPs and CRC-32, of 1115 octets or of varying length with whole packets",
-        )  # fmt: skip
-        command.add_argument("--ledger", type=Path, default=None, help="write what was made and what became of it")
+        _add_pass(command)
     given = parser.parse_args(arguments)
     if given.command == "flood":
         return _flood(given)
@@ -82,11 +61,37 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _add_pass(command: argparse.ArgumentParser) -> None:
+    """Add what describes a pass."""
+    command.add_argument("--duration-s", type=float, default=20.0)
+    command.add_argument("--frames-per-s", type=float, default=200.0)
+    command.add_argument("--seed", type=int, default=7, help="the same seed and start make the same pass")
+    command.add_argument(
+        "--start-utc", type=_time, default=None, metavar="TIME", help="on-board time of the first frame, as in "
+        "2026-01-01T00:00:00Z; default: now, of a recording 2026-01-01",
+    )  # fmt: skip
+    command.add_argument("--noise", type=float, default=0.01, help="chance that a frame is damaged")
+    command.add_argument("--loss", type=float, default=0.008, help="chance that a run of frames is lost")
+    command.add_argument(
+        "--cadus", type=int, default=None, metavar="ERRORS", choices=range(17),
+        help="frames as CADUs (Reed-Solomon (255,223) I=5, dual basis, short randomiser), up to so many wrong "
+        "symbols in each code word; over TCP and in a file they are a stream of bits",
+    )  # fmt: skip
+    command.add_argument("--slips", type=float, default=0.0, help="--cadus: chance that bits slip in a frame")
+    command.add_argument("--inversions", type=float, default=0.0, help="--cadus: chance that the polarity changes")
+    command.add_argument("--bit-noise", type=float, default=0.0, help="--cadus: share of bits that are wrong")
+    command.add_argument(
+        "--frames", choices=("tm", "uslp", "uslp-varying"), default="tm",
+        help="transfer frames; uslp: MAPs and CRC-32, of 1115 octets or of varying length with whole packets",
+    )  # fmt: skip
+    command.add_argument("--ledger", type=Path, default=None, help="write what was made and what became of it")
+
+
 def _time(text: str) -> int:
     try:
         return parse_utc(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error}: as in 2026-01-01T00:00:00Z") from None
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _start(given: argparse.Namespace) -> int:
