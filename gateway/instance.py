@@ -112,7 +112,7 @@ class MissionInstance:
             self._add_link(config)
         await self.registry.load()
         self._pump = EventPump(self.journal)
-        self.values = self._values_door()
+        self.values = self.registry.values = self._values_door()
         self._book.restore(
             await around.keeper(lambda: around.small_store.get(f"contacts {self.name}")) or [], self._now()
         )

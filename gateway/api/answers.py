@@ -218,7 +218,7 @@ class SubscriptionState(Answer):
 
     home: str
     subscription: str
-    mode: Literal["complete", "timely", "offline"]
+    mode: Literal["complete", "timely", "offline", "values"]
     state: Literal["connecting", "live", "away"]
     drops: int = Field(
         description="positions told as missing, by retention or damage; complete: since it was made; "

@@ -14,6 +14,7 @@ from gateway.homes.lines import Lines
 from gateway.homes.timely_sender import TimelyCount
 from gateway.journal import Journal, SmallStore
 from gateway.timely import TimelyTap
+from gateway.values.door import ValuesDoor
 from gateway.world import Worker
 from gateway_routes.delivery import Cursor, DeliveryError, parse_cursor
 from gateway_routes.selection import Selection, parse_selection
@@ -75,6 +76,8 @@ class SubscriptionRegistry:
     lines: Lines = field(default_factory=Lines)
     timely: TimelyTap = field(default_factory=TimelyTap)
     timely_sessions: dict[Key, Session] = field(default_factory=dict)
+    values: ValuesDoor | None = None
+    value_sessions: dict[Key, Session] = field(default_factory=dict)
     timely_counts: dict[str, TimelyCount] = field(init=False)
     problem: str = ""  # why cursors cannot be stored now
     _dirty: dict[Key, Subscription | None] = field(default_factory=dict)
@@ -150,7 +153,10 @@ class SubscriptionRegistry:
 
     def all_sessions(self) -> list[Session]:
         """Return who is served now, in every mode."""
-        return [*self.sessions.values(), *self.offline, *self.timely_sessions.values()]
+        return [*self.sessions.values(), *self.offline, *self._without_cursor()]
+
+    def _without_cursor(self) -> list[Session]:
+        return [*self.timely_sessions.values(), *self.value_sessions.values()]
 
     def snapshot(self) -> list[dict[str, Any]]:
         """Return every subscription's state for the API."""
@@ -170,7 +176,7 @@ class SubscriptionRegistry:
                 "drops": subscription.drops,
             }
             rows.append(row | (session.snapshot() if session else {}))
-        return rows + [session.snapshot() for session in [*self.offline, *self.timely_sessions.values()]]
+        return rows + [session.snapshot() for session in [*self.offline, *self._without_cursor()]]
 
     def timely_snapshot(self) -> list[dict[str, Any]]:
         """Return what the home bases got and missed in timely mode."""

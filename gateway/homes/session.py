@@ -16,6 +16,7 @@ import structlog
 from gateway.homes.lines import Pace, asked_pace
 from gateway.homes.registry import SUBSCRIPTIONS_PER_HOME_MAX, Subscription, SubscriptionRegistry
 from gateway.homes.timely_sender import TimelySender, timely_limits
+from gateway.homes.value_sender import ValueSender, value_wish
 from gateway.journal import Slice
 from gateway_codecs.batches import ItemBatch, empty_items
 from gateway_codecs.delivery_block import FINAL, encode_data, encode_mark
@@ -27,6 +28,8 @@ PROTOCOL = 1
 CONTROL_MAX_OCTETS = 1 << 18
 HELLO_KEYS = {"type", "home", "subscription", "mode", "selection", "sequential", "from", "cursor"}
 HELLO_KEYS |= {"from_position", "upto_position", "max_delay_ms", "rate_limit_bps", "priority"}
+VALUE_KEYS = {"parameters", "delivery", "interval_ms", "spacecraft", "mdb"}
+HELLO_KEYS |= VALUE_KEYS
 NEAR_POSITIONS = 8192
 """So close to the head a session waits for nobody's reading: what it reads is in memory, or little."""
 OFFLINE_PER_HOME_MAX = 4
@@ -102,6 +105,7 @@ class Session:
         self._subscription: Subscription | None = None
         self._delivery: Delivery
         self._timely: TimelySender | None = None
+        self._values: ValueSender | None = None
         self._pace: Pace
         self._selection: Selection
         self._end: int | None = None
@@ -174,8 +178,12 @@ class Session:
         if mode != "timely" and hello.get("max_delay_ms") is not None:
             raise DeliveryError("bad message", '"max_delay_ms" is for mode timely: the other modes skip nothing')
         self._pace = asked_pace(self._registry.lines, (self.home, self.name, str(mode)[:64]), hello)
+        if mode != "values" and (given := sorted(VALUE_KEYS & set(hello))):
+            raise DeliveryError("bad message", f"{given[0]!r} is for mode values")
         if mode == "timely":
             await self._begin_timely(hello)
+        elif mode == "values":
+            await self._begin_values(hello)
         elif mode == "complete":
             await self._begin_complete(hello, wish)
             await self._send_welcome()
@@ -183,7 +191,7 @@ class Session:
             self._begin_offline(hello)
             await self._send_welcome()
         else:
-            raise DeliveryError("bad mode", f"mode is complete, timely or offline, not {str(mode)[:64]!r}")
+            raise DeliveryError("bad mode", f"mode is complete, timely, offline or values, not {str(mode)[:64]!r}")
 
     def _name(self, hello: Mapping[str, Any], key: str) -> str:
         value = hello.get(key)
@@ -294,6 +302,24 @@ class Session:
         }
         await self._say(welcome)
 
+    async def _begin_values(self, hello: Mapping[str, Any]) -> None:
+        """Find the parameters, then welcome."""
+        wish, door, others = value_wish(hello), self._registry.values, self._registry.value_sessions
+        if door is None:
+            raise DeliveryError("no values", "this mission instance has no engineering values")
+        before = others.get((self.home, self.name))
+        if before is None and sum(home == self.home for home, _ in others) >= TIMELY_PER_HOME_MAX:
+            most = TIMELY_PER_HOME_MAX
+            raise DeliveryError("too many", f"a home base has at most {most} sessions of values at a time")
+        if before is not None:
+            before.stop("replaced by a newer session of the same subscription")
+        self.mode, others[self.home, self.name] = "values", self
+        self._values = ValueSender(door, wish, self._channel.send, self._pace, self._limits.block_octets)
+        journal = self._journal
+        about = {"journal_id": str(journal.journal_id), "revision": journal.revision}
+        welcome = {"type": "welcome", "protocol": PROTOCOL, "mode": "values", **about, **await self._values.begin()}
+        await self._say({**welcome, **self._pace.described()})
+
     async def _send_welcome(self) -> None:
         journal = self._journal
         cursor = self._delivery.cursor
@@ -333,6 +359,8 @@ class Session:
         """Run the parts until one ends: the peer left, broke the protocol, or we were told to stop."""
         if self._timely is not None:
             parts = [self._receive_nothing(), self._send_timely(self._timely), self._until_told()]
+        elif self._values is not None:
+            parts = [self._receive_nothing(), self._send_values(self._values), self._until_told()]
         else:
             parts = [self._receive(), self._send(), self._follow(), self._keep_cursor(), self._until_told()]
         tasks = [asyncio.create_task(part, name=f"session {self.home}/{self.name}") for part in parts]
@@ -350,12 +378,20 @@ class Session:
 
     async def _receive_nothing(self) -> None:
         told = self._control(await self._channel.receive())["type"]
-        text = "a timely session takes no messages after subscribe: its items have no positions, nothing to acknowledge"
+        why = (
+            "its items have no positions, nothing to acknowledge" if self.mode == "timely" else "nothing to acknowledge"
+        )
+        text = f"a session in mode {self.mode} takes no messages after subscribe: {why}"
         raise DeliveryError("bad message", f"{text}; {told[:64]!r} came")
 
     async def _send_timely(self, sender: TimelySender) -> None:
         """Send until the stream has ended; then it is the peer who leaves."""
         await sender.run(self._limits.block_items, self._limits.block_octets)
+        await asyncio.Event().wait()
+
+    async def _send_values(self, sender: ValueSender) -> None:
+        """Send until the stream has ended; then it is the peer who leaves."""
+        await sender.run()
         await asyncio.Event().wait()
 
     async def _receive(self) -> None:
@@ -548,6 +584,8 @@ class Session:
             self._registry.offline.remove(self)
         if self._registry.timely_sessions.get((self.home, self.name)) is self:
             del self._registry.timely_sessions[self.home, self.name]
+        if self._registry.value_sessions.get((self.home, self.name)) is self:
+            del self._registry.value_sessions[self.home, self.name]
         if self._timely is not None:
             self._timely.feed.close()
 
@@ -555,6 +593,8 @@ class Session:
         """Return what the API shows of this session."""
         if self.mode == "timely":
             return self._timely_snapshot()
+        if self.mode == "values":
+            return self._values_snapshot()
         return {
             "home": self.home,
             "subscription": self.name,
@@ -581,6 +621,19 @@ class Session:
             "drops": sender.feed.counts.skipped_items if sender else 0,
             "waiting_items": sender.feed.counts.waiting_items if sender else 0,
             "max_delay_ms": round(sender.feed.counts.limits.max_delay_s * 1000) if sender else None,
+            **self._pace.described(),
+        }
+
+    def _values_snapshot(self) -> dict[str, Any]:
+        sender = self._values
+        return {
+            "home": self.home,
+            "subscription": self.name,
+            "mode": self.mode,
+            "state": self.state,
+            "sent_items": sender.sent_items if sender else 0,
+            "sent_octets": sender.sent_octets if sender else 0,
+            "drops": 0,
             **self._pace.described(),
         }
 
