@@ -47,6 +47,7 @@ IDENTITY = "journal.id"
 OURS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM}
 """Errors that say nothing about the octets on the disk: they are raised, never taken for damage."""
 READ_WHOLE_OCTETS = 64 << 10
+AHEAD_MIN_OCTETS, AHEAD_MAX_OCTETS = 4096, 1 << 20
 INCOMPLETE = "incomplete block"
 FIRST_SEGMENT = "00000001.seg"
 
@@ -120,6 +121,31 @@ class Found:
     cause: str = ""
 
 
+class _Ahead:
+    """Reads on behind what is asked for, the more the longer that is asked for next: 100,000 small blocks in a row.
+
+    Where blocks are large the next one lies far behind, and little is read in vain.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._name, self._offset, self._data, self._octets = "", 0, b"", AHEAD_MIN_OCTETS
+
+    def read(self, name: str, offset: int, length: int) -> bytes:
+        """Return what `Storage.read` does. Raises OSError where it does, and not for what is read ahead."""
+        at = offset - self._offset
+        if name == self._name and at >= 0 and at + length <= len(self._data):
+            return self._data[at : at + length]
+        near = name == self._name and 0 <= at <= len(self._data) + self._octets
+        self._octets = min(AHEAD_MAX_OCTETS, self._octets * 2) if near else AHEAD_MIN_OCTETS
+        try:
+            data = self._storage.read(name, offset, max(length, self._octets))
+        except OSError:
+            return self._storage.read(name, offset, length)
+        self._name, self._offset, self._data = name, offset, data
+        return data[:length]
+
+
 class Segments:
     """The segment files of one journal."""
 
@@ -129,6 +155,7 @@ class Segments:
         self.identity = b""  # of the journal; blocks of others are none of ours
         self.marks: list[Mark] = []  # replaced or appended to, never changed in place: read in both workers
         self._hints: dict[int, tuple[str, int]] = {}
+        self._ahead: _Ahead | None = None
 
     def names(self) -> list[str]:
         """Return the segments, oldest first."""
@@ -160,8 +187,9 @@ class Segments:
 
         Raises BlockError, FileNotFoundError (a segment that retention took), OSError (we lack something).
         """
+        read = self._storage.read if self._ahead is None else self._ahead.read
         try:
-            return self._storage.read(self.path(segment), offset, length)
+            return read(self.path(segment), offset, length)
         except OSError as error:
             if isinstance(error, FileNotFoundError) or error.errno in OURS:
                 raise
@@ -356,6 +384,13 @@ class Segments:
 
     def recover(self) -> Recovery:
         """Find head and state, reading only what follows the newest good mark; cut a torn tail. Raises OSError."""
+        self._ahead = _Ahead(self._storage)  # nobody writes or reads beside this
+        try:
+            return self._recover()
+        finally:
+            self._ahead = None
+
+    def _recover(self) -> Recovery:
         result = Recovery(journal_id=self.identify())
         names = self.names()
         stored = self._stored_marks()

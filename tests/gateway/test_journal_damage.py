@@ -212,27 +212,47 @@ async def test_a_damaged_beginning_after_retention_is_damage(index: bool) -> Non
 class ReadCounting(SimStorage):
     """Counts reads."""
 
-    reads = 0
+    reads = octets = 0
 
     def read(self, name: str, offset: int, length: int) -> bytes:
-        self.reads += 1
-        return super().read(name, offset, length)
+        data = super().read(name, offset, length)
+        self.reads, self.octets = self.reads + 1, self.octets + len(data)
+        return data
 
 
 async def test_a_deleted_index_is_made_again() -> None:
-    """Without the index one start walks all headers; the next one is short again."""
+    """R8: without the index one start walks all headers, many small blocks at a time; the next one is short again."""
     storage = ReadCounting(random.Random(1))
     async with opened(storage) as journal:
         for k in range(800):
             await journal.append(IntakeBatch(packets([bytes([k % 250]) * 300])))
+    size = sum(storage.size(f"m/journal/{name}") for name in segments_of(storage))
     storage.remove(INDEX)
-    reads = []
+    reads, octets = list[int](), list[int]()
     for _ in range(2):
-        storage.reads = 0
-        async with opened(storage):
+        storage.reads = storage.octets = 0
+        async with opened(storage) as journal:
+            assert journal.recovery.head == 800
             reads.append(storage.reads)
-    assert reads[0] > 800
+            octets.append(storage.octets)
+    assert reads[0] < 100
+    assert octets[0] < 3 * size
     assert reads[1] < 100
+    assert octets[1] < size / 4
+
+
+async def test_large_blocks_are_not_read_to_find_the_next_one() -> None:
+    """R8: without the index of a journal of large blocks little more than headers and states is read."""
+    storage = ReadCounting(random.Random(1))
+    long = replace(SMALL, segment_octets=1 << 30)
+    async with opened(storage, long) as journal:
+        for k in range(40):
+            await journal.append(IntakeBatch(packets([bytes([k]) * 50_000] * 8)))
+    storage.remove(INDEX)
+    storage.reads = storage.octets = 0
+    async with opened(storage, long) as journal:
+        assert journal.recovery.blocks_read == 40
+        assert storage.octets < storage.size(SEGMENT) / 10
 
 
 async def test_a_search_through_damage_finds_the_next_block_at_a_page_edge() -> None:
