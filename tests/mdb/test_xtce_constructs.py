@@ -345,7 +345,8 @@ def test_alarms_of_labels_texts_and_conditions() -> None:
     ("reference", "expected"),
     [
         ("<ReferenceTime><Epoch>TAI</Epoch></ReferenceTime>", ("absolute_time", "TAI")),
-        ("<ReferenceTime><Epoch>1970-01-01</Epoch></ReferenceTime>", ("absolute_time", "1970-01-01T00:00:00Z")),
+        ("<ReferenceTime><Epoch>1970-01-01</Epoch></ReferenceTime>", ("absolute_time", "UNIX")),
+        ("<ReferenceTime><Epoch>2010-01-01</Epoch></ReferenceTime>", ("absolute_time", "2010-01-01T00:00:00Z")),
         (
             "<ReferenceTime><Epoch>2000-01-01T12:00:00</Epoch></ReferenceTime>",
             ("absolute_time", "2000-01-01T12:00:00Z"),

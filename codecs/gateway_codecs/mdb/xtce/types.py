@@ -198,6 +198,8 @@ def _epoch(told: ParameterType, element: Element, scope: Scope, system: str) -> 
     if text.upper() in _EPOCHS:
         return text.upper(), ""
     text = f"{text}T00:00:00Z" if _DATE.fullmatch(text) else text if text.endswith("Z") else f"{text}Z"
+    if text.startswith("1970-01-01T00:00:00"):
+        return "UNIX", ""  # who counts from there counts 86,400 s a day
     try:
         parse_utc(text)
     except ValueError:
