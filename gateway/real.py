@@ -25,6 +25,7 @@ from gateway_routes.clock_watch import ClockWatch
 
 T = TypeVar("T")
 Opener = Callable[..., int]  # as os.open
+FILE_MODE = 0o640
 READ_OCTETS = 1 << 18
 READ_TRIES, READ_TOGETHER_NS = 20, 1_000_000
 KEEP_ALIVE = (
@@ -97,7 +98,7 @@ class LocalAppendFile:
     """A growing file; see gateway.world.AppendFile."""
 
     def __init__(self, path: Path, opener: Opener = os.open) -> None:
-        self._fd = opener(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        self._fd = opener(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         self._size = os.fstat(self._fd).st_size
 
     @property
@@ -197,7 +198,7 @@ class LocalStorage:
         path = self.root / name
         self._make_folder(path.parent)
         temporary = path.with_name(path.name + ".new")
-        with open(temporary, "wb", opener=self._open) as file:
+        with open(temporary, "wb", opener=lambda path, flags: self._open(path, flags, FILE_MODE)) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -224,7 +225,7 @@ class LocalStorage:
 
 
 def _locked(path: Path) -> int:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

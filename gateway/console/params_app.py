@@ -109,7 +109,7 @@ def params_plot(
     from_time: From = "-1h",
     to_time: To = "now",
     svg: Annotated[Path | None, typer.Option(help="Write a picture (SVG) instead.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Write a picture (PNG) instead; needs usoc-gateway[[plot].")] = None,
+    png: Annotated[Path | None, typer.Option(help=r"Write a picture (PNG) instead; needs usoc-gateway\[plot].")] = None,
     width: Annotated[int, typer.Option(min=200, max=8000, help="Of a picture, in pixels.")] = 1200,
     height: Annotated[int, typer.Option(min=100, max=8000, help="Of a picture, in pixels.")] = 500,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Draw anew each two seconds until Ctrl-C.")] = False,

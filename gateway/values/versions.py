@@ -53,7 +53,7 @@ class Versions:
         if f"{digest}.json" not in self._storage.names(FOLDER):
             self._storage.write_whole(f"{FOLDER}/{digest}.json", text)
         known = self.about()
-        if digest not in known:
+        if not known.get(digest):
             self._storage.write_whole(f"{FOLDER}/{ABOUT}", json.dumps({**known, digest: about}, indent=1).encode())
         return version
 

@@ -58,7 +58,11 @@ async def test_a_corrected_calibration(tmp_path: Path, cache_octets: int) -> Non
     again = await World.open(tmp_path, None, cache_octets)
     assert shown(await again.history(mdb=before["database"])) == shown(before), "every version is kept"
     rows = await (await again.door.open()).databases()
-    assert {row["digest"] for row in rows} == {before["database"], told["digest"]}
+    assert [row["digest"] for row in rows] == [before["database"], told["digest"]], "the first used first"
+    assert {(row["spacecraft"], row["file"], row["name"]) for row in rows} == {("picard", "x.json", "X")}
+    assert all(row["first_used_utc"] for row in rows)
+    modes = {path.stat().st_mode & 0o111 for path in (tmp_path / "var/databases").iterdir()}
+    assert modes == {0}, "what is stored is not to be executed"
     await again.journal.close()
 
 
