@@ -21,8 +21,9 @@ from gateway.machine import Machine
 from gateway.real import LocalStorage, SystemClock, TcpNetwork, ThreadWorker
 from gateway.supervision import Supervisor
 from gateway.warm_up import warm_up
+from gateway.wiring import cadu_format
 from gateway_codecs.time_scales import format_utc
-from gateway_config import ConfigError, Configuration, LinkConfig, Mission, example_mission, example_names
+from gateway_config import ConfigError, Configuration, LinkConfig, Mission, Spacecraft, example_mission, example_names
 from gateway_routes.admission import Admission
 from gateway_routes.conditions import SEVERITIES, Condition, ConditionBook
 from gateway_routes.disk_watch import DiskWatch
@@ -58,6 +59,14 @@ def _storage(data_dir: Path, descriptors: Descriptors) -> LocalStorage:
     except OSError as error:
         hint = "make it writable, or choose another one: data_dir in gateway.yaml, or --data-dir"
         raise StartError(f"the data directory {data_dir} cannot be used: {error.strerror}", hint) from error
+
+
+def _holds_cadus(path: Path, link: LinkConfig, craft: Spacecraft) -> bool:
+    """Return whether a file plainly holds a link's CADUs. Raises OSError."""
+    from gateway_codecs.cadu_hints import holds_cadus  # late: only a replay asks
+
+    with path.open("rb") as file:
+        return holds_cadus(file.read(LOOK_OCTETS), cadu_format(link, craft))
 
 
 def _small_store(path: Path) -> SmallStore:
@@ -346,13 +355,21 @@ class Gateway:
         wish = {**request, "file": str(path), "size_octets": size, "instance": instance}
         if not request.get("container") and not request.get("unit"):
             wish["container"] = await asyncio.to_thread(_container, path)
-        kept = self._settled(replays.kept_run(wish))
+        kept = await self._looked_at(path, wish, self._settled(replays.kept_run(wish)))
         self._check_known(kept)
         if instance not in self.instances:
             await self._open_replay(kept)
             self._storage.write_whole(f"{REPLAYS}/{kept['run']}.json", json.dumps(kept).encode())
             self._replays[kept["run"]] = kept
         return self.replay(kept["run"])
+
+    async def _looked_at(self, path: Path, wish: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
+        """Return the run with the unit that the file plainly holds, where the request does not say it."""
+        craft = next(c for c in self._mission(kept["mission"]).spacecraft if c.name == kept["spacecraft"])
+        if wish.get("unit") or craft.frames is None or craft.coding is None or kept["container"] != "none":
+            return kept
+        coded = {**kept, "unit": "cadus"}
+        return coded if await asyncio.to_thread(_holds_cadus, path, replays.link_of(coded), craft) else kept
 
     def _check_known(self, kept: dict[str, Any]) -> None:
         """A run plays the same for ever; its pace may change while it is not open. Raises Conflict."""

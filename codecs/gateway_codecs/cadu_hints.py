@@ -37,6 +37,16 @@ def cadu_hint(octets: U8Array, fmt: CaduFormat, frames: FrameFormat) -> str:
     return _coding(blocks, fmt, frames) if len(blocks) >= LEAST_CADUS else ""
 
 
+def holds_cadus(sample: bytes, fmt: CaduFormat) -> bool:
+    """Whether the link's marker, inverted or not, repeats in the sample at the distance of its CADUs."""
+    if not fmt.sync.marker.bits:
+        return False
+    octets = np.frombuffer(sample, np.uint8)
+    buffer = BitBuffer()
+    buffer.append(pack_bits(octets)[0] if fmt.unpacked_bits else octets)
+    return _period(_places(buffer, fmt.sync.marker)[0]) == fmt.sync.period_bits
+
+
 def _container(octets: U8Array, fmt: CaduFormat) -> str:
     beyond = int((octets > 1).sum())
     if not beyond and not fmt.unpacked_bits and octets.any() and not octets.all():

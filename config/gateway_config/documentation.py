@@ -44,6 +44,8 @@ NOTES = """
   allow a buffer that large without privileges: `sysctl -w net.core.rmem_max=33554432`.
 - `container: kiss`: KISS frames (files, or a modem over TCP) are items as they are, AX.25 or CSP headers included.
   Frames of command 9 (gr-satellites) give the earth receive time. Everything else between is kept as rejected.
+  Space packets or transfer frames *inside* them are not taken out: missions differ in what stands before (digipeaters,
+  CSP options, segments of their own), and no setting says it. Home bases get the whole frame and unpack it.
 - A link belongs to one mission in one support mode. One link per spacecraft and support mode is *prime*: its items
   are delivered, those of the others are journalled only, unless a home base names the link. Without a prime link
   events alone are delivered.

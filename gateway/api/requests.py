@@ -53,7 +53,8 @@ class ReplayRequest(BaseModel):
     support_mode: Literal["flight", "simulation", "test", "training"] = "simulation"
     spacecraft: str | None = Field(default=None, max_length=64, description="whose file it is; default the only one")
     unit: Literal["frames", "packets", "cadus"] | None = Field(
-        default=None, description="what the file holds; default frames if the spacecraft has frames"
+        default=None,
+        description="what the file holds; default cadus where it plainly does, frames if the spacecraft has frames",
     )
     container: Literal["none", "kiss", "unpacked_bits"] | None = Field(
         default=None,

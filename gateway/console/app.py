@@ -203,7 +203,10 @@ def replay(
     data_dir: Annotated[Path, typer.Option(help="Where the run's journal is kept.")] = Path("var"),
     spacecraft: Annotated[str | None, typer.Option(help="Whose file it is; default: the mission's only one.")] = None,
     unit: Annotated[
-        ReplayUnit | None, typer.Option(help="What the file holds; default: frames if the spacecraft has frames.")
+        ReplayUnit | None,
+        typer.Option(
+            help="What the file holds; default: cadus where it plainly does, frames if the spacecraft has some."
+        ),
     ] = None,
     container: Annotated[
         Container | None,

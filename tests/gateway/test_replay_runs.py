@@ -23,16 +23,19 @@ from gateway.errors import GatewayError, UsageError
 from gateway.journal import Recording
 from gateway.real import LocalStorage, SystemClock
 from gateway.service import Gateway
-from gateway_codecs import kiss
+from gateway_codecs import kiss, tm_frame
 from gateway_config import load
 from tests.codecs.links import packet
 
 FRAMES = "frames: {version: tm, frame_length_octets: 100, fecf: false}"
 MISSIONS = {
     "p": "name: p\nspacecraft: [{name: s}]\n",
+    "coded": f"name: coded\nspacecraft:\n  - name: s\n    scids: [1]\n    {FRAMES}\n    coding: {{randomiser: none}}\n",
     "two": f"name: two\nspacecraft:\n  - name: a\n    scids: [1]\n    {FRAMES}\n  - {{name: b}}\n",
 }
 PACKETS = b"".join(packet(5, k, 60) for k in range(200))
+MARKER = bytes.fromhex("1ACFFC1D")
+INVERTED = bytes(255 - octet for octet in MARKER)
 WISH = {"file": "packets.bin", "mission": "p", "run": "r", "support_mode": "test"}
 TWO = {**WISH, "mission": "two"}
 
@@ -198,6 +201,26 @@ async def test_a_wrong_file_is_wrong_after_a_restart(folder: Path) -> None:
     async with running(folder) as after:
         assert (await finished(after, wrong))["hint"] == hint
     assert hint.startswith("packets follow each other")
+
+
+@pytest.mark.parametrize(
+    ("marker", "unit", "more"),
+    [(MARKER, "cadus", {}), (INVERTED, "cadus", {}), (b"", "frames", {}), (MARKER + b"x", "frames", {}),
+     (MARKER, "frames", {"unit": "frames"})],
+)  # fmt: skip
+async def test_a_file_that_plainly_holds_cadus_is_played_so(
+    api: httpx.AsyncClient, tmp_path: Path, marker: bytes, unit: str, more: dict[str, str]
+) -> None:
+    """A mission with coding: markers at the distance of its CADUs say what the file holds, unless the request does."""
+    one = tm_frame.encode(tm_frame.TmFrame(1, 0, 0, 0, 0x7FF, bytes(94)), fecf=False)
+    body = one if marker != INVERTED else bytes(255 - octet for octet in one)
+    (tmp_path / "second/x.bin").write_bytes(b"\0\0\0" * bool(marker) + (marker + body) * 40)
+    wish = {**WISH, "file": "x.bin", "mission": "coded"}
+    told = await api.post("/replays", json={**wish, **more})
+    assert (told.status_code, told.json()["unit"]) == (201, unit), told.text
+    report = await played(api, "r")
+    assert report["counters"]["frames"] >= 40
+    assert (await api.post("/replays", json=wish)).status_code == (409 if more else 201), "the same wish, the same run"
 
 
 async def test_conditions_of_links_tell_their_runs_apart(service: Gateway, api: httpx.AsyncClient) -> None:
