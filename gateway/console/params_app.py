@@ -106,7 +106,10 @@ def params_plot(
     instance: Instance = None,
     spacecraft: Craft = None,
     mdb: Mdb = None,
-    from_time: From = "-1h",
+    from_time: Annotated[
+        str,
+        typer.Option("--from", help="First time, UTC, or before now (-2h); default what there is of the last hour."),
+    ] = "",
     to_time: To = "now",
     svg: Annotated[Path | None, typer.Option(help="Write a picture (SVG) instead.")] = None,
     png: Annotated[Path | None, typer.Option(help=r"Write a picture (PNG) instead; needs usoc-gateway\[plot].")] = None,

@@ -17,9 +17,11 @@ from rich.text import Text
 from gateway.console.braille import Canvas, Span, margins, nice_steps
 from gateway.console.params import Place, limit_style, value_text
 from gateway.errors import UsageError
-from gateway_codecs.time_scales import parse_utc
+from gateway_codecs.time_scales import format_utc, parse_utc
 
 FOLLOW_S = 2.0
+LAST_HOUR, EMPTY_SHARE = "-1h", 0.1
+"""What is plotted when no first time is asked for; so much of it may be empty at its beginning."""
 JOINED_SHARE = 0.1
 """Means so far apart, as a share of the width, are joined by a line."""
 PICTURE_BUCKETS = 2000
@@ -51,6 +53,11 @@ class Curve:
     from_ns: int
     to_ns: int
     count: int
+
+    @property
+    def width_ns(self) -> int:
+        """How long it is."""
+        return self.to_ns - self.from_ns
 
     def spans(self) -> list[Span | None]:
         """Return one span for each bucket."""
@@ -96,8 +103,17 @@ def plot(place: Place, options: PlotOptions) -> None:
 
 
 def _curve(place: Place, options: PlotOptions, count: int) -> Curve:
-    first, last = place.time(options.from_time), place.time(options.to_time)
-    wish = {"parameter": options.name, "from": first, "to": last, "count": count, "mdb": place.mdb}
+    """Return what is to be drawn; where no first time is asked for, what there is of the last hour."""
+    first, last = place.time(options.from_time or LAST_HOUR), place.time(options.to_time)
+    curve = _asked(place, options.name, first, last, count)
+    rows = [row for row in curve.told["buckets"] if row["count"]]
+    if options.from_time or not rows or parse_utc(rows[0]["from_utc"]) - curve.from_ns < curve.width_ns * EMPTY_SHARE:
+        return curve
+    return _asked(place, options.name, rows[0]["from_utc"], last, count)
+
+
+def _asked(place: Place, name: str, first: str, last: str, count: int) -> Curve:
+    wish = {"parameter": name, "from": first, "to": last, "count": count, "mdb": place.mdb}
     return Curve(place.get("/parameters/buckets", **wish), parse_utc(first), parse_utc(last), count)
 
 
@@ -115,7 +131,7 @@ def _in_terminal(place: Place, options: PlotOptions, console: Console) -> Group:
     canvas.draw(curve.spans(), max(2, int(2 * width * JOINED_SHARE)))
     lines = canvas.lines(_labels(curve, low, high, height, margin))
     foot = Text(" " * (margin + 1) + "\u2514" + "\u2500" * width, style="dim")
-    first, last = (utc[:19].replace("T", " ") for utc in (place.time(options.from_time), place.time(options.to_time)))
+    first, last = (format_utc(ns)[:19].replace("T", " ") for ns in (curve.from_ns, curve.to_ns))
     between = " " * max(1, width - len(first) - len(last))
     return Group(head, *lines, foot, Text(" " * (margin + 2) + first + between + last, style="dim"))
 

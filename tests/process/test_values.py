@@ -64,6 +64,7 @@ def test_values_on_the_command_line(daemon: Daemon, tmp_path: Path) -> None:
     (changed, *_) = params(daemon, "watch", "TEMP", "--count", "1", "--json").splitlines()
     assert json.loads(changed)["parameter"] == "/X/TEMP"
     assert "\u2524" in params(daemon, "plot", "TEMP", "--from", "-1h")
+    assert "\u2524" in params(daemon, "plot", "TEMP")
     params(daemon, "plot", "TEMP", "--from", "-1h", "--svg", str(tmp_path / "p.svg"))
     assert "<polyline" in (tmp_path / "p.svg").read_text()
 
