@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from gateway_codecs.mdb.columns import Validity
+from gateway_codecs.mdb.decoder import Decoder
 from gateway_codecs.mdb.model import (
     AnyOf,
     Comparison,
@@ -229,3 +232,24 @@ def test_integers_in_octet_and_text_encodings() -> None:
     found = read(types).database.types
     assert (found["/S/A"].kind, found["/S/B"].kind) == ("string", "integer")
     assert found["/S/B"].encoding == IntegerEncoding(16)
+
+
+def test_what_cannot_be_read_is_flagged_when_packets_come() -> None:
+    """From file to packet: no calibrator, no validity, no type is guessed; what stands beside it has its value."""
+    spoiled = unsigned("BAD", 8, "<DefaultCalibrator><PolynomialCalibrator/></DefaultCalibrator>")
+    unknown = (
+        "<ParameterProperties><ValidityCondition><CustomAlgorithm name='x'/></ValidityCondition></ParameterProperties>"
+    )
+    criteria = "<RestrictionCriteria><Comparison parameterRef='P' value='?'/></RestrictionCriteria>"
+    reading = read(
+        U + spoiled,
+        P + parameter("B", "BAD") + parameter("V", "U", unknown),
+        container("root", "P", "B", "V", "Q")
+        + container("leaf", base=f"<BaseContainer containerRef='root'>{criteria}</BaseContainer>"),
+    )
+    (group,) = Decoder(reading.database).decode(np.array([1, 2, 3, 4], np.uint8), np.array([0]), np.array([4]))
+    assert group.packet_type == "/S/root"
+    found = {name: Validity(int(column.validity[0])) for name, column in group.columns.items()}
+    assert found == {"/S/P": Validity.VALID, "/S/B": Validity.UNCALIBRATED, "/S/V": Validity.INVALID,
+                     "/S/Q": Validity.VALID}  # fmt: skip
+    assert int(group.columns["/S/Q"].engineering[0]) == 4

@@ -25,7 +25,7 @@ from tests.conftest import SEEDS
 from tests.mdb.xtce_documents import container, document, parameter, unsigned
 from tests.mdb.xtce_strategies import Case, Field, cases
 
-EXAMPLES = 2000 if os.environ.get("GATEWAY_SOAK") else min(SEEDS, 60)
+EXAMPLES = 2000 if os.environ.get("GATEWAY_SOAK") else min(SEEDS, 40)
 
 
 def ours(xml: bytes, packets: list[bytes]) -> tuple[list[Decoded], Any]:
