@@ -5,6 +5,7 @@ What cannot be looked up or compared does not hold, as in `scalar.holds`, which 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -117,9 +118,14 @@ def _ordered(operator: Operator, left: Any, right: Any) -> bool:
 
 def _octets(values: NDArray[Any], value: str, operator: Operator) -> BoolArray:
     wanted = value.encode("utf-8", "replace")
-    rows = values.reshape(-1, values.shape[-1])
-    found = np.fromiter((_ordered(operator, row.tobytes(), wanted) for row in rows), np.bool_, len(rows))
-    return found.reshape(values.shape[:-1])
+    found = [_ordered(operator, octets, wanted) for octets in _each(values)]
+    return np.array(found, np.bool_).reshape(values.shape[:-1])
+
+
+def _each(values: NDArray[Any]) -> list[bytes]:
+    """Return the octets of each value."""
+    rows = values.reshape(math.prod(values.shape[:-1]), values.shape[-1])
+    return [row.tobytes() for row in rows]
 
 
 def _with_other(left: Known, right: Known, operator: Operator) -> BoolArray:
@@ -137,9 +143,8 @@ def _with_other(left: Known, right: Known, operator: Operator) -> BoolArray:
 
 def _octet_pairs(left: NDArray[Any], right: NDArray[Any], operator: Operator) -> BoolArray:
     shape = np.broadcast_shapes(left.shape[:-1], right.shape[:-1])
-    rows = (np.broadcast_to(side, (*shape, side.shape[-1])).reshape(-1, side.shape[-1]) for side in (left, right))
-    pairs = [(a.tobytes(), b.tobytes()) for a, b in zip(*rows, strict=True)]
-    return np.array([_ordered(operator, a, b) for a, b in pairs], np.bool_).reshape(shape)
+    sides = (_each(np.broadcast_to(side, (*shape, side.shape[-1]))) for side in (left, right))
+    return np.array([_ordered(operator, a, b) for a, b in zip(*sides, strict=True)], np.bool_).reshape(shape)
 
 
 def _named(known: Known) -> Known:

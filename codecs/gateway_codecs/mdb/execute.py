@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway_codecs.batches import I64Array, U8Array
+from gateway_codecs.batches import BoolArray, I64Array, U8Array
 from gateway_codecs.mdb import single
 from gateway_codecs.mdb.calibrate import numeric
 from gateway_codecs.mdb.columns import Column, Validity
@@ -219,10 +219,16 @@ def limit_states(values: NDArray[np.float64], checks: Checks) -> U8Array | None:
     below, above = values < checks.low, values > checks.high
     if checks.inside is not None:
         inside = ~(below | above) & ~np.isnan(values)
-        return below * checks.below + above * checks.above + inside * checks.inside
+        return _outside(below, above, checks) + inside * checks.inside
     if not (below.any() or above.any()):
         return None
-    return below.view(np.uint8) * checks.below + above.view(np.uint8) * checks.above
+    return _outside(below, above, checks)
+
+
+def _outside(below: BoolArray, above: BoolArray, checks: Checks) -> U8Array:
+    state: U8Array = below.view(np.uint8) * checks.below
+    np.copyto(state, checks.above, where=above)
+    return state
 
 
 def _blank(frame: Frame) -> None:

@@ -28,6 +28,7 @@ from gateway_codecs.time_codes import layout_of
 WEIGHT_MAX = 1 << 18
 """Rows of all plans of one packet type that are kept; beyond, the shapes are found anew."""
 UNEVEN_OCTETS = 64
+NO_PLAN = Plan({})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,7 +127,7 @@ class Shapes:
             seen = [run for runs in walk.seen.values() for run in runs]
             plan = compile_plan(gather_slots(seen, self._parameters, frozenset(), None))
         else:
-            plan = Plan({})
+            plan = NO_PLAN
         self._weight += plan.weight
         return _Node(walk, question, plan)
 
@@ -220,7 +221,7 @@ def _linear(wanted: DynamicInteger, value: Any) -> Answer:
     if value is None:
         return None
     found = wanted.slope * value + wanted.intercept
-    return math.floor(found) if math.isfinite(found) else None
+    return math.floor(found) if isinstance(found, int) or math.isfinite(found) else None
 
 
 def _merged(answers: Answers) -> Answers:

@@ -25,6 +25,7 @@ from gateway_codecs.mdb.model import (
     TimeMeaning,
 )
 from gateway_codecs.mdb.plan import (
+    Matrix,
     Slot,
     column_of,
     has_limits,
@@ -124,6 +125,8 @@ class Singles:
             rows = int(index)
         worst = Validity.UNCALIBRATED if calibrated else Validity.ABSENT
         known = self._validity(slot)[rows] < worst if self._frame.flawed else None
+        if calibrated and slot.matrix in {Matrix.REAL, Matrix.WHOLE}:
+            known = _reached(slot, values[rows], known)
         labels = slot.labels if calibrated and has_states(slot.kind) else None
         return Known(values[rows], known, labels)
 
@@ -385,6 +388,12 @@ class Singles:
             return
         nothing: Any = -1 if has_states(slot.kind) else np.nan if made.dtype.kind == "f" else 0
         made[missing] = b"" if made.dtype.kind == "S" else nothing
+
+
+def _reached(slot: Slot, values: NDArray[Any], known: BoolArray | None) -> BoolArray | None:
+    """Leave out what a calibrator did not reach: it is not marked before all columns are there."""
+    good = np.abs(values) < 2.0**63 if slot.matrix == Matrix.WHOLE else ~np.isnan(values)
+    return known if good.all() else np.asarray(good if known is None else good & known)
 
 
 def _comparable(values: NDArray[Any]) -> bool:

@@ -26,7 +26,7 @@ from gateway_codecs.mdb.model import (
 )
 from gateway_codecs.mdb.steps import Ask, Leaf, Step
 
-BUDGET = 50_000
+BUDGET = 20_000
 """Steps that one walk may take; what is left behind is undecodable. A question counts as several."""
 QUESTION_COST = 5
 ELEMENTS_MAX = 8 * 65542
