@@ -90,7 +90,8 @@ def test_the_name_and_version() -> None:
 NUMBERS = {
     "12": 12, "-3": -3, "+4": 4, "0x1F": 31, "-0x10": -16, "017": 15, "08": 8, "0": 0, "00": 0, "1.5": 1.5, "1,5": 1.5,
     ".5": 0.5, ",5": 0.5, "2.": 2.0, "1e3": 1000.0, "1,5E-1": 0.15, "": None, "x": None, "1 2": None, "1_0": None,
-    "nan": None, "inf": None, "1e999": None, "0xZZ": None, "1.2.3": None, "9" * 65: None, "٣": None,
+    "nan": None, "inf": None, "1e999": None, "0xZZ": None, "1.2.3": None, "9" * 65: None, "9" * 30: 1e30,
+    "1000000000000": 10**12, "٣": None,
 }  # fmt: skip
 
 

@@ -200,6 +200,9 @@ DEFECTS = {
     "pid: no room for a type": ("pid", "3|25|100|0|0|1|||-1|1", "pid.dat:1: pid 1: DFHSIZE 1: has no room"),
     "pid: no field to look at": ("pid", "3|25|100|4|0|1|||-1|3", "pid.dat:1: pid 1: PI1_VAL 4: pic has no such field"),
     "pid: no number": ("pid", "x|25|100|0|0|1|||-1|3", "pid.dat:1: pid x: TYPE 'x': is no whole number"),
+    "plf: samples for ever": ("plf", "A|1|9|0|70000|8", "plf.dat:1: plf A in 1: 70000 occurrences (NBOCC) cannot be"),
+    "plf: times for ever": ("plf", "A|1|9|0|2|8|0|999999999999", "plf.dat:1: plf A in 1: TIME 0, TDOCC 999999999999"),
+    "plf: a number for ever": ("plf", "A|1|99999999999999999999|0", "is too large: below 1,000,000,000,000"),
     "tpcf: no such packet": ("tpcf", "9|X|2", "tpcf.dat:1: tpcf 9: there is no such packet in pid"),
     "vpd: no such parameter": ("vpd", "7|1|NONE", "vpd.dat:1: vpd 7: no packet in pid has this structure"),
 }  # fmt: skip
@@ -225,6 +228,7 @@ def test_defects_are_told_and_the_rest_is_read(name: str, text: str, said: str) 
 
 VARIABLE_DEFECTS = {
     "a parameter that is not there": (("7|1|A", "7|2|NONE"), "vpd 7 2 NONE: there is no such parameter"),
+    "a group for ever": (("7|1|A", "7|2|A|1|70000", "7|3|B"), "vpd 7 2 A: FIXREP 70000"),
     "too few rows for a group": (("7|1|A|3", "7|2|B"), "vpd 7 1 A: GRPSIZE 3: 1 rows follow"),
     "a counter that is no number": (("7|1|R|1", "7|2|B"), "vpd 7 1 R: is no whole number: it counts nothing"),
     "a choice by no number": (("7|1|R|||Y",), "vpd 7 1 R: is no whole number, so it chooses nothing"),

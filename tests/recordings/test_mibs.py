@@ -127,9 +127,7 @@ def test_parameters_and_calibrations_are_all_there(smile: Reading, expected: Any
             assert len(calibrator.points) == wanted["npoints"]
             first = [(float(x), float(y)) for x, y in wanted["points"]]
             assert list(calibrator.points[: len(first)]) == first
-    wrong = [one for one in smile.remarks if one.kind == "wrong"]
-    assert [one.what for one in wrong] == ["pid: DFHSIZE"]
-    assert str(wrong[0].where) == "smile_sxi_mib_dbs/pid.dat:1"
+    assert not [one for one in smile.remarks if one.kind == "wrong"]
     ignored = {one.what.partition(":")[0] for one in smile.remarks if one.kind == "ignored"}
     commands = {"ccf", "cdf", "cpc", "cvp", "cvs", "paf", "pas", "pcdf", "pcpc", "prf", "prv", "tcp"}
     assert ignored == commands

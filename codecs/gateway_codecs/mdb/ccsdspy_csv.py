@@ -215,8 +215,8 @@ class _Packet:
         told = [one for one in self._fields if one.offset_bits is not None]
         if not told or min(one.offset_bits or 0 for one in told) >= HEADER_BITS:
             return 0
-        why = f"some are below {HEADER_BITS}, within the primary header: they count from its end"
-        self._remarks.wrong("bit_offset", why, told[0].where)
+        why = f"some are below {HEADER_BITS}, within it: all are taken as counted from its end"
+        self._remarks.ignored("bit_offset: the primary header", why, told[0].where)
         return HEADER_BITS
 
     def _add(self, one: Field, behind: list[Field]) -> bool:
@@ -390,7 +390,7 @@ def _calibrator(told: str) -> Calibrator | None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def _state(key: str, label: str) -> State | None:

@@ -25,10 +25,11 @@ def number(text: str, radix: str = "D") -> Number | None:
         return None
     for pattern, base in (_HEX, *([_BARE[radix]] if radix in _BARE else []), _OCTAL, _WHOLE):
         if pattern.fullmatch(text):
-            return int(text, base)
+            value = int(text, base)
+            return value if abs(value) < 1 << 63 else float(value)
     if _REAL.fullmatch(text):
-        value = float(text.replace(",", "."))
-        return value if math.isfinite(value) else None
+        real = float(text.replace(",", "."))
+        return real if math.isfinite(real) else None
     return None
 
 

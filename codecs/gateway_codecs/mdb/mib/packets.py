@@ -11,7 +11,7 @@ from gateway_codecs.mdb.mib.encodings import BITS_MAX
 from gateway_codecs.mdb.mib.names import Names
 from gateway_codecs.mdb.mib.parameters import Held, Parameters
 from gateway_codecs.mdb.mib.tables import Row, TableSet
-from gateway_codecs.mdb.mib.variable import Structures
+from gateway_codecs.mdb.mib.variable import OCCURRENCES_MAX, Structures
 from gateway_codecs.mdb.model import (
     Comparison,
     Container,
@@ -31,7 +31,7 @@ from gateway_codecs.mdb.remarks import RemarkList
 FIXED = -1
 PRIMARY_OCTETS, PUS_OCTETS = 6, 3
 APIDS = 2048
-OCCURRENCES_MAX = 65536
+TIMES_MAX_MS = 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Packets:
         sizes = {row.whole("SPID"): row.whole("DFHSIZE") for row in self._rows.packets}
         behind = [row.whole("OFFBY") - sizes[spid] for spid, rows in self._held.items() for row in rows]
         found = bool(behind) and 0 <= min(behind) < PRIMARY_OCTETS and max(sizes.values()) > PRIMARY_OCTETS
-        if found:
+        if found and any(row.whole("TPSD") != FIXED for row in self._rows.packets):
             why = "parameters stand before its end: it is read as counted from the start of the packet"
             self._remarks.often("wrong", "pid: DFHSIZE", why, self._rows.packets[0].where)
         return found
@@ -245,7 +245,12 @@ class Packets:
             why = f"LGOCC {step} is less than its {held.size_bits} bits: read back to back"
             self._remarks.wrong(what, why, row.where)
             gap = 0
-        return Repeat(count, gap, row.whole("TDOCC") * 10**6 if count > 1 else 0, first_ms * 10**6)
+        period_ms = row.whole("TDOCC") if count > 1 else 0
+        if abs(first_ms) + count * abs(period_ms) >= TIMES_MAX_MS:
+            why = f"TIME {first_ms}, TDOCC {period_ms}: beyond {TIMES_MAX_MS:,} ms, taken as the packet's time"
+            self._remarks.wrong(what, why, row.where)
+            return Repeat(count, gap) if count > 1 else None
+        return Repeat(count, gap, period_ms * 10**6, first_ms * 10**6)
 
     def _variable(self, row: Row) -> list[Entry]:
         octets = row.whole("DFHSIZE") + (0 if self._header_from_start else PRIMARY_OCTETS)

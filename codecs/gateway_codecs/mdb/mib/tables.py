@@ -16,6 +16,8 @@ from gateway_codecs.mdb.model import Where
 from gateway_codecs.mdb.remarks import RemarkList
 from gateway_codecs.mdb.report import Budget, DatabaseError
 
+WHOLE_MAX = 10**12
+"""Beyond every whole number of the ICD, and far within 64 bits."""
 Cell: TypeAlias = "int | str | None"
 
 
@@ -176,8 +178,8 @@ def _cell(column: Column, given: str) -> Cell:
         return None
     if column.kind == "whole":
         value = whole(content)
-        if value is None:
-            raise ValueError("is no whole number")
+        if value is None or abs(value) >= WHOLE_MAX:
+            raise ValueError("is no whole number" if value is None else f"is too large: below {WHOLE_MAX:,}")
         return value
     if column.kind == "code" and (len(content) != 1 or content not in column.codes):
         raise ValueError(f"is none of {', '.join(column.codes)}")

@@ -28,6 +28,7 @@ from gateway_codecs.mdb.remarks import RemarkList
 from gateway_codecs.mdb.report import Budget, DatabaseError
 
 TO_THE_END = -1
+OCCURRENCES_MAX = 65536
 
 
 class Structures:
@@ -142,8 +143,13 @@ class Structures:
 
     def _count(self, row: Row) -> Integer | None:
         fixed, held = row.whole("FIXREP"), self._known.held.get(row.text("NAME"))
-        if fixed > 0:
+        if 0 < fixed <= OCCURRENCES_MAX:
             return fixed
+        if fixed > OCCURRENCES_MAX:
+            self._remarks.wrong(
+                _what(row), f"FIXREP {fixed}: at most {OCCURRENCES_MAX}, its group is left out", row.where
+            )
+            return None
         if fixed == TO_THE_END:
             self._remarks.ignored(_what(row), "a group up to the end of the packet (FIXREP -1) is not read", row.where)
             return None
