@@ -122,6 +122,8 @@ def _integer(pattern: int, size: int, kind: IntegerKind) -> int:
             return -(pattern - top) if pattern & top else pattern
         case IntegerKind.BCD | IntegerKind.PACKED_BCD:
             width = 8 if kind is IntegerKind.BCD else 4
+            if size % width:
+                raise Undecodable(f"{size} bits of BCD: no whole number of digits")
             digits = [pattern >> shift & (1 << width) - 1 for shift in range(size - width, -1, -width)]
             if any(digit > 9 for digit in digits):
                 raise Undecodable(f"digits {digits}: BCD has 0 to 9")
