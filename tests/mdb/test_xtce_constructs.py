@@ -10,6 +10,7 @@ import pytest
 from gateway_codecs.mdb import expression
 from gateway_codecs.mdb.model import (
     ALWAYS,
+    UNUSABLE,
     Alarms,
     AllOf,
     AnyOf,
@@ -49,7 +50,6 @@ from gateway_codecs.mdb.model import (
     TimeMeaning,
 )
 from gateway_codecs.mdb.xtce import read_xtce
-from gateway_codecs.mdb.xtce.calibrators import UNUSABLE
 from tests.mdb.xtce_documents import about, container, document, parameter, read, unsigned
 
 

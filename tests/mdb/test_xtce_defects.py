@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from gateway_codecs.mdb.check import check
 from gateway_codecs.mdb.columns import Validity
 from gateway_codecs.mdb.decoder import Decoder
 from gateway_codecs.mdb.model import (
@@ -253,3 +254,10 @@ def test_what_cannot_be_read_is_flagged_when_packets_come() -> None:
     assert found == {"/S/P": Validity.VALID, "/S/B": Validity.UNCALIBRATED, "/S/V": Validity.INVALID,
                      "/S/Q": Validity.VALID}  # fmt: skip
     assert int(group.columns["/S/Q"].engineering[0]) == 4
+
+
+def test_a_calibrator_that_cannot_be_read_is_told_once() -> None:
+    """The check of the model says nothing about what a reader has told already."""
+    reading = read(unsigned("BAD", 8, "<DefaultCalibrator><PolynomialCalibrator/></DefaultCalibrator>"))
+    assert about(reading, "without Term")
+    assert not [one for one in check(reading.database) if "points" in one.why]

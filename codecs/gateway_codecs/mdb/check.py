@@ -13,6 +13,7 @@ from typing import Any
 from gateway_codecs.mdb import layout, references, words
 from gateway_codecs.mdb.model import (
     NOWHERE,
+    UNUSABLE,
     Alarms,
     AllOf,
     Calibrator,
@@ -328,7 +329,7 @@ def _calibrators(one: ParameterType) -> list[Calibrator]:
 def _wrong_calibrator(one: Calibrator) -> Iterator[str]:
     if isinstance(one, Polynomial) and not one.coefficients:
         yield "a polynomial without coefficients"
-    if isinstance(one, Points):
+    if isinstance(one, Points) and one != UNUSABLE:  # of that one its reader has told
         if len(one.points) < 1 + one.order:
             yield f"{len(one.points)} points; straight lines need 2" if one.order else "no points"
         if any(not one.points[k][0] <= one.points[k + 1][0] for k in range(len(one.points) - 1)):

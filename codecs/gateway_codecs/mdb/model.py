@@ -233,6 +233,10 @@ class Points:
     extrapolate: bool = False
 
 
+UNUSABLE = Points(())
+"""No raw value is reached: stands where a reader met a calibrator that it cannot read, so that values are flagged."""
+
+
 @dataclass(frozen=True, slots=True)
 class Logarithmic:
     """1 / sum(coefficients[k] * ln(raw) ** k); MIB `lgf`."""

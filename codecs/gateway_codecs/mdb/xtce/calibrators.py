@@ -10,6 +10,7 @@ import itertools
 import math
 
 from gateway_codecs.mdb.model import (
+    UNUSABLE,
     Calibration,
     Calibrator,
     ContextCalibrator,
@@ -25,8 +26,6 @@ from gateway_codecs.mdb.xtce.math_operation import infix
 from gateway_codecs.mdb.xtce.numbers import number, whole
 from gateway_codecs.mdb.xtce.scope import Scope, enumerations
 
-UNUSABLE = Points(())
-"""A calibrator that no raw value reaches."""
 _DEGREE_MAX, _EXPONENT_MAX = 63, 1000
 _KINDS = ("PolynomialCalibrator", "SplineCalibrator", "MathOperationCalibrator")
 
