@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from gateway.values.service import Values
 
 log = structlog.get_logger()
-LIVE_ITEMS, LIVE_OCTETS = 2048, 1 << 20
+LIVE_ITEMS, LIVE_OCTETS = 8192, 4 << 20
+REST_SHARE, REST_MAX_S = 3.0, 0.5
+"""After a turn, values rest so many times as long as it took: deliveries go first, and more packets make one batch."""
 QUIET_POSITIONS = 1 << 16
 """So far back a start reads what was told of before, to know the newest values and limit states again."""
 KEEP_S, RETRY_S = 1.0, 30.0
@@ -92,6 +94,7 @@ class ValuesDoor:
         loop = asyncio.get_running_loop()
         kept_s = loop.time()
         while True:
+            began_s = loop.time()
             found = await journal.read(self.position, wanted, LIVE_ITEMS, LIVE_OCTETS)
             for part, quiet in _split(found, self._told):
                 await self._take(part, quiet)
@@ -99,6 +102,7 @@ class ValuesDoor:
             if loop.time() - kept_s >= KEEP_S:
                 kept_s = loop.time()
                 await self.keep()
+            await asyncio.sleep(min(REST_SHARE * (loop.time() - began_s), REST_MAX_S))
             if self.position >= journal.head:
                 await self._wait()
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from gateway_codecs.batches import I64Array, U8Array, gather
 from gateway_codecs.mdb.columns import Column, Decoded
-from gateway_codecs.mdb.derive import Derivations, Derived
+from gateway_codecs.mdb.derive import Derivations, Derived, Together
 from gateway_codecs.mdb.identify import I32Array, Identification, Identifier, grouped
 from gateway_codecs.mdb.model import Database
 from gateway_codecs.mdb.report import DatabaseError
@@ -97,7 +97,7 @@ class Decoder:
             return columns
         derived = self.derivations.columns(columns, want)
         if want is None:
-            return {**columns, **derived} if derived else columns
+            return Together(columns, derived) if derived else columns
         return {name: one for name, one in columns.items() if name in _columns({name}, want)} | derived
 
     def _shapes_of(self, index: int, want: frozenset[str] | None) -> Shapes | None:

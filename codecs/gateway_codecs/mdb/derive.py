@@ -6,7 +6,7 @@ of any input, the others have the value of their newest sample at or before it (
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -111,12 +111,13 @@ class Derivations:
             if len(self._chosen) >= CHOSEN_KEPT:
                 self._chosen.clear()
             chosen = self._chosen[key] = self._choose(set(given), want)
-        known = dict(given)
+        made: dict[str, Column] = {}
+        known = Together(given, made)
         for one in chosen:
             column = computed(one, known)
             if column is not None:
-                known[one.name] = column
-        return {one.name: known[one.name] for one in chosen if one.name in known and _is_wanted(one.name, want)}
+                made[one.name] = column
+        return {name: column for name, column in made.items() if _is_wanted(name, want)}
 
     def _choose(self, known: set[str], want: frozenset[str] | None) -> tuple[Derived, ...]:
         needed = None if want is None else self.inputs(want)
@@ -127,6 +128,26 @@ class Derivations:
                 known.add(one.name)
                 chosen.append(one)
         return tuple(chosen)
+
+
+class Together(Mapping[str, Column]):
+    """Two mappings as one, the second first; what is not asked for is not made."""
+
+    def __init__(self, given: Columns, more: Columns) -> None:
+        self._given, self._more = given, more
+
+    def __getitem__(self, name: str) -> Column:
+        return self._more[name] if name in self._more else self._given[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._more or name in self._given
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._given
+        yield from (name for name in self._more if name not in self._given)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def _is_wanted(name: str, want: frozenset[str] | None) -> bool:

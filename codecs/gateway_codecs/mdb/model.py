@@ -468,7 +468,7 @@ class Reference(StrEnum):
     """What a location counts from."""
 
     PREVIOUS = "previous"  # the end of the entry before (of the container: where its base ended)
-    CONTAINER = "container"  # the first bit of the outermost container that holds the entry, its bases included
+    CONTAINER = "container"  # the first bit of the container whose entry it is (its bases included)
     PACKET = "packet"  # the first bit of the packet
 
 
