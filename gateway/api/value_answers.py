@@ -15,7 +15,7 @@ WHEN = "2026-11-24T10:03:09.480000000Z"
 NAME = "/PICARD/TEMP_1"
 SUMMARY: Data = {
     "parameter": NAME, "kind": "float", "source": "telemetered", "description": "detector temperature",
-    "aliases": ["T1"], "unit": "degC", "labels": [],
+    "aliases": ["T1"], "unit": "degC", "labels": [], "decimals": 2,
 }  # fmt: skip
 VERSION: Data = {
     "digest": DIGEST, "spacecraft": "picard", "name": "PICARD", "version": "3.1", "file": "databases/solar.yaml",
@@ -25,8 +25,8 @@ IN_USE: Data = {
     "spacecraft": "picard", "name": "PICARD", "version": "3.1", "digest": DIGEST, "parameters": 312, "containers": 24,
 }  # fmt: skip
 LATEST: Data = {
-    "parameter": NAME, "spacecraft": "picard", "value": 21.5, "raw": 2048, "unit": "degC", "validity": "valid",
-    "limit": "ok", "time_utc": WHEN, "generated": True, "receive_time_utc": WHEN, "position": 2467,
+    "parameter": NAME, "spacecraft": "picard", "value": 21.5, "raw": 2048, "unit": "degC", "decimals": 2,
+    "validity": "valid", "limit": "ok", "time_utc": WHEN, "generated": True, "receive_time_utc": WHEN, "position": 2467,
     "packet_type": "/PICARD/TEMPERATURES", "database": DIGEST, "age_s": 0.4, "stale": False,
 }  # fmt: skip
 SAMPLE: Data = {
@@ -35,7 +35,8 @@ SAMPLE: Data = {
     "also": [{"position": 91_022, "link": "dump", "data_mode": "dump"}],
 }  # fmt: skip
 ABOUT: Data = {
-    "spacecraft": "picard", "parameter": NAME, "unit": "degC", "database": DIGEST, "head": 91_200, "damaged": [],
+    "spacecraft": "picard", "parameter": NAME, "unit": "degC", "decimals": 2, "database": DIGEST, "head": 91_200,
+    "damaged": [],
 }  # fmt: skip
 BUCKET: Data = {
     "from_utc": "2026-11-24T10:00:00.000000000Z", "count": 600, "unusable": 0, "min": 20.9, "max": 21.5, "mean": 21.2,
@@ -126,6 +127,7 @@ class ParameterRow(Answer):
     aliases: list[str]
     unit: str
     labels: list[str] = Field(description="of its states")
+    decimals: int | None = Field(default=None, description="how many to show, as the database says; null = as needed")
 
     model_config = example(SUMMARY)
 
@@ -171,6 +173,7 @@ class LatestValue(Answer):
     value: Value = Field(description="in engineering units; null = no number")
     raw: Value
     unit: str
+    decimals: int | None = Field(default=None, description="how many to show, as the database says; null = as needed")
     validity: Literal[
         "valid", "invalid", "out_of_range", "uncalibrated", "absent", "truncated", "undecodable"
     ]  # fmt: skip
@@ -220,6 +223,7 @@ class _HistoryAnswer(Answer):
     spacecraft: str
     parameter: str
     unit: str
+    decimals: int | None = Field(default=None, description="how many to show, as the database says; null = as needed")
     database: str = Field(description="digest of the database that it was decoded with")
     head: int = Field(description="packets at positions below this one are in it")
     damaged: list[list[int]] = Field(description="position ranges [first, end) that cannot be read")

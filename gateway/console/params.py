@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import sys
 import time
@@ -18,15 +19,30 @@ from rich.text import Text
 
 from gateway.console import tables
 from gateway.console.remote import Remote
+from gateway.console.tables import Column
 from gateway.errors import NotFound, UsageError
 from gateway_codecs.time_scales import SECOND_NS, format_utc, parse_utc
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 PAGE = 5000
+PIPE_WIDTH = 10_000
+TEXT_SHOWN = 40
 NAMES_AT_ONCE = 50
 LIST_CSV = ("parameter", "kind", "source", "unit", "description", "aliases", "value", "limit", "time_utc")
 LATEST_CSV = ("parameter", "value", "unit", "raw", "validity", "limit", "time_utc", "age_s", "stale", "position")
 HISTORY_CSV = ("time_utc", "parameter", "value", "unit", "raw", "validity", "limit", "position", "data_mode", "link")
+LIST_COLUMNS = (
+    Column("parameter", shrinks="end"), Column("value", right=True), Column("unit"), Column("state"),
+    Column("kind", spare=2), Column("description", spare=1, shrinks="begin"),
+)  # fmt: skip
+LATEST_COLUMNS = (
+    Column("parameter", shrinks="end"), Column("value", right=True), Column("unit"), Column("state"),
+    Column("age", right=True, spare=1), Column("time", spare=2), Column("position", right=True, spare=3),
+)  # fmt: skip
+HISTORY_COLUMNS = (
+    Column("time"), Column("value", right=True), Column("unit"), Column("raw", right=True), Column("state"),
+    Column("position", right=True, spare=1), Column("source", spare=2),
+)  # fmt: skip
 Row = dict[str, Any]
 
 
@@ -85,8 +101,8 @@ def list_parameters(place: Place, words: str, limit: int, as_json: bool, as_csv:
         flat = [{**row, "aliases": " ".join(row["aliases"]), **_of_latest(row["latest"])} for row in rows]
         _print_csv(LIST_CSV, flat)
     else:
-        console = Console()
-        console.print(_list_table(rows))
+        console, width = _console()
+        console.print(_list_table(rows, width))
         more = found["total"] - len(rows)
         console.print(f"{found['total']} parameters" + (f", {more} more: -n shows them" if more > 0 else ""))
 
@@ -95,13 +111,14 @@ def _of_latest(row: Row | None) -> Row:
     return {key: row[key] for key in ("value", "limit", "time_utc")} if row else {}
 
 
-def _list_table(rows: Iterable[Row]) -> Table:
-    table = _table("parameter", ">value", "unit", "state", "kind", "description")
+def _list_table(rows: Iterable[Row], width: int | None) -> Table:
+    cells: list[list[str | Text]] = []
     for row in rows:
         latest = row["latest"]
-        told = [value_text(latest["value"]), row["unit"], _state(latest)] if latest else ["", row["unit"], ""]
-        table.add_row(row["parameter"], *told, row["kind"] or "", row["description"])
-    return table
+        value = value_text(latest["value"], row["decimals"]) if latest else ""
+        state = _state(latest) if latest else ""
+        cells.append([row["parameter"], value, row["unit"], state, row["kind"] or "", row["description"]])
+    return tables.fitted(LIST_COLUMNS, cells, width)
 
 
 def show_latest(place: Place, names: list[str], as_json: bool, as_csv: bool) -> int:
@@ -112,7 +129,8 @@ def show_latest(place: Place, names: list[str], as_json: bool, as_csv: bool) -> 
     elif as_csv:
         _print_csv(LATEST_CSV, rows)
     else:
-        Console().print(_latest_table(rows))
+        console, width = _console()
+        console.print(_latest_table(rows, width))
     if len(rows) < len(names):
         print(f"{len(names) - len(rows)} of {len(names)} have no live value yet", file=sys.stderr)
     return int(len(rows) < len(names))
@@ -128,14 +146,22 @@ def _latest(place: Place, names: list[str]) -> list[Row]:
     return rows
 
 
-def _latest_table(rows: Iterable[Row]) -> Table:
-    table = _table("parameter", ">value", "unit", "state", ">age", "time", ">position")
-    for row in rows:
-        table.add_row(
-            row["parameter"], value_text(row["value"]), row["unit"], _state(row), tables.age(row["age_s"]),
-            (row["time_utc"] or "")[:23], str(row["position"]),
-        )  # fmt: skip
-    return table
+def _latest_table(rows: Iterable[Row], width: int | None) -> Table:
+    cells: list[list[str | Text]] = [
+        [
+            row["parameter"], value_text(row["value"], row["decimals"]), row["unit"], _state(row),
+            tables.age(row["age_s"]), (row["time_utc"] or "")[:23], str(row["position"]),
+        ]
+        for row in rows
+    ]  # fmt: skip
+    return tables.fitted(LATEST_COLUMNS, cells, width)
+
+
+def _console() -> tuple[Console, int | None]:
+    """Return the console, and the width that tables must fit; in a pipe they are as wide as they are."""
+    fits = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = Console(width=None if fits else PIPE_WIDTH)
+    return console, console.width if fits else None
 
 
 def watch(place: Place, names: list[str], every_s: float, count: int | None, as_json: bool) -> None:
@@ -144,10 +170,10 @@ def watch(place: Place, names: list[str], every_s: float, count: int | None, as_
         for row in _changes(place, names, every_s, count):
             print(json.dumps(row), flush=True)
         return
-    with Live(console=Console(), auto_refresh=False, screen=sys.stdout.isatty()) as live:
+    with Live(console=_console()[0], auto_refresh=False, screen=sys.stdout.isatty()) as live:
         for _ in _looks(every_s, count):
             rows = _latest(place, names) if names else place.get("/parameters/latest")
-            live.update(_latest_table(rows[: live.console.height - 2]), refresh=True)
+            live.update(_latest_table(rows[: live.console.height - 2], live.console.width), refresh=True)
 
 
 def _changes(place: Place, names: list[str], every_s: float, count: int | None) -> Iterator[Row]:
@@ -185,7 +211,7 @@ def show_history(
 ) -> None:
     """Print samples, page by page; JSON is one sample a line."""
     wish = {"parameter": name, "from": place.time(from_time), "to": place.time(to_time), "order": order, "raw": raw}
-    console, first, left = Console(), True, limit
+    (console, width), first, left = _console(), True, limit
     for page in _pages(place, wish, limit):
         rows = [{**row, "parameter": page["parameter"], "unit": page["unit"]} for row in page["samples"]][:left]
         left = None if left is None else left - len(rows)
@@ -194,7 +220,7 @@ def show_history(
         elif as_csv:
             _print_csv(HISTORY_CSV, rows, head=first)
         else:
-            console.print(_history_table(rows, raw, head=first))
+            console.print(_history_table(rows, raw, page["decimals"], first, width))
         if first and page["damaged"]:
             print(f"positions that cannot be read: {page['damaged']}", file=sys.stderr)
         first = False
@@ -211,18 +237,18 @@ def _pages(place: Place, wish: Row, limit: int | None) -> Iterator[Row]:
             return
 
 
-def _history_table(rows: Iterable[Row], raw: bool, head: bool) -> Table:
-    names = ["time", ">value", "unit", *([">raw"] if raw else []), "state", ">position", "source"]
-    table = _table(*names)
-    table.show_header = head
+def _history_table(rows: Iterable[Row], raw: bool, decimals: int | None, head: bool, width: int | None) -> Table:
+    cells: list[list[str | Text]] = []
     for row in rows:
         also = "".join(f", {one['data_mode'].replace('_', ' ')} {one['position']}" for one in row.get("also", ()))
         source = row["data_mode"].replace("_", " ") + also
         told = [value_text(row["raw"])] if raw else []
-        table.add_row(
-            (row["time_utc"] or "")[:26], value_text(row["value"]), row["unit"], *told, _state(row),
+        cells.append([
+            (row["time_utc"] or "")[:26], value_text(row["value"], decimals), row["unit"], *told, _state(row),
             str(row["position"]), source,
-        )  # fmt: skip
+        ])  # fmt: skip
+    table = tables.fitted([one for one in HISTORY_COLUMNS if raw or one.title != "raw"], cells, width)
+    table.show_header = head
     return table
 
 
@@ -242,15 +268,12 @@ def reload_database(place: Place, as_json: bool) -> None:
 # ---- shown ----
 
 
-def value_text(value: Any) -> str:
-    """Return a value for people."""
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.6g}"
+def value_text(value: Any, decimals: int | None = None) -> str:
+    """Return a value for people; numbers are whole, long text and octets are not."""
     if isinstance(value, list):
-        return " ".join(value_text(one) for one in value[:8]) + (" ..." if len(value) > 8 else "")
-    return str(value)
+        return " ".join(value_text(one, decimals) for one in value[:8]) + (" ..." if len(value) > 8 else "")
+    shown = "-" if value is None else tables.short_value(value, decimals)
+    return shown if len(shown) <= TEXT_SHOWN or not isinstance(value, str) else shown[:TEXT_SHOWN] + "\u2026"
 
 
 def _state(row: Row) -> Text:
@@ -265,14 +288,6 @@ def limit_style(limit: str) -> str:
     """Return the colour of a limit state."""
     severity = limit.rpartition(" ")[2]
     return {"ok": "", "watch": "cyan", "warning": "yellow"}.get(severity, "bold red")
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 1))
-    for column in columns:
-        right = column.startswith(">")
-        table.add_column(column.lstrip(">"), justify="right" if right else "left", no_wrap=column != "description")
-    return table
 
 
 def _print_csv(names: tuple[str, ...], rows: Iterable[Row], head: bool = True) -> None:

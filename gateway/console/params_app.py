@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from gateway.console.options import DEFAULT_URL, AsJson, Url, readable_errors
+from gateway.errors import UsageError
 
 params_app = typer.Typer(
     no_args_is_help=True,
@@ -77,6 +78,10 @@ def params_get(
 
         place = Place(url, instance, spacecraft, mdb)
         if from_time is None:
+            if mdb is not None or to_time != "now" or order is not HistoryOrder.GENERATION or raw or limit is not None:
+                raise UsageError(
+                    "--mdb, --to, --order, --raw and -n are of history", "say --from too, such as --from -1h"
+                )
             raise typer.Exit(show_latest(place, name, as_json, as_csv))
         for one in name:
             show_history(place, one, from_time, to_time, order.value, raw, limit, as_json, as_csv)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +18,9 @@ LIMIT_STYLES = {
 }  # fmt: skip
 State = Mapping[str, Any]
 CONTACTS_SHOWN = 5
+DECIMALS_MAX = 1e15
+"""Above this a number has no decimals to show."""
+SHRUNK_LEAST = 14
 
 
 def overview(state: State, rates: Mapping[str, float] | None = None) -> RenderableType:
@@ -176,15 +181,17 @@ def values(rows: Iterable[State]) -> Table:
         name = str(row["parameter"]).rpartition("/")[2]
         style = LIMIT_STYLES.get(str(row["limit"]).rpartition(" ")[2], "")
         valid = row["validity"] == "valid"
-        shown = Text(short_value(row["value"]), style=style if valid else "dim")
+        shown = Text(short_value(row["value"], row.get("decimals")), style=style if valid else "dim")
         state = Text(row["limit"] if valid else row["validity"], style=style)
         table.add_row(name, shown, row["unit"], state, age(row.get("age_s")))
     return table
 
 
-def short_value(value: Any) -> str:
-    """Return a value for people: real numbers with six digits."""
-    return f"{value:.6g}" if isinstance(value, float) else "" if value is None else str(value)
+def short_value(value: Any, decimals: int | None = None) -> str:
+    """Return a value for people: real numbers with the decimals that the database says, else six digits."""
+    if isinstance(value, float):
+        return f"{value:.6g}" if decimals is None or abs(value) >= DECIMALS_MAX else f"{value:.{decimals}f}"
+    return "" if value is None else str(value)
 
 
 def events(rows: Iterable[State]) -> RenderableType:
@@ -238,6 +245,66 @@ def age(seconds: float | None) -> str:
     if seconds is None:
         return "never"
     return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table that fits its terminal.
+
+    `spare` above 0: it is left out where there is no room, the highest first. `shrinks`: `end` keeps the end of what
+    does not fit, `begin` its beginning; what does neither is always whole.
+    """
+
+    title: str
+    right: bool = False
+    spare: int = 0
+    shrinks: Literal["", "begin", "end"] = ""
+
+
+def fitted(columns: Sequence[Column], rows: Iterable[Sequence[str | Text]], width: int | None) -> Table:
+    """Return a table of at most `width` characters (None: any), in which no number and no state is cut."""
+    cells = [list(row) for row in rows]
+    widths = [max(map(_width, [one.title, *(row[k] for row in cells)])) for k, one in enumerate(columns)]
+    kept = list(range(len(columns)))
+    while width is not None and (spare := [k for k in kept if columns[k].spare]):
+        if sum(min(widths[k], SHRUNK_LEAST) if columns[k].shrinks else widths[k] for k in kept) + _gaps(kept) <= width:
+            break
+        kept.remove(max(spare, key=lambda k: columns[k].spare))
+    if width is not None:
+        _shrink(columns, kept, widths, width)
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 1))
+    for k in kept:
+        title = _cut(columns[k].title, widths[k], "begin" if columns[k].shrinks else "")
+        table.add_column(title, justify="right" if columns[k].right else "left", no_wrap=True)
+    for row in cells:
+        table.add_row(*(_cut(row[k], widths[k], columns[k].shrinks) for k in kept))
+    return table
+
+
+def _gaps(kept: Sequence[int]) -> int:
+    return 2 * (len(kept) - 1)
+
+
+def _shrink(columns: Sequence[Column], kept: Sequence[int], widths: list[int], width: int) -> None:
+    """Make the widest of the columns that shrink smaller until all fit, as far as that can be."""
+    shrinking = [k for k in kept if columns[k].shrinks]
+    over = sum(widths[k] for k in kept) + _gaps(kept) - width
+    while over > 0 and shrinking:
+        widest = max(shrinking, key=lambda k: widths[k])
+        if widths[widest] <= 4:
+            return
+        widths[widest] -= 1
+        over -= 1
+
+
+def _width(cell: str | Text) -> int:
+    return cell.cell_len if isinstance(cell, Text) else cell_len(cell)
+
+
+def _cut(cell: str | Text, width: int, shrinks: str) -> str | Text:
+    if not shrinks or isinstance(cell, Text) or cell_len(cell) <= width:
+        return cell
+    return "\u2026" + cell[1 - width :] if shrinks == "end" else cell[: width - 1] + "\u2026"
 
 
 def _table(*columns: str) -> Table:

@@ -33,7 +33,14 @@ def summary(database: Database, name: str) -> dict[str, Any]:
     return {
         "parameter": name, "kind": kind_of(database, name), "source": parameter.source.value,
         "description": parameter.description, "aliases": list(parameter.aliases), **unit_and_labels(database, name),
+        "decimals": decimals(database, name),
     }  # fmt: skip
+
+
+def decimals(database: Database, name: str) -> int | None:
+    """Return how many decimals are to be shown; None = as many as needed."""
+    parameter = database.parameters.get(name) or database.parameters.get(base_name(name))
+    return parameter.decimals if parameter is not None and parameter.decimals >= 0 else None
 
 
 def unit_and_labels(database: Database, name: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gateway.values import rendered
+from gateway.values import described, rendered
 from gateway.values.versions import DIGEST_SHORT, Version
 from gateway_codecs.batches import ABSENT, BoolArray, I64Array, ItemBatch
 from gateway_codecs.mdb.columns import Column, Decoded, LimitFlag, Validity
@@ -260,9 +260,11 @@ class Live:
         """Return one event for all changes of a parameter in a batch: from the state before to the state behind."""
         told, changes = self.shown(name, latest), len(transitions)
         was, now = rendered.limit_text(transitions[0].before), rendered.limit_text(transitions[-1].after)
-        worst = Severity(max(one.after & LimitFlag.SEVERITY for one in transitions))
+        highest = max((one.after for one in transitions), key=lambda state: state & LimitFlag.SEVERITY)
+        worst, between = Severity(highest & LimitFlag.SEVERITY), rendered.limit_text(highest)
         often = f", after {changes} changes" if changes > 1 else ""
-        value = rendered.text(told["value"], told["unit"])
+        often += f", {between} between" if changes > 1 and between not in {was, now} else ""
+        value = rendered.text(told["value"], told["unit"], told["decimals"])
         return {
             "type": "limit", "severity": EVENT_SEVERITY[worst],
             "message": f"{self.spacecraft} {name}: {was} -> {now} ({value}){often}", "spacecraft": self.spacecraft,
@@ -286,7 +288,9 @@ class Live:
         worst = limit[int(np.argmax(limit & LimitFlag.SEVERITY))] if limit.size else 0
         told: dict[str, Any] = {
             "parameter": name, "spacecraft": self.spacecraft, "value": rendered.values(value, column.labels, kind)[0],
-            "raw": rendered.values(raw)[0], "unit": column.unit, "validity": rendered.VALIDITY[int(validity)],
+            "raw": rendered.values(raw)[0], "unit": column.unit,
+            "decimals": None if self.version is None else described.decimals(self.version.database, name),
+            "validity": rendered.VALIDITY[int(validity)],
             "limit": rendered.limit_text(int(worst)), "time_utc": rendered.utc(latest.time_ns),
             "generated": latest.generated, "receive_time_utc": rendered.utc(latest.receive_time_ns),
             "position": latest.position, "packet_type": latest.packet_type, "database": latest.digest,

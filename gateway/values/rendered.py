@@ -18,6 +18,8 @@ from gateway_codecs.time_scales import format_utc
 VALIDITY = {int(one): one.name.lower() for one in Validity}
 SEVERITY = {int(one): one.name.lower() for one in Severity}
 MODES = {int(one): one.name.lower() for one in DataMode}
+FIXED_MAX = 1e15
+"""Above this a number has no decimals to show."""
 SIDES = ((LimitFlag.LOW, "low"), (LimitFlag.HIGH, "high"), (LimitFlag.DELTA, "delta"), (LimitFlag.LABEL, "state"))
 
 
@@ -47,10 +49,15 @@ def _each(value: Any, function: Any) -> Any:
     return [_each(one, function) for one in value] if isinstance(value, list) else function(value)
 
 
-def text(value: Any, unit: str = "") -> str:
+def text(value: Any, unit: str = "", decimals: int | None = None) -> str:
     """Return a value for people."""
-    plain = f"{value:.6g}" if isinstance(value, float) else "no number" if value is None else str(value)
+    plain = number(value, decimals) if isinstance(value, float) else "no number" if value is None else str(value)
     return f"{plain} {unit}".strip()
+
+
+def number(value: float, decimals: int | None = None) -> str:
+    """Return a real number for people: with the decimals that the database says, else six digits."""
+    return f"{value:.6g}" if decimals is None or abs(value) >= FIXED_MAX else f"{value:.{decimals}f}"
 
 
 def limit_text(limit: int) -> str:

@@ -179,7 +179,7 @@ class Values:
         def work() -> dict[str, Any]:
             found = self._history.page(query, version, limit, after)
             rows = rendered.rows(found.samples, kind, links, with_raw)
-            return self._told(found, craft, name) | {"samples": rows, "after": _next_page(found, order)}
+            return self._told(found, craft, version, name) | {"samples": rows, "after": _next_page(found, order)}
 
         return await self._long(work)
 
@@ -194,16 +194,17 @@ class Values:
 
         def work() -> dict[str, Any]:
             buckets, found = self._history.buckets(query, version, count)
-            return self._told(found, craft, name) | described.unit_and_labels(version.database, name) | {
+            return self._told(found, craft, version, name) | described.unit_and_labels(version.database, name) | {
                 "buckets": described.bucket_rows(buckets)
             }  # fmt: skip
 
         return await self._long(work)
 
-    def _told(self, found: Found, spacecraft: str, name: str) -> dict[str, Any]:
+    def _told(self, found: Found, spacecraft: str, version: Version, name: str) -> dict[str, Any]:
         return {
             "spacecraft": spacecraft, "parameter": name, "unit": found.samples.unit, "database": found.digest,
             "head": found.head, "damaged": [list(span) for span in found.damaged],
+            "decimals": described.decimals(version.database, name),
         }  # fmt: skip
 
     def _long(self, work: Callable[[], T]) -> Awaitable[T]:
@@ -247,7 +248,8 @@ class Values:
             by_severity: dict[Severity, list[str]] = {}
             for name, (limit, latest) in live.out_of_limit.items():
                 told = live.shown(name, latest)
-                text = f"{name} {rendered.limit_text(limit)} ({rendered.text(told['value'], told['unit'])})"
+                value = rendered.text(told["value"], told["unit"], told["decimals"])
+                text = f"{name} {rendered.limit_text(limit)} ({value})"
                 by_severity.setdefault(Severity(limit & 7), []).append(text)
             for severity, texts in sorted(by_severity.items(), reverse=True):
                 more = f" and {len(texts) - SHOWN_MAX} more" if len(texts) > SHOWN_MAX else ""

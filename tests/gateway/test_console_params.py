@@ -1,0 +1,93 @@
+"""`gateway params`: what people see, in terminals of every width."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from gateway.console import params
+from gateway.console.app import app
+
+NAMES = ("/JPSS_Geolocation_Packets/ADGPSPOSX", "/JPSS_Geolocation_Packets/MSEC", "/JPSS_Geolocation_Packets/MODE")
+
+
+def latest(
+    name: str, value: Any, limit: str = "ok", stale: bool = False, decimals: int | None = None
+) -> dict[str, Any]:
+    """One newest value as the API tells it."""
+    return {
+        "parameter": name, "value": value, "unit": "m", "validity": "valid", "limit": limit, "stale": stale,
+        "decimals": decimals, "age_s": 204.3, "time_utc": "2021-04-09T01:59:59.005260000Z", "position": 7203,
+        "kind": "float", "description": "Ephemeris: position (ECEF), X, in the frame of the solid earth",
+    }  # fmt: skip
+
+
+ROWS = [
+    latest(NAMES[0], -1530757.625, "high critical", stale=True),
+    latest(NAMES[1], 7199005.1234, decimals=3),
+    latest(NAMES[2], "SAFE"),
+]
+
+
+def drawn(table: Any, width: int | None) -> list[str]:
+    """The lines of a table in a terminal of a width."""
+    console = Console(width=width or 1000, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get().splitlines()
+
+
+@pytest.mark.parametrize("width", [200, 120, 80, 60, 50, None])
+def test_numbers_and_states_are_whole(width: int | None) -> None:
+    """A number without its exponent, or a state without `stale`, is worse than none: names give way, columns go."""
+    for table in (params._latest_table(ROWS, width), params._list_table([{**r, "latest": r} for r in ROWS], width)):
+        lines = drawn(table, width)
+        assert len(lines) == 1 + len(ROWS), "a row is a line"
+        assert all(len(line.rstrip()) <= (width or 1000) for line in lines)
+        for line, value, name in zip(lines[1:], ("-1.53076e+06", "7199005.123", "SAFE"), NAMES, strict=True):
+            assert f" {value} " in line
+            assert name[-6:] in line, "of a name the end is kept"
+        assert "high critical, stale" in lines[1]
+
+
+def test_a_wide_terminal_shows_all() -> None:
+    """Nothing is left out where there is room, nor in a pipe."""
+    for width in (200, None):
+        lines = drawn(params._latest_table(ROWS, width), width)
+        assert lines[0].split() == ["parameter", "value", "unit", "state", "age", "time", "position"]
+        assert NAMES[0] in lines[1]
+        assert lines[1].rstrip().endswith("7203")
+
+
+def test_history_in_a_narrow_terminal() -> None:
+    """Time, value and state come before position and source; decimals are those of the database."""
+    row = {**latest(NAMES[0], 21.5), "data_mode": "real_time", "raw": 2048}
+    lines = drawn(params._history_table([row], True, 2, True, 70), 70)
+    assert "2021-04-09T01:59:59.005260" in lines[1]
+    assert " 21.50 " in lines[1]
+    assert " 2048 " in lines[1]
+    assert "source" not in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "shown"),
+    [
+        (21.456, 2, "21.46"), (21.456, None, "21.456"), (7, 2, "7"), (None, 2, "-"), (1e300, 3, "1e+300"),
+        ([1.0, 2.5], 1, "1.0 2.5"), ("00" * 500, None, "0" * 40 + "\u2026"),
+        (18446744073709551615, None, "18446744073709551615"),
+    ],
+)  # fmt: skip
+def test_values_for_people(value: Any, decimals: int | None, shown: str) -> None:
+    """Decimals are as the database says, whole numbers are whole, an image is not poured out."""
+    assert params.value_text(value, decimals) == shown
+
+
+def test_options_of_history_alone_are_refused() -> None:
+    """An option that would do nothing is told."""
+    for options in (["--mdb", "abcd"], ["--raw"], ["-n", "3"], ["--order", "journal"], ["--to", "-1h"]):
+        result = CliRunner().invoke(app, ["params", "get", "T1", *options])
+        assert result.exit_code == 2
+        assert "--from" in result.output
