@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UsageError
 from gateway.homes.lines import Pace
 from gateway.journal import Journal, Slice
 from gateway.values.door import ValuesDoor
@@ -21,6 +21,7 @@ from gateway_routes.delivery import DeliveryError
 from gateway_routes.selection import Selection
 
 if TYPE_CHECKING:
+    from gateway.values.lateness import Lateness
     from gateway.values.service import Values
     from gateway.values.versions import Version
 
@@ -101,6 +102,7 @@ class ValueSender:
     _chosen: tuple[Version, list[str], Selection] | None = None  # of the version in use
     _seen: dict[tuple[str, int], tuple[Any, ...]] = field(default_factory=dict)
     _sent: dict[str, int] = field(default_factory=dict)
+    _lateness: Lateness | None = None  # of `change`, which has live samples only
 
     @property
     def _journal(self) -> Journal:
@@ -117,6 +119,9 @@ class ValueSender:
             self._spacecraft = values.spacecraft(self.wish.spacecraft)
             version = await values.version(self._spacecraft, self.wish.mdb)
             names = self._names(values, version)
+            await self._refuse_joined(version, names)
+            if self.wish.delivery == "change":
+                self._lateness = values.live[self._spacecraft].lateness.copy()
         except GatewayError as error:
             raise DeliveryError("bad parameters", f"{error}" + (f" ({error.hint})" if error.hint else "")) from None
         except OSError as error:
@@ -128,6 +133,16 @@ class ValueSender:
 
     def _names(self, values: Values, version: Version) -> list[str]:
         return [values.parameter(version, name) for name in self.wish.parameters]
+
+    async def _refuse_joined(self, version: Version, names: list[str]) -> None:
+        """Refuse what no packet has by itself, where values come with their packets. Raises UsageError."""
+        if self.wish.delivery == "latest":
+            return
+        joined = await self.door.around.historian(version.decoder.joined)  # its thread is that of the decoder
+        found = [name for name in names if name in joined]
+        if found:
+            hint = "delivery latest has it, and the history"
+            raise UsageError(f"{found[0]} is derived of several packet types: no packet has it by itself", hint)
 
     async def run(self) -> None:
         """Send until the journal has ended, then say so. Raises ConnectionError, DeliveryError."""
@@ -189,15 +204,16 @@ class ValueSender:
     async def _read(self) -> Slice:
         version = await self._version()
         if self._chosen is None or self._chosen[0] is not version:
-            self._chosen = (version, *self._choice(await self.door.open(), version))
+            self._chosen = (version, *await self._choice(await self.door.open(), version))
         return await self._journal.read(self.position, self._chosen[2], READ_ITEMS, READ_OCTETS)
 
-    def _choice(self, values: Values, version: Version) -> tuple[list[str], Selection]:
+    async def _choice(self, values: Values, version: Version) -> tuple[list[str], Selection]:
         """Return the whole names, and which packets can hold them. Raises DeliveryError."""
         from gateway.values.stream import apids_of  # late: only who has values needs it
 
         try:
             names = self._names(values, version)
+            await self._refuse_joined(version, names)
         except GatewayError as error:  # the database was exchanged for one without it
             raise DeliveryError("bad parameters", str(error)) from None
         journal = self._journal
@@ -230,6 +246,9 @@ class ValueSender:
         version, names, _ = self._chosen
         links = self._journal.names("links")
         rows = await self.door.around.historian(lambda: rows_of(version, names, found.positions, found.batch, links))
+        if self._lateness is not None:
+            late = set(found.positions[~self._lateness.not_late(found.batch.items)].tolist())
+            rows = [row for row in rows if row["position"] not in late]
         if self.wish.delivery == "change":
             rows = [row for row in rows if self._is_new(row)]
         begin = 0

@@ -2,7 +2,7 @@
 
 Fed with committed packets of the prime links, real-time and good, in position order, and with nothing else (DESIGN 1).
 A packet that is older than one of its APID that was seen already is late: it is in the history, and changes nothing
-here. An on-board clock that was set back makes all packets late: that is believed after `CLOCK_BACK_S` of them.
+here (gateway.values.lateness).
 `take` runs in a worker; what it returns is applied and read on the event loop.
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from gateway.values import described, rendered
+from gateway.values.lateness import Lateness
 from gateway.values.versions import DIGEST_SHORT, Version
 from gateway_codecs.batches import ABSENT, BoolArray, I64Array, ItemBatch
 from gateway_codecs.mdb.columns import Column, Decoded, LimitFlag, Validity
@@ -25,7 +26,6 @@ from gateway_codecs.mdb.limits import LimitMonitor, Transition
 from gateway_codecs.mdb.lookup import kind_of, members, type_of
 from gateway_codecs.mdb.model import Database, Limits, Severity
 
-CLOCK_BACK_S = 60.0
 STALE_PERIODS, STALE_MIN_S = 5.0, 10.0
 PERIOD_WEIGHT = 0.2
 SECOND_NS = 1_000_000_000
@@ -77,14 +77,6 @@ class TypeCounts:
     period_s: float = 0.0  # between packets as they are received, smoothed; 0 = not known yet
 
 
-@dataclass(slots=True)
-class _Stream:
-    """What is known of an APID: its newest packet's time, and when that was received."""
-
-    newest_ns: int
-    received_ns: int
-
-
 class Live:
     """See the module. One for each spacecraft that has a database."""
 
@@ -95,7 +87,7 @@ class Live:
         self.unidentified: Counter[int] = Counter()  # packets by APID
         self.out_of_limit: dict[str, tuple[int, Latest]] = {}
         self.version: Version | None = None
-        self._streams: dict[int, _Stream] = {}
+        self.lateness = Lateness()
         self._monitor = LimitMonitor()
         self._decoder: Decoder
         self._limits: dict[str, Limits | None] = {}
@@ -107,7 +99,7 @@ class Live:
         if self.version is not version:
             self._begin_with(version)
         items = batch.items
-        live = self._not_late(items)
+        live = self.lateness.not_late(items)
         decoded = self._decoder.decode(batch.octets, items["offset"], items["length"].astype(np.int64))
         self._count_unidentified(items, decoded)
         latest: dict[str, Latest] = {}
@@ -127,25 +119,6 @@ class Live:
         self._monitor = LimitMonitor()
         self.out_of_limit = {}
         self.latest = {name: one for name, one in self.latest.items() if type_of(version.database, name) is not None}
-
-    def _not_late(self, items: Any) -> BoolArray:
-        """Return which packets are newer than all of their APID before them, bool (n,)."""
-        times = _times(items)
-        live = np.ones(len(items), np.bool_)
-        for apid in np.unique(items["apid"]).tolist():
-            rows = np.flatnonzero(items["apid"] == apid)
-            received = items["receive_time_ns"][rows]
-            stream = self._streams.get(apid)
-            if stream is not None and (times[rows] < stream.newest_ns).all():
-                waited_ns = int(received[0]) - stream.received_ns
-                stream = None if waited_ns > CLOCK_BACK_S * SECOND_NS else stream
-            floor = np.iinfo(np.int64).min if stream is None else stream.newest_ns
-            newest = np.maximum.accumulate(np.concatenate([[floor], times[rows]]))
-            live[rows] = times[rows] >= newest[:-1]
-            best = int(np.argmax(times[rows]))
-            if int(times[rows][best]) >= floor:
-                self._streams[apid] = _Stream(int(newest[-1]), int(received[np.flatnonzero(live[rows])[-1]]))
-        return live
 
     def _count_unidentified(self, items: Any, decoded: list[Decoded]) -> None:
         known = np.zeros(len(items), np.bool_)
@@ -301,12 +274,6 @@ class Live:
         age_s = max(0.0, (now_ns - latest.receive_time_ns) / SECOND_NS)
         period_s = self.counts[latest.packet_type].period_s if latest.packet_type in self.counts else 0.0
         return {"age_s": round(age_s, 3), "stale": age_s > max(STALE_MIN_S, STALE_PERIODS * period_s)}
-
-
-def _times(items: Any) -> I64Array:
-    generation = items["generation_time_ns"]
-    times: I64Array = np.where(generation == ABSENT, items["receive_time_ns"], generation)
-    return times
 
 
 def _time_of(item: Any) -> tuple[int, bool]:

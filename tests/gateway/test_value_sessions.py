@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,16 @@ import pytest
 
 from gateway.homes.registry import SubscriptionRegistry
 from gateway_codecs.batches import DataMode
+from gateway_codecs.mdb.model import Database, Parameter, ParameterType, Source
 from tests.gateway.simulated import inline, on_virtual_time, small_store
 from tests.gateway.test_sessions import Peer
 from tests.gateway.values_world import MODE, T0, TEMP, S, World, batch, counting, database, temperature, use
 
 
 @asynccontextmanager
-async def served(folder: Path) -> AsyncIterator[tuple[World, SubscriptionRegistry]]:
+async def served(folder: Path, made: Database | None = None) -> AsyncIterator[tuple[World, SubscriptionRegistry]]:
     """A world whose values are followed, and whose home bases are served."""
-    world = await World.open(folder, database())
+    world = await World.open(folder, made or database())
     registry = SubscriptionRegistry(world.journal, small_store(), inline, frozenset({"a"}), frozenset({"station"}))
     registry.values = world.door
     task = asyncio.create_task(world.door.follow(), name="values")
@@ -32,6 +34,18 @@ async def served(folder: Path) -> AsyncIterator[tuple[World, SubscriptionRegistr
     await asyncio.gather(task, return_exceptions=True)
     await asyncio.sleep(1)
     await world.journal.close()
+
+
+def derived() -> Database:
+    """With SUM, of TEMP and COUNT, which are in packets of two types."""
+    found = database()
+    total = ParameterType("/X/sum", "float")
+    parameter = Parameter("/X/SUM", "/X/sum", Source.DERIVED, derivation="'/X/TEMP' + '/X/COUNT'")
+    return replace(
+        found,
+        types={**found.types, total.name: total},
+        parameters={**found.parameters, parameter.name: parameter},
+    )
 
 
 async def subscriber(registry: SubscriptionRegistry, *names: str, **more: Any) -> tuple[Peer, dict[str, Any]]:
@@ -70,6 +84,40 @@ async def test_on_change(tmp_path: Path) -> None:
         assert (row["sent_items"], row["state"]) == (4, "live")
         await peer.leave()
         assert registry.snapshot() == []
+
+
+@on_virtual_time
+async def test_what_is_late_is_not_live(tmp_path: Path) -> None:
+    """Issue: late data never look live: a packet older than one before it is no change, also of a session that began
+    between the two; `complete` has it."""
+    async with served(tmp_path) as (world, registry):
+        await world.take(batch(warm(10, [20])))
+        await asyncio.sleep(1)
+        live, _ = await subscriber(registry, TEMP)
+        whole, _ = await subscriber(registry, TEMP, subscription="w", delivery="complete", from_position=0)
+        await world.take(batch(warm(5, [90, 92])))
+        await world.take(batch([*warm(11, [22]), *warm(7, [94]), *warm(12, [24])]))
+        assert await rows(live, 2) == [(TEMP, 11), (TEMP, 12)]
+        assert [value for _, value in await rows(whole, 6)] == [10, 45, 46, 11, 47, 12]
+        await live.leave()
+        await whole.leave()
+
+
+@on_virtual_time
+async def test_what_no_packet_has_by_itself(tmp_path: Path) -> None:
+    """A parameter derived of several packet types is refused where values come with their packets, instead of
+    a stream without an end that says nothing; the newest value is sent."""
+    async with served(tmp_path, derived()) as (world, registry):
+        await world.take(batch([*warm(0, [20]), (T0 + S, counting(1, 5))]))
+        for delivery in ("change", "complete"):
+            peer = Peer(registry)
+            hello = {"subscription": "v", "mode": "values", "parameters": ["SUM"], "delivery": delivery}
+            told = await peer.hello(**hello)
+            assert (told["type"], told["code"]) == ("error", "bad parameters")
+            assert "several packet types" in told["message"]
+        peer, _ = await subscriber(registry, "SUM", delivery="latest", interval_ms=50)
+        assert await rows(peer, 1) == [("/X/SUM", 15)]
+        await peer.leave()
 
 
 @on_virtual_time
