@@ -173,12 +173,12 @@ def test_changes_too_large_are_seen(at_once: bool) -> None:
 
 
 def test_what_is_not_valid_is_not_checked() -> None:
-    """NaN, values out of range and truncated ones have no limit state."""
+    """NaN, values out of range (NaN is in none) and truncated ones have no limit state."""
     limits = Alarms(Limits((RangeLimit(Severity.CRITICAL, Interval(0, 1)),)))
     kind = ParameterType("/X/A", "float", FloatEncoding(32), alarms=limits, valid_range=Interval(-10, 10))
     values: list[Any] = [np.float32(v).tobytes()[::-1] for v in (0.5, 5, 50, math.nan)]
     found = Decoder(database({"/X/A": kind}, [ParameterEntry("/X/A")])).decode(*batch([*values, b"\x00"]))
     whole, short = found
     assert whole.columns["/X/A"].limit.tolist() == [0, 4 | LimitFlag.HIGH, 0, 0]
-    assert whole.columns["/X/A"].validity.tolist() == [0, 0, Validity.OUT_OF_RANGE, 0]
+    assert whole.columns["/X/A"].validity.tolist() == [0, 0, Validity.OUT_OF_RANGE, Validity.OUT_OF_RANGE]
     assert short.columns["/X/A"].limit.tolist() == [0]

@@ -219,7 +219,7 @@ def finished(parameter: Parameter, kind: ParameterType, raw: F64Array, validity:
     checked = raw if kind.valid_range_of_raw else engineering
     if kind.valid_range is not None and checked.dtype.kind in "iuf":
         low, high = inclusive(kind.valid_range)
-        outside = (checked < low) | (checked > high)
+        outside = ~((checked >= low) & (checked <= high))
         validity = np.maximum(validity, np.where(outside, np.uint8(Validity.OUT_OF_RANGE), np.uint8(0)))
     if parameter.valid_when != ALWAYS:
         wrong = ~conditions.holds(parameter.valid_when, lookup, raw.shape)

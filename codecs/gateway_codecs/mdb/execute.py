@@ -201,7 +201,7 @@ def _check(frame: Frame) -> None:
     if plan.valid_ranges is not None:
         checks = plan.valid_ranges
         values = frame.real[checks.reals]
-        outside = (values < checks.low) | (values > checks.high)
+        outside = ~((values >= checks.low) & (values <= checks.high))  # NaN is within nothing
         if outside.any():
             _raise_validity(frame, checks.rows, outside, Validity.OUT_OF_RANGE)
     for checks in plan.limits:

@@ -339,7 +339,7 @@ class Singles:
         interval = slot.kind.valid_range
         if interval is None or not _comparable(values) or (has_states(slot.kind) and not slot.kind.valid_range_of_raw):
             return
-        outside = np.zeros(values.shape, np.bool_)
+        outside = np.isnan(values)  # NaN is within nothing
         if interval.low is not None:
             outside |= values < interval.low if interval.low_included else values <= interval.low
         if interval.high is not None:
