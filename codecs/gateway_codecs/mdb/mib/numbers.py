@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 
 from gateway_codecs.mdb.model import Number
 
@@ -13,8 +14,11 @@ _HEX = re.compile(r"[+-]?0[xX][0-9a-fA-F]+"), 16
 _REAL = re.compile(r"[+-]?(?:[0-9]+[.,]?[0-9]*|[.,][0-9]+)(?:[eE][+-]?[0-9]+)?")
 _BARE = {"H": (re.compile(r"[+-]?[0-9a-fA-F]+"), 16), "O": (re.compile(r"[+-]?[0-7]+"), 8)}
 _LENGTH_MAX = 64
+REMEMBERED = 1 << 14
+"""Texts whose numbers are kept: most cells of a MIB are one of few."""
 
 
+@lru_cache(REMEMBERED)
 def number(text: str, radix: str = "D") -> Number | None:
     """Return the number in a cell, None when it is none; `radix` H or O: digits without prefix are of that base.
 
@@ -33,6 +37,7 @@ def number(text: str, radix: str = "D") -> Number | None:
     return None
 
 
+@lru_cache(REMEMBERED)
 def whole(text: str) -> int | None:
     """Return the whole number in a cell, None when it is none; 3.0 is 3."""
     value = number(text)

@@ -16,6 +16,8 @@ from gateway_codecs.mdb.model import Where
 from gateway_codecs.mdb.remarks import RemarkList
 from gateway_codecs.mdb.report import Budget, DatabaseError
 
+VALUES_KEPT = 1 << 14
+"""Texts of a column whose values are kept while its table is read."""
 WHOLE_MAX = 10**12
 """Beyond every whole number of the ICD, and far within 64 bits."""
 Cell: TypeAlias = "int | str | None"
@@ -134,10 +136,11 @@ class TableSet:
         """Return the rows of a table; of several with the same key the first."""
         places, found, seen = table.places(), list[Row](), dict[tuple[Cell, ...], int]()
         encoding = _encoding(self._tables.get(table.name, b""))
+        known: list[dict[str, Cell]] = [{} for _ in table.columns]
         at = [places[name] for name in table.keys]
         for line, octets in self.lines(table.name):
             where = self.where(table.name, line)
-            cells = self._cells(table, octets.decode(encoding).split("\t"), where)
+            cells = self._cells(table, octets.decode(encoding).split("\t"), where, known)
             if cells is None:
                 continue
             known_by = tuple(cells[place] for place in at)
@@ -151,21 +154,32 @@ class TableSet:
             found.append(Row(where, places, cells))
         return found
 
-    def _cells(self, table: Table, texts: list[str], where: Where) -> tuple[Cell, ...] | None:
-        if any(one.strip() for one in texts[len(table.columns) :]):
-            self._remarks.often("ignored", f"{table.name}: more than {len(table.columns)} columns", "not known", where)
+    def _cells(
+        self, table: Table, texts: list[str], where: Where, known: list[dict[str, Cell]]
+    ) -> tuple[Cell, ...] | None:
+        """Return the cells of a row; `known` are the values of the texts that came before, which most do again."""
+        if any(one.strip() for one in texts[len(known) :]):
+            self._remarks.often("ignored", f"{table.name}: more than {len(known)} columns", "not known", where)
+        texts += [""] * (len(known) - len(texts))
+        try:
+            return tuple([values[content] for values, content in zip(known, texts, strict=False)])
+        except KeyError:
+            pass
         cells: list[Cell] = []
-        for place, column in enumerate(table.columns):
-            given = texts[place].strip() if place < len(texts) else ""
+        for column, values, content in zip(table.columns, known, texts, strict=False):
             try:
-                cells.append(_cell(column, given))
+                cell = _cell(column, content.strip())
             except ValueError as error:
-                what = f"{table.name} {texts[0].strip()}: {column.name} {given!r}"
+                what = f"{table.name} {texts[0].strip()}: {column.name} {content.strip()!r}"
                 if column.required:
                     self._remarks.wrong(what, f"{error}: the row is left out", where)
                     return None
                 self._remarks.wrong(what, f"{error}: taken as {column.default or 'empty'}", where)
-                cells.append(_cell(column, ""))
+                cell = _cell(column, "")
+            else:
+                if len(values) < VALUES_KEPT:
+                    values[content] = cell
+            cells.append(cell)
         return tuple(cells)
 
 
