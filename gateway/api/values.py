@@ -38,6 +38,8 @@ ParameterName = Annotated[
     str,
     Query(min_length=1, max_length=1024, description="whole name such as /PICARD/TEMP_1, or its end, or an alias"),
 ]
+NAMES_MAX = 50
+"""So many of the longest names fit a request line: the server refuses one of more than 64 KiB."""
 UtcText = Annotated[str, Query(max_length=40), AfterValidator(utc_text)]
 From = Annotated[UtcText, Query(alias="from", description="first time, UTC, such as 2026-11-24T10:00:00Z")]
 To = Annotated[UtcText, Query(alias="to", description="time behind the last, UTC")]
@@ -114,7 +116,8 @@ async def latest(
     instance: InstanceName,
     service: ServiceDep,
     parameter: Annotated[
-        list[Annotated[str, Query(max_length=1024)]] | None, Query(max_length=1000, description="names; default all")
+        list[Annotated[str, Query(max_length=1024)]] | None,
+        Query(max_length=NAMES_MAX, description="names; default all"),
     ] = None,
     spacecraft: SpacecraftName = None,
 ) -> list[dict[str, Any]]:

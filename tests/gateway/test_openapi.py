@@ -205,6 +205,18 @@ def test_every_parameter_is_described(published: dict[str, Any]) -> None:
     assert '"maximum": 2047, "minimum": -1' in bounds["apid"]
 
 
+def test_every_address_fits_a_request_line(published: dict[str, Any]) -> None:
+    """Issue: what the document allows is answered as it says: the HTTP server refuses request lines of more than
+    64 KiB before anything of ours sees them."""
+    for path, method, operation in operations(published):
+        longest = len(path)
+        for one in operation.get("parameters", ()):
+            for kind in [one["schema"], *one["schema"].get("anyOf", ())]:
+                each = kind.get("items", kind).get("maxLength", 64)
+                longest += (len(one["name"]) + 2 + each) * kind.get("maxItems", 1)
+        assert longest < 60_000, (method, path)
+
+
 def test_the_websocket_is_told_of(published: dict[str, Any]) -> None:
     """OpenAPI knows no WebSocket: the description has its address and where its format is."""
     text = published["info"]["description"]
