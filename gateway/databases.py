@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, BinaryIO, Literal, cast, get_args
 
+from gateway_codecs.mdb.bounds import refuse_absurd
 from gateway_codecs.mdb.model import Where
 from gateway_codecs.mdb.report import Budget, DatabaseError, Reading
 
@@ -44,7 +46,15 @@ def load_database(
     `apid` is that of the packets of a ccsdspy file. Blocking. Raises DatabaseError, OSError.
     """
     budget = budget or Budget()
-    chosen = format or find_format(path)
+    reading = _read(path, format or find_format(path), apid, budget)
+    try:
+        refuse_absurd(reading.database)
+    except DatabaseError as error:
+        raise error if error.where.file else DatabaseError(error.message, Where(str(path)), error.hint) from None
+    return reading
+
+
+def _read(path: Path, chosen: Format, apid: int | None, budget: Budget) -> Reading:
     if chosen == "mib":
         return cast(Reading, _reader("mib")(_tables(path, budget), str(path), budget))
     data = _octets(path, budget)
@@ -72,7 +82,7 @@ def find_format(path: Path) -> Format:
 
 
 def _by_content(path: Path) -> Format | None:
-    with path.open("rb") as file:
+    with _opened(path) as file:
         begin = file.read(LOOKED_AT_OCTETS).removeprefix(b"\xef\xbb\xbf")
     return next((format for pattern, format in CONTENTS if pattern.search(begin)), None)
 
@@ -83,7 +93,9 @@ def _canonical(data: bytes, file: str) -> Reading:
     try:
         database = from_text(data)
     except DatabaseError as error:
-        raise DatabaseError(error.message, Where(file), "gateway mdb convert writes such files") from None
+        raise DatabaseError(
+            error.message, Where(file, error.where.line), "gateway mdb convert writes such files"
+        ) from None
     sections = {"containers": database.containers, "parameters": database.parameters, "types": database.types}
     return Reading(database, {name: len(section) for name, section in sections.items()})
 
@@ -93,12 +105,20 @@ def _reader(format: Format) -> Callable[..., Any]:
     return cast(Callable[..., Any], getattr(importlib.import_module(module), name))
 
 
+def _opened(path: Path) -> BinaryIO:
+    """Open a file that has an end: a pipe would wait for ever, a device be read for ever."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe is opened at once, and refused
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise DatabaseError("no file, but a pipe, device or folder", Where(str(path)), "copy what it gives to a file")
+    return os.fdopen(descriptor, "rb")
+
+
 def _octets(path: Path, budget: Budget) -> bytes:
     most = budget.file_octets
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        data = file.read(most + 1) if size <= most else b""
-    if max(size, len(data)) > most:  # a device has no size, and no end
+    with _opened(path) as file:
+        data = file.read(most + 1) if (size := os.fstat(file.fileno()).st_size) <= most else b""
+    if max(size, len(data)) > most:  # it may grow meanwhile
         raise DatabaseError(f"{max(size, len(data)):,} octets; at most {most:,} are read", Where(str(path)))
     return data
 

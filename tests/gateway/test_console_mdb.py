@@ -254,7 +254,7 @@ def test_a_file_beyond_the_budget_is_not_read(small: Path) -> None:
     """Size is checked before a file is taken into memory."""
     with pytest.raises(DatabaseError, match="at most 10 are read"):
         load_database(small, budget=Budget(file_octets=10))
-    with pytest.raises(DatabaseError, match="at most 1,000 are read"):
+    with pytest.raises(DatabaseError, match="no file, but a pipe, device or folder"):
         load_database(Path("/dev/zero"), "yaml", budget=Budget(file_octets=1000))
 
 

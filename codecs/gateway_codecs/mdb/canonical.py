@@ -10,24 +10,15 @@ import dataclasses
 import functools
 import hashlib
 import json
-import types
-import typing
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any, cast
 
-from gateway_codecs.mdb import model
-from gateway_codecs.mdb.model import Database
+from gateway_codecs.mdb.model import Database, Where
+from gateway_codecs.mdb.plain import HEX, TAG, PlainError, value_of
 from gateway_codecs.mdb.report import DatabaseError
-from gateway_codecs.time_codes import TimeCode
 
 FORMAT = "usoc-gateway mission database 1"
-TAG, HEX = "$is", "$hex"  # no qualified name begins so
-_CLASSES = {
-    name: kind
-    for name, kind in vars(model).items()
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind is not model.Where
-} | {"TimeCode": TimeCode}
 
 
 def digest(database: Database) -> str:
@@ -45,13 +36,19 @@ def from_text(text: bytes) -> Database:
     """Return the database of a canonical text. Raises DatabaseError when it is none."""
     try:
         plain = json.loads(text)
-        if plain["format"] != FORMAT:
-            raise DatabaseError(f"format {plain['format']!r}, expected {FORMAT!r}")
-        return cast(Database, _value(plain["database"]))
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        if isinstance(error, DatabaseError):
-            raise
-        raise DatabaseError(f"no canonical database: {error!r}") from None
+    except (ValueError, RecursionError) as error:
+        raise DatabaseError(f"no JSON: {_why(error)}", Where(line=getattr(error, "lineno", 0))) from None
+    if not isinstance(plain, dict) or plain.get("format") != FORMAT:
+        told = f"format {plain.get('format')!r}" if isinstance(plain, dict) else type(plain).__name__
+        raise DatabaseError(f"no canonical database: {told}, expected an object of format {FORMAT!r}")
+    try:
+        return cast(Database, value_of(plain.get("database"), Database))
+    except (PlainError, RecursionError) as error:
+        raise DatabaseError(f"no canonical database: {_why(error)}") from None
+
+
+def _why(error: Exception) -> str:
+    return "nested too deep" if isinstance(error, RecursionError) else str(error)
 
 
 def plain(value: Any) -> Any:
@@ -84,28 +81,3 @@ def _fields(kind: type) -> tuple[dataclasses.Field[Any], ...]:
 def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:
     default = field.default
     return type(value) is type(default) and value == default
-
-
-def _value(plain: Any) -> Any:
-    if isinstance(plain, list):
-        return tuple(_value(one) for one in plain)
-    if not isinstance(plain, dict):
-        return plain
-    if HEX in plain:
-        return bytes.fromhex(plain[HEX])
-    if TAG not in plain:
-        return {key: _value(one) for key, one in plain.items()}
-    kind = _CLASSES[plain[TAG]]
-    enums = _enums(kind)
-    given = {key: _value(one) for key, one in plain.items() if key != TAG}
-    return kind(**{key: enums[key](one) if key in enums else one for key, one in given.items()})
-
-
-@functools.cache
-def _enums(kind: type) -> dict[str, type[Enum]]:
-    hints = typing.get_type_hints(kind)
-    return {name: hint for name, hint in hints.items() if _is_enum(hint)}
-
-
-def _is_enum(hint: Any) -> bool:
-    return isinstance(hint, type) and not isinstance(hint, types.GenericAlias) and issubclass(hint, Enum)

@@ -65,6 +65,7 @@ REQUIRED = ("name", "data_type", "bit_length")
 KNOWN = (*REQUIRED, "bit_offset", "byte_order", "calibration", "unit", "description")
 HEADER_BITS, BITS_MAX = 48, 8 * 65542
 POWERS = 16
+FIELDS_MAX = 100_000  # of one packet, as in every database
 _SHAPE = re.compile(r"(\w+)\s*(?:\(\s*(.+?)\s*\))?")
 _RANGE = re.compile(r"\[\s*([^,\]]+),\s*([^,\]]+)\]")
 _ODD = re.compile(r"[^\w+\-\[\],]")
@@ -106,9 +107,11 @@ def read_ccsdspy(data: bytes, file: str, apid: int | None = None, budget: Budget
         raise DatabaseError(f"APID {apid}: 0 to 2047", Where(file))
     remarks = RemarkList(budget)
     counts: dict[str, int] = {"rows": 0}
-    fields = []
+    fields: list[Field] = []
     for where, columns in _lines(data, file, budget, remarks):
         counts["rows"] += 1
+        if len(fields) >= FIELDS_MAX:
+            raise DatabaseError(f"more than {FIELDS_MAX:,} fields in one packet", where)
         one = _field(columns, where, remarks)
         if one is None:
             break
@@ -193,15 +196,17 @@ class _Packet:
         self._types, self._parameters = dict(self._header.types), dict(self._header.parameters)
         self._length = f"{self._system}/CCSDS_LENGTH"
         self._named: dict[str, str] = {}
+        self._numbers: dict[str, int] = {}  # the last number behind a name that several want
         self._entries: list[Entry] = []
         self._at: int | None = HEADER_BITS  # the next bit from the packet's start, when it is the same in every packet
         self._from_end: int | None = None  # bits that are left behind an expanding array
         self._shift = self._offset_shift()
+        self._behind = _bits_behind(fields)
 
     def database(self, apid: int | None) -> Database:
         """Return the database of this packet."""
         for index, one in enumerate(self._fields):
-            if not self._add(one, self._fields[index + 1 :]):
+            if not self._add(one, index):
                 break
         restriction = ALWAYS if apid is None else self._header.of_packet(apid)
         name = f"{self._system}/PACKET"
@@ -219,15 +224,15 @@ class _Packet:
         self._remarks.ignored("bit_offset: the primary header", why, told[0].where)
         return HEADER_BITS
 
-    def _add(self, one: Field, behind: list[Field]) -> bool:
-        """Add a field; False when nothing behind it can be placed."""
+    def _add(self, one: Field, index: int) -> bool:
+        """Add the field of that index; False when nothing behind it can be placed."""
         location = self._location(one)
         if one.fixed_bits is not None:
             self._entries.append(self._fixed(one, one.fixed_bits, location))
             self._move(one.fixed_bits)
             return True
         if one.count == "expand":
-            return self._expand(one, behind, location)
+            return self._expand(one, *self._behind[index], location)
         counter = self._named.get(one.count)
         if counter is None or not _counts(self._types[self._parameters[counter].type_name]):
             why = f"{one.count!r} is neither `expand`, a shape, nor a whole number before it: it and the rest left out"
@@ -268,7 +273,7 @@ class _Packet:
     def _of_elements(
         self, one: Field, name: str, kind: ParameterType, dimensions: tuple[Dimension, ...], location: Location
     ) -> Entry:
-        element = f"{name}-element"
+        element = self._free(f"{name}-element")
         self._types[element] = replace(kind, name=element)
         self._types[name] = ParameterType(
             name, "array", element_type=element, dimensions=dimensions, unit=kind.unit, where=one.where
@@ -276,11 +281,8 @@ class _Packet:
         self._parameters[name] = self._parameter(one, name)
         return ParameterEntry(name, location)
 
-    def _expand(self, one: Field, behind: list[Field], location: Location) -> bool:
-        """Add an array up to what stands behind it, whose bits are counted from the end of the packet."""
-        sizes = [other.fixed_bits for other in behind if other.offset_bits is None]
-        can_follow = None not in sizes
-        left = sum(size or 0 for size in sizes) if can_follow else 0
+    def _expand(self, one: Field, can_follow: bool, left: int, location: Location) -> bool:
+        """Add an array up to the `left` bits of what stands behind it, which are counted from the packet's end."""
         if not can_follow:
             why = "fields of unknown size stand behind it: it takes the rest of the packet, they are left out"
             self._remarks.wrong(f"{one.name}: {one.columns['data_type']}", why, one.where)
@@ -306,14 +308,19 @@ class _Packet:
 
     def _name(self, one: Field) -> str:
         plain = _clean(one.name)
-        name, number = f"{self._system}/{plain}", 1
-        while name in self._parameters:
-            number += 1
-            name = f"{self._system}/{plain}-{number}"
-        if number > 1:
+        name = self._free(f"{self._system}/{plain}")
+        if name != f"{self._system}/{plain}":
             why = f"another field has this name: it is {name}"
             self._remarks.wrong(f"{one.name}", why, one.where)
         self._named.setdefault(one.name, name)
+        return name
+
+    def _free(self, wanted: str) -> str:
+        """Return the name, or with the first number behind it that makes another of it."""
+        name = wanted
+        while name in self._types or name in self._parameters:
+            self._numbers[wanted] = self._numbers.get(wanted, 1) + 1
+            name = f"{wanted}-{self._numbers[wanted]}"
         return name
 
     def _parameter(self, one: Field, name: str) -> Parameter:
@@ -363,6 +370,16 @@ class _Packet:
             self._remarks.wrong(f"{one.name}: byte_order {told!r}", why, one.where)
             return BIG
         return order
+
+
+def _bits_behind(fields: list[Field]) -> list[tuple[bool, int]]:
+    """Return for each field whether all behind it have a size, and their bits; those with an offset do not count."""
+    found, known, bits = [], True, 0
+    for one in reversed(fields):
+        found.append((known, bits if known else 0))
+        if one.offset_bits is None:
+            known, bits = known and one.fixed_bits is not None, bits + (one.fixed_bits or 0)
+    return found[::-1]
 
 
 def _counts(kind: ParameterType) -> bool:

@@ -104,11 +104,16 @@ class _Check:
             ("includes itself", database.containers, _included),
             ("is made of itself", database.types, _parts),
             ("is derived from itself", database.parameters, references.derived_from),
+            ("counts its time from itself", database.parameters, self._time_of),
         )
         for what, nodes, edges in graphs:
             for cycle in _cycles(nodes, edges):
                 way = " -> ".join(self._short(name) for name in [*cycle, cycle[0]])
                 yield self._wrong(nodes[cycle[0]], f"it {what}: {way}")
+
+    def _time_of(self, one: Parameter) -> list[str]:
+        kind = self._database.types.get(one.type_name)
+        return [kind.time.offset_from] if kind is not None and kind.time is not None and kind.time.offset_from else []
 
     # ---- types
 

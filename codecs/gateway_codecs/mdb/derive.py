@@ -7,8 +7,10 @@ of any input, the others have the value of their newest sample at or before it (
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import reduce
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import numpy as np
@@ -75,18 +77,18 @@ class Derivations:
 
     def _sorted(self) -> list[Derived]:
         """Return all in an order in which each comes after those that it reads; those in a cycle are problems."""
-        done: dict[str, Derived] = {}
-        waiting = dict(self._all)
-        while waiting:
-            ready = [one for one in waiting.values() if not any(name in waiting for name in self._reads(one))]
-            if not ready:
-                for name, one in waiting.items():
-                    message = f"{name} is derived of itself, by way of others: {', '.join(sorted(waiting)[:5])}"
-                    self.problems[name] = DatabaseError(message, one.parameter.where)
-                break
-            for one in ready:
-                done[one.name] = waiting.pop(one.name)
-        return [one for one in done.values() if not any(name in self.problems for name in self._reads(one))]
+        order = TopologicalSorter({name: self._reads(one) for name, one in self._all.items()})
+        with suppress(CycleError):
+            order.prepare()  # what is in no cycle, and behind none, comes all the same
+        done: list[Derived] = []
+        while ready := order.get_ready():
+            done += [self._all[name] for name in sorted(ready) if name in self._all]
+            order.done(*ready)
+        waiting = self._all.keys() - {one.name for one in done}
+        for name in waiting:
+            message = f"{name} is derived of itself, by way of others: {', '.join(sorted(waiting)[:5])}"
+            self.problems[name] = DatabaseError(message, self._all[name].parameter.where)
+        return [one for one in done if not any(name in self.problems for name in self._reads(one))]
 
     def _reads(self, one: Derived) -> list[str]:
         return [plain_name(name, self._all) or name for name in one.parsed.names]

@@ -8,6 +8,20 @@ from typing import Literal
 
 from gateway_codecs.mdb.model import NOWHERE, Database, Where
 
+TOLD_MAX = 600
+"""Characters of one sentence on a file: what it quotes may be a megabyte."""
+
+
+def printable(text: str, most: int = TOLD_MAX) -> str:
+    """Return text from a file as a terminal may show it: no control characters, no half characters, not too long."""
+    if len(text) > most:
+        text = f"{text[: most - 100]} ... {text[-90:]}"
+    return text if text.isprintable() else "".join(one if one.isprintable() else _escaped(one) for one in text)
+
+
+def _escaped(one: str) -> str:
+    return one if one == "\n" else repr(one)[1:-1]
+
 
 class DatabaseError(ValueError):
     """A database that cannot be used: what is wrong, where, and the way out; `others` that are wrong too."""
@@ -15,6 +29,7 @@ class DatabaseError(ValueError):
     def __init__(
         self, message: str, where: Where = NOWHERE, hint: str = "", others: tuple[DatabaseError, ...] = ()
     ) -> None:
+        message, hint = printable(message), printable(hint)
         super().__init__(f"{where}: {message}" if where.file else message)
         self.message, self.where, self.hint, self.others = message, where, hint, others
 
@@ -27,6 +42,11 @@ class Remark:
     what: str  # which definition: an element, a row, a name
     why: str
     where: Where = NOWHERE
+
+    def __post_init__(self) -> None:
+        """What is quoted is shortened, and harmless to a terminal."""
+        object.__setattr__(self, "what", printable(self.what))
+        object.__setattr__(self, "why", printable(self.why))
 
 
 @dataclass(frozen=True, slots=True)

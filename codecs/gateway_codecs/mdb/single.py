@@ -299,7 +299,8 @@ class Singles:
 
     def _cut(self, slot: Slot) -> NDArray[Any]:
         frame, encoding = self._frame, slot.kind.encoding
-        sizes = np.where(slot.fates == 0, slot.sizes, 0)
+        longest_bits = int(frame.length_bits.max(initial=0))  # what is longer is truncated in every packet
+        sizes = np.where((slot.fates == 0) & (slot.bits + slot.sizes <= longest_bits), slot.sizes, 0)
         sizes = self._bounded(slot, sizes)
         pieces = cut(frame.octets, np.where(slot.fates == 0, slot.bits, 0), sizes)
         missing = self._validity(slot) >= Validity.ABSENT

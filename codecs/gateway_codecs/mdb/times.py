@@ -46,11 +46,11 @@ def counted_ns(raw: NDArray[Any], meaning: TimeMeaning) -> tuple[I64Array, BoolA
     binary = Fraction(meaning.scale)
     per_count = (binary if binary.denominator <= 1 << 40 else scale) * SECOND_NS
     per_count = per_count.limit_denominator(_DENOMINATOR_MAX)
+    if abs(per_count.numerator) * per_count.denominator >= 1 << 62 or abs(offset_ns) >= 1 << 63:
+        return _real_ns(raw.astype(np.float64), meaning)
     good = _fits(raw, float(per_count), float(offset_ns))
     count = np.where(good, raw, 0)
     whole, part = _split(count, per_count.denominator)
-    if abs(per_count.numerator) * per_count.denominator >= 1 << 62:
-        return _real_ns(raw.astype(np.float64), meaning)
     product = part * per_count.numerator
     rounded = (2 * product + per_count.denominator) // (2 * per_count.denominator)
     return whole * per_count.numerator + rounded + round(offset_ns), good
