@@ -65,6 +65,9 @@ def _check_databases(found: Configuration) -> None:
             except DatabaseError as error:
                 problems.append(f"{where}: {error}" + (f"\n  hint: {error.hint}" if error.hint else ""))
                 continue
+            except OSError as error:
+                problems.append(f"{where}: {error}")
+                continue
             if wrong := [one for one in reading.remarks if one.kind == "wrong"]:
                 text = f"{where}: {len(wrong)} definitions are wrong; `gateway mdb check {keys.file}` tells them"
                 typer.secho(f"warning: {text}", fg="yellow", err=True)

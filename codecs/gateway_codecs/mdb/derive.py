@@ -70,6 +70,8 @@ class Derivations:
             unknown = [name for name in parsed.names if plain_name(name, database.parameters) is None]
             if unknown:
                 raise DatabaseError(f"{one.name} is derived of {unknown[0]}, which is no parameter", one.where)
+            if one.type_name not in database.types:
+                raise DatabaseError(f"{one.name}: type {one.type_name} is not defined", one.where)
             return Derived(one, database.types[one.type_name], parsed)
         except DatabaseError as error:
             self.problems[one.name] = error
@@ -84,9 +86,9 @@ class Derivations:
         while ready := order.get_ready():
             done += [self._all[name] for name in sorted(ready) if name in self._all]
             order.done(*ready)
-        waiting = self._all.keys() - {one.name for one in done}
+        waiting = sorted(self._all.keys() - {one.name for one in done})
         for name in waiting:
-            message = f"{name} is derived of itself, by way of others: {', '.join(sorted(waiting)[:5])}"
+            message = f"{name} is derived of itself, by way of others: {', '.join(waiting[:5])}"
             self.problems[name] = DatabaseError(message, self._all[name].parameter.where)
         return [one for one in done if not any(name in self.problems for name in self._reads(one))]
 
