@@ -20,6 +20,8 @@ from gateway.errors import UsageError
 from gateway_codecs.time_scales import format_utc, parse_utc
 
 FOLLOW_S = 2.0
+MARGIN, MARGIN_NARROW, NARROW = 14, 9, 50
+"""Characters for labels, in terminals that are not as wide as `NARROW` too."""
 LAST_HOUR, EMPTY_SHARE = "-1h", 0.1
 """What is plotted when no first time is asked for; so much of it may be empty at its beginning."""
 JOINED_SHARE = 0.1
@@ -119,8 +121,8 @@ def _asked(place: Place, name: str, first: str, last: str, count: int) -> Curve:
 
 def _in_terminal(place: Place, options: PlotOptions, console: Console) -> Group:
     """Return the plot in the size of the terminal."""
-    margin = 14
-    width, height = max(20, console.width - margin - 3), max(6, min(console.height - 5, 40))
+    margin = MARGIN if console.width >= NARROW else MARGIN_NARROW
+    width, height = max(4, console.width - margin - 3), max(6, min(console.height - 5, 40))
     curve = _curve(place, options, 2 * width)
     head = Text(curve.title(), style="bold", no_wrap=True, overflow="ellipsis")
     span = curve.range()
@@ -132,8 +134,10 @@ def _in_terminal(place: Place, options: PlotOptions, console: Console) -> Group:
     lines = canvas.lines(_labels(curve, low, high, height, margin))
     foot = Text(" " * (margin + 1) + "\u2514" + "\u2500" * width, style="dim")
     first, last = (format_utc(ns)[:19].replace("T", " ") for ns in (curve.from_ns, curve.to_ns))
-    between = " " * max(1, width - len(first) - len(last))
-    return Group(head, *lines, foot, Text(" " * (margin + 2) + first + between + last, style="dim"))
+    between = width - len(first) - len(last)
+    if between < 1:
+        return Group(head, *lines, foot, Text(f"{first} to", style="dim"), Text(last, style="dim"))
+    return Group(head, *lines, foot, Text(" " * (margin + 2) + first + " " * between + last, style="dim"))
 
 
 def _labels(curve: Curve, low: float, high: float, height: int, margin: int) -> list[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from gateway.console import params
+from gateway.console import params, params_plot
 from gateway.console.app import app
 
 NAMES = ("/JPSS_Geolocation_Packets/ADGPSPOSX", "/JPSS_Geolocation_Packets/MSEC", "/JPSS_Geolocation_Packets/MODE")
@@ -83,6 +83,53 @@ def test_history_in_a_narrow_terminal() -> None:
 def test_values_for_people(value: Any, decimals: int | None, shown: str) -> None:
     """Decimals are as the database says, whole numbers are whole, an image is not poured out."""
     assert params.value_text(value, decimals) == shown
+
+
+class Answers:
+    """A gateway that tells one range of values, as `gateway.console.params.Place`."""
+
+    mdb = None
+
+    def __init__(self, buckets: list[dict[str, Any]]) -> None:
+        self.buckets = buckets
+
+    def time(self, text: str) -> str:
+        return text
+
+    def get(self, path: str, **_: Any) -> dict[str, Any]:
+        assert path == "/parameters/buckets"
+        about = {"parameter": NAMES[0], "unit": "m", "spacecraft": "jpss-1", "database": "3f1c" * 16, "labels": []}
+        return {**about, "buckets": self.buckets}
+
+
+@pytest.mark.parametrize("width", [200, 80, 50, 49, 40, 30, 24])
+@pytest.mark.parametrize("samples", [0, 1, 60])
+def test_a_plot_fits_its_terminal(width: int, samples: int) -> None:
+    """No line of a plot is longer than the terminal, however narrow it is: a broken line breaks the picture."""
+    begin, end = "2021-04-09T00:00:00Z", "2021-04-09T01:00:00Z"
+    buckets = [
+        {
+            "from_utc": f"2021-04-09T00:{k:02}:00Z",
+            "min": -7e6 - k,
+            "max": 7e6,
+            "mean": 1e3 * k,
+            "limit": "ok",
+            "count": 3,
+        }
+        for k in range(samples)
+    ]
+    options = params_plot.PlotOptions("ADGPSPOSX", begin, end, None, None, 1200, 500, False, False)
+    console = Console(width=width, height=20, color_system=None)
+    with console.capture() as capture:
+        console.print(params_plot._in_terminal(cast(Any, Answers(buckets)), options, console))
+    lines = capture.get().splitlines()
+    assert all(len(line.rstrip()) <= width for line in lines)
+    if not samples:
+        assert lines[1].rstrip() == "no numbers in this range"
+        return
+    assert sum("\u2524" in line for line in lines) == 15, "each row of the picture is one line"
+    assert any("2021-04-09 00:00:00" in line for line in lines[-2:])
+    assert lines[-1].rstrip().endswith("2021-04-09 01:00:00")
 
 
 def test_options_of_history_alone_are_refused() -> None:
