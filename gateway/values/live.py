@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,14 @@ import numpy as np
 from gateway.values import described, rendered
 from gateway.values.lateness import Lateness
 from gateway.values.versions import DIGEST_SHORT, Version
-from gateway_codecs.batches import ABSENT, BoolArray, I64Array, ItemBatch
+from gateway_codecs.batches import ABSENT, BoolArray, I64Array, ItemBatch, U8Array
+from gateway_codecs.mdb import conditions
 from gateway_codecs.mdb.columns import Column, Decoded, LimitFlag, Validity
 from gateway_codecs.mdb.decoder import Decoder
-from gateway_codecs.mdb.derive import computed, plain_name
+from gateway_codecs.mdb.derive import computed, known, plain_name
 from gateway_codecs.mdb.limits import LimitMonitor, Transition
 from gateway_codecs.mdb.lookup import kind_of, members, type_of
-from gateway_codecs.mdb.model import Database, Limits, Severity
+from gateway_codecs.mdb.model import Alarms, Database, Limits, Severity
 
 STALE_PERIODS, STALE_MIN_S = 5.0, 10.0
 PERIOD_WEIGHT = 0.2
@@ -90,7 +92,7 @@ class Live:
         self.lateness = Lateness()
         self._monitor = LimitMonitor()
         self._decoder: Decoder
-        self._limits: dict[str, Limits | None] = {}
+        self._alarms: dict[str, Alarms] = {}
 
     # ---- in the worker ----
 
@@ -115,7 +117,7 @@ class Live:
         """Values out of limits are told again by a new database: it may have other limits."""
         self.version = version
         self._decoder = Decoder(version.database)  # not that of history: it is of another thread
-        self._limits = _limits(version.database)
+        self._alarms = _alarms(version.database)
         self._monitor = LimitMonitor()
         self.out_of_limit = {}
         self.latest = {name: one for name, one in self.latest.items() if type_of(version.database, name) is not None}
@@ -151,7 +153,7 @@ class Live:
             at = _newest_present(column, inside)
             if at >= 0:
                 latest[name] = self._latest(version, one, column, at, positions, items)
-            if name in self._limits:
+            if name in self._alarms:
                 self._check(version, name, column, inside, counts, (one, positions, items), events)
 
     def _take_joined(self, version: Version, latest: dict[str, Latest], events: list[Event]) -> None:
@@ -171,10 +173,10 @@ class Live:
             latest[name] = Latest(
                 column, 0, last.packet_type, last.position, time_ns, generated, last.receive_time_ns, version.digest
             )
-            if name in self._limits:
-                usable, limits = column.validity == Validity.VALID, self._limits[name]
-                values = column.raw if limits is not None and limits.of_raw else column.engineering
-                _, transitions = self._monitor.feed(name, values, column.limit, usable, limits)
+            if name in self._alarms:
+                usable = column.validity == Validity.VALID
+                runs = limit_runs(self._alarms[name], columns, np.zeros(1, np.int64), 1)
+                _, transitions = self._fed(name, column, slice(None), (column.limit, usable), runs)
                 self._passed(version, name, transitions, latest[name], events)
 
     def _latest(
@@ -201,20 +203,32 @@ class Live:
         events: list[Event],
     ) -> None:
         states, usable = column.limit[inside], column.validity[inside] == Validity.VALID
-        limits = self._limits[name]
-        values = (column.raw if limits is not None and limits.of_raw else column.engineering)[inside]
+        one, positions, items = where
         if states.ndim > 1:  # of several samples in a packet the worst is the packet's, and changes are not watched
             severity = np.where(usable, states & LimitFlag.SEVERITY, 0).reshape(len(states), -1)
             worst, each = np.argmax(severity, axis=1), np.arange(len(states))
             states, usable = states.reshape(len(states), -1)[each, worst], usable.reshape(len(states), -1).any(axis=1)
-            values = np.zeros(len(states), np.bool_)
-        said, transitions = self._monitor.feed(name, values, states, usable, limits)
+        runs = limit_runs(self._alarms[name], one.columns, inside, len(one))
+        said, transitions = self._fed(name, column, inside, (states, usable), runs)
         counts.out_of_limit += int(np.count_nonzero(said[usable] & LimitFlag.SEVERITY))
         counts.invalid += len(inside) - int(usable.sum())
         if transitions:
-            one, positions, items = where
             latest = self._latest(version, one, column, int(inside[transitions[-1].row]), positions, items)
             self._passed(version, name, transitions, latest, events)
+
+    def _fed(
+        self, name: str, column: Column, inside: Any, samples: tuple[U8Array, BoolArray], runs: list[LimitRun]
+    ) -> tuple[U8Array, list[Transition]]:
+        """Return the limit states with persistence and changes, and where they changed; each run by its own limits."""
+        states, usable = samples
+        said, transitions = list[U8Array](), list[Transition]()
+        for first, end, limits in runs:
+            values = (column.raw if limits is not None and limits.of_raw else column.engineering)[inside][first:end]
+            plain = values if values.ndim == 1 else np.zeros(end - first, np.bool_)
+            mine, changed = self._monitor.feed(name, plain, states[first:end], usable[first:end], limits)
+            said.append(mine)
+            transitions += [replace(one, row=one.row + first) for one in changed]
+        return np.concatenate(said), transitions
 
     def _passed(
         self, version: Version, name: str, transitions: list[Transition], latest: Latest, events: list[Event]
@@ -309,9 +323,34 @@ def _only(column: Column, at: int) -> Column:
     )  # fmt: skip
 
 
-def _limits(database: Database) -> dict[str, Limits | None]:
-    """Return the parameters and members that have limits, with those that hold where no context does."""
-    found: dict[str, Limits | None] = {}
+LimitRun = tuple[int, int, Limits | None]
+
+
+def limit_runs(alarms: Alarms, columns: Mapping[str, Column], inside: I64Array, packets: int) -> list[LimitRun]:
+    """Return which limits apply to which of the samples `inside` (rows of the columns), in order: (first, end, limits).
+
+    A context that names what stands several times in a packet does not hold.
+    """
+    if not alarms.contexts:
+        return [(0, len(inside), alarms.default)]
+    every = [*(one.limits for one in alarms.contexts), alarms.default]
+
+    def lookup(name: str, calibrated: bool) -> conditions.Known | None:
+        found = known(name, calibrated, columns)
+        return found if found is not None and found.known is not None and found.known.shape == (packets,) else None
+
+    index = np.full(len(inside), len(alarms.contexts))
+    for k in range(len(alarms.contexts) - 1, -1, -1):
+        context = alarms.contexts[k].context
+        held = conditions.holds(context, lookup, (packets,))
+        index[held[inside]] = k
+    edges = [0, *(np.flatnonzero(np.diff(index)) + 1).tolist(), len(inside)]
+    return [(first, end, every[index[first]]) for first, end in pairwise(edges)]
+
+
+def _alarms(database: Database) -> dict[str, Alarms]:
+    """Return the parameters and members that have limits."""
+    found: dict[str, Alarms] = {}
     for name in (part for whole in database.parameters for part in members(database, whole)):
         kind = type_of(database, name)
         for _ in range(8):
@@ -319,6 +358,5 @@ def _limits(database: Database) -> dict[str, Limits | None]:
                 break
             kind = database.types.get(kind.element_type)
         if kind is not None and (kind.alarms.default is not None or kind.alarms.contexts):
-            contexts = [one.limits for one in kind.alarms.contexts if one.limits is not None]
-            found[name] = kind.alarms.default or next(iter(contexts), None)
+            found[name] = kind.alarms
     return found

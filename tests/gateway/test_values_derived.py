@@ -9,7 +9,10 @@ from typing import Any
 from gateway.values import history
 from gateway_codecs.mdb.model import (
     Alarms,
+    Comparison,
+    ContextLimits,
     Database,
+    DeltaLimit,
     Interval,
     Limits,
     Parameter,
@@ -20,7 +23,20 @@ from gateway_codecs.mdb.model import (
 )
 from gateway_codecs.time_scales import format_utc
 from tests.gateway.test_values_live import following, settle
-from tests.gateway.values_world import COUNT, T0, TEMP, S, World, batch, counting, database, seconds, shown, temperature
+from tests.gateway.values_world import (
+    COUNT,
+    MODE,
+    T0,
+    TEMP,
+    S,
+    World,
+    batch,
+    counting,
+    database,
+    seconds,
+    shown,
+    temperature,
+)
 
 PER_DEGREE, TWICE = "/X/PER_DEGREE", "/X/TWICE"
 
@@ -82,3 +98,25 @@ async def test_live_values_and_limits(tmp_path: Path) -> None:
         assert row["time_utc"] == format_utc(T0 + 9 * S)
         told = [event for event in world.events if event.get("parameter") == PER_DEGREE]
         assert [(event["before"], event["after"]) for event in told][:1] == [("ok", "high warning")]
+
+
+async def test_limits_that_depend_on_a_state(tmp_path: Path) -> None:
+    """Persistence and changes are those of the limits that apply to the sample, not of another context."""
+    of = database()
+    on = Comparison(MODE, "ON")
+    wide, slow = Interval(None, 50), Limits((RangeLimit(Severity.WARNING, Interval(None, 50)),), persistence=3)
+    quick = Limits(deltas=(DeltaLimit(Severity.CRITICAL, rise=5.0),))
+    kind = of.types["/X/temp"]
+    alarms = Alarms(Limits((RangeLimit(Severity.WARNING, wide),)), (ContextLimits(on, slow),))
+    for chosen, expected in (
+        (alarms, [("ok", "high warning"), ("high warning", "ok"), ("ok", "high warning")]),
+        (Alarms(None, (ContextLimits(on, quick),)), [("ok", "delta critical"), ("delta critical", "ok")]),
+    ):
+        types = {**of.types, kind.name: dataclasses.replace(kind, alarms=chosen)}
+        folder = tmp_path / str(len(expected))
+        async with following(folder, dataclasses.replace(of, types=types)) as world:
+            for k, (degrees, mode) in enumerate([(0, 0), (60, 0), (61, 1), (20, 1), (90, 1), (91, 1), (92, 1)]):
+                await world.take(batch([(T0 + k * S, temperature(k, 2 * degrees, mode))]))
+                await settle(world)
+            told = [(event["before"], event["after"]) for event in world.events if event.get("parameter") == TEMP]
+            assert told == expected

@@ -214,7 +214,7 @@ def finished(parameter: Parameter, kind: ParameterType, raw: F64Array, validity:
     """
 
     def lookup(name: str, calibrated: bool) -> conditions.Known | None:
-        return _known(name, calibrated, others)
+        return known(name, calibrated, others)
 
     validity = np.maximum(validity, np.where(np.isnan(raw), np.uint8(Validity.UNCALIBRATED), np.uint8(0)))
     labels = labels_of(kind.calibration) if kind.kind != "boolean" else (kind.zero_text, kind.one_text)
@@ -233,14 +233,15 @@ def finished(parameter: Parameter, kind: ParameterType, raw: F64Array, validity:
     return Column(parameter.name, raw, engineering, validity.astype(np.uint8), limit, kind.unit, labels)
 
 
-def _known(name: str, calibrated: bool, columns: Columns) -> conditions.Known | None:
+def known(name: str, calibrated: bool, columns: Columns) -> conditions.Known | None:
+    """Return what columns say of a parameter, for a condition; None = it is none of them."""
     column = columns.get(name)
     if column is None:
         return None
     values = column.engineering if calibrated else column.raw
     is_label = calibrated and bool(column.labels) and values.dtype.kind != "b"
-    known = column.validity < (Validity.UNCALIBRATED if calibrated else Validity.ABSENT)
-    return conditions.Known(values, known, column.labels if is_label else None)
+    usable = column.validity < (Validity.UNCALIBRATED if calibrated else Validity.ABSENT)
+    return conditions.Known(values, usable, column.labels if is_label else None)
 
 
 def _calibrated(

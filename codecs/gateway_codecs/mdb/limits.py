@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gateway_codecs.batches import BoolArray, U8Array
 from gateway_codecs.mdb.columns import LimitFlag
-from gateway_codecs.mdb.model import Interval, Limits, Severity
+from gateway_codecs.mdb.model import DeltaLimit, Interval, Limits, Severity
 
 
 def inclusive(interval: Interval) -> tuple[float, float]:
@@ -160,8 +160,10 @@ class LimitMonitor:
         one = self._watched.setdefault(parameter, _Watched())
         chosen = np.flatnonzero(valid)
         mine = states[chosen]
-        if limits is not None and limits.deltas and values.dtype.kind in "iuf":
-            mine = more_severe(mine, self._changes(one, values[chosen].astype(np.float64), limits))
+        if values.dtype.kind in "iuf":
+            deltas = limits.deltas if limits is not None else ()
+            changes = self._changes(one, values[chosen].astype(np.float64), deltas)
+            mine = more_severe(mine, changes) if deltas else mine
         persistence = limits.persistence if limits is not None else 1
         said = persistent(mine, persistence, before=one.violating)
         one.violating = min(_row_at_end(mine, one.violating), 1 << 62)
@@ -173,14 +175,14 @@ class LimitMonitor:
             one.state = int(said[-1])
         return found, transitions
 
-    def _changes(self, one: _Watched, values: NDArray[np.float64], limits: Limits) -> U8Array:
+    def _changes(self, one: _Watched, values: NDArray[np.float64], deltas: Sequence[DeltaLimit]) -> U8Array:
         if not len(values):
             return np.zeros(0, np.uint8)
         first = values[0] if one.value is None else one.value
         change = np.diff(values, prepend=first)
         one.value = float(values[-1])
         state = np.zeros(len(values), np.uint8)
-        for delta in sorted(limits.deltas, key=lambda delta: delta.severity):
+        for delta in sorted(deltas, key=lambda delta: delta.severity):
             too_much = np.zeros(len(values), np.bool_)
             if delta.rise is not None:
                 too_much |= change > delta.rise
