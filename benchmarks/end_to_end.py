@@ -27,10 +27,13 @@ STAMP = struct.Struct(">d")
 
 
 class Bench:
-    """A gateway process on the demo configuration, and a station that we play."""
+    """A gateway process on the demo configuration, and a station that we play.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    With `values` packets have generation times and become engineering values; without, they are packets and no more.
+    """
+
+    def __init__(self, folder: Path, values: bool = False) -> None:
+        self.folder, self.values = folder, values
         self.process: subprocess.Popen[str]
         self.api = ""
         self._writer: asyncio.Future[asyncio.StreamWriter]
@@ -41,6 +44,9 @@ class Bench:
         port = self._server.sockets[0].getsockname()[1]
         config = self.folder / "config"
         shutil.copytree(str(EXAMPLES / "demo"), config)
+        mission = config / "missions/demo.yaml"
+        if not self.values:
+            mission.write_text(re.sub(r"\n +(database|default_time): .*", "", mission.read_text()))
         link = config / "links/station.yaml"
         link.write_text(
             re.sub(r"port: \d+", f"port: {port}", link.read_text()).replace("watchdog_s: 2", "watchdog_s: 60")
@@ -110,9 +116,9 @@ async def receive(api: str, wanted: int, selection: dict[str, Any], on_items: An
     return octets
 
 
-async def throughput(folder: Path, data: bytes, packets: int) -> dict[str, float]:
-    """Push a recording as fast as the gateway takes it."""
-    async with Bench(folder) as bench:
+async def throughput(folder: Path, data: bytes, packets: int, values: bool = False) -> dict[str, float]:
+    """Push a recording as fast as the gateway takes it; `behind`: packets that are not values yet at the end."""
+    async with Bench(folder, values) as bench:
         idle = bench.memory_octets()
         task = asyncio.create_task(receive(bench.api, packets, {"kinds": ["tm"], "idle": True}, lambda *_: None))
         await asyncio.sleep(0.3)
@@ -127,6 +133,7 @@ async def throughput(folder: Path, data: bytes, packets: int) -> dict[str, float
             "idle_octets": idle, "frames_per_s": len(data) / FRAME_OCTETS / took,
             "packets_per_s": packets / took, "cpu_share": (bench.cpu_s() - cpu) / took,
             "journal_ratio": state["journal"]["octets"] / len(data), "busy_octets": bench.memory_octets(),
+            "behind": state["values"]["behind"] if state["values"] else 0,
         }  # fmt: skip
 
 

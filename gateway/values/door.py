@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 LIVE_ITEMS, LIVE_OCTETS = 8192, 4 << 20
-REST_SHARE, REST_MAX_S = 3.0, 0.5
+REST_SHARE, REST_MAX_S = 4.0, 2.0
 """After a turn, values rest so many times as long as it took: deliveries go first, and more packets make one batch."""
 QUIET_POSITIONS = 1 << 16
 """So far back a start reads what was told of before, to know the newest values and limit states again."""
