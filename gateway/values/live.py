@@ -329,15 +329,14 @@ LimitRun = tuple[int, int, Limits | None]
 def limit_runs(alarms: Alarms, columns: Mapping[str, Column], inside: I64Array, packets: int) -> list[LimitRun]:
     """Return which limits apply to which of the samples `inside` (rows of the columns), in order: (first, end, limits).
 
-    A context that names what stands several times in a packet does not hold.
+    Of what stands several times in a packet a context sees the last, as the decoder does.
     """
     if not alarms.contexts:
         return [(0, len(inside), alarms.default)]
     every = [*(one.limits for one in alarms.contexts), alarms.default]
 
     def lookup(name: str, calibrated: bool) -> conditions.Known | None:
-        found = known(name, calibrated, columns)
-        return found if found is not None and found.known is not None and found.known.shape == (packets,) else None
+        return known(name, calibrated, columns, (packets,))
 
     index = np.full(len(inside), len(alarms.contexts))
     for k in range(len(alarms.contexts) - 1, -1, -1):

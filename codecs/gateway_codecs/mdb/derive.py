@@ -6,6 +6,7 @@ of any input, the others have the value of their newest sample at or before it (
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -214,7 +215,7 @@ def finished(parameter: Parameter, kind: ParameterType, raw: F64Array, validity:
     """
 
     def lookup(name: str, calibrated: bool) -> conditions.Known | None:
-        return known(name, calibrated, others)
+        return known(name, calibrated, others, raw.shape)
 
     validity = np.maximum(validity, np.where(np.isnan(raw), np.uint8(Validity.UNCALIBRATED), np.uint8(0)))
     labels = labels_of(kind.calibration) if kind.kind != "boolean" else (kind.zero_text, kind.one_text)
@@ -233,15 +234,35 @@ def finished(parameter: Parameter, kind: ParameterType, raw: F64Array, validity:
     return Column(parameter.name, raw, engineering, validity.astype(np.uint8), limit, kind.unit, labels)
 
 
-def known(name: str, calibrated: bool, columns: Columns) -> conditions.Known | None:
-    """Return what columns say of a parameter, for a condition; None = it is none of them."""
-    column = columns.get(name)
-    if column is None:
+def known(name: str, calibrated: bool, columns: Columns, shape: tuple[int, ...]) -> conditions.Known | None:
+    """Return what columns say of a parameter, for a condition on a column of `shape` (n, ...); None = they do not.
+
+    Element by element where both have that shape, else the last element, or the one that is named.
+    """
+    plain = plain_name(name, columns)
+    if plain is None:
         return None
+    column = columns[plain]
     values = column.engineering if calibrated else column.raw
     is_label = calibrated and bool(column.labels) and values.dtype.kind != "b"
     usable = column.validity < (Validity.UNCALIBRATED if calibrated else Validity.ABSENT)
+    if plain != name or usable.shape != shape:
+        index = _element(name[len(plain) :], math.prod(usable.shape[1:]))
+        if index is None:
+            return None
+        more = values.shape[usable.ndim :]  # of octets
+        flat, spread = (len(usable), math.prod(usable.shape[1:])), (len(usable), *(1 for _ in shape[1:]))
+        values = np.broadcast_to(values.reshape(*flat, *more)[:, index].reshape(*spread, *more), (*shape, *more))
+        usable = np.broadcast_to(usable.reshape(flat)[:, index].reshape(spread), shape)
     return conditions.Known(values, usable, column.labels if is_label else None)
+
+
+def _element(index: str, count: int) -> int | None:
+    """Return which of so many elements `[3]` is, nothing being the last; None = none of them."""
+    digits = index[1:-1]
+    if not index:
+        return count - 1 if count else None
+    return int(digits) if index[0] == "[" and digits.isascii() and digits.isdigit() and int(digits) < count else None
 
 
 def _calibrated(

@@ -142,7 +142,7 @@ class Layouts:
                 asks |= step.body.size_bits is None
             elif isinstance(step.body, tuple):
                 inner, elements = self._inside(step.body)
-                asks |= inner
+                asks |= inner or bool(step.counts and self.template(step) is None)  # turns are walked, to the end
             if not asks:
                 elements *= math.prod(_counts(step, ()) or (1,))
             self._asking[step] = asks, elements
