@@ -195,6 +195,15 @@ def test_a_type_that_is_too_long_for_any_packet() -> None:
     assert set(found.columns["/X/N"].validity.tolist()) == {Validity.VALID}
 
 
+def test_what_is_repeated_no_times() -> None:
+    """A packet of nothing but what its database repeats no times: an empty column of whatever coding."""
+    little = ParameterType("", "integer", IntegerEncoding(24, byte_order=(0, 1, 2)))
+    mission = counted(UINT32, A=little)
+    packet = Container("/X/P", (ParameterEntry("/X/A", repeat=Repeat(0)),))
+    (found,) = Decoder(replace(mission, containers={"/X/P": packet})).decode(*batch([bytes(8)] * 2))
+    assert found.columns["/X/A"].engineering.shape == (2, 0)
+
+
 def test_a_derived_parameter_whose_context_names_an_array() -> None:
     """A condition sees the last element, or the one that it names, also where it decides on derived values."""
     ramp = Polynomial((0.0, 2.0))

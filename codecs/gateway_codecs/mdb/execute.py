@@ -114,7 +114,8 @@ def _fates(frame: Frame) -> None:
 def _extract(frame: Frame) -> None:
     plan, octets = frame.plan, frame.octets
     if not plan.fields:
-        frame.banks = [np.zeros((0, frame.packets), np.uint64), np.zeros((0, frame.packets), np.int64)]
+        none: U64Array = np.zeros((0, frame.packets), np.uint64)  # what is repeated no times has a bank all the same
+        frame.banks = [none, none.view(np.int64), *(numbers(none, bank.encoding)[0] for bank in plan.banks)]
         return
     n, width = octets.shape
     first = plan.octet
