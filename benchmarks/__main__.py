@@ -75,11 +75,16 @@ def _frames(frames_per_s: int) -> list[bytes]:
 
 
 def _timely(folder: Path, frames_per_s: int) -> None:
-    found = asyncio.run(timely.latency(_new(folder), _frames(frames_per_s), frames_per_s))
-    (half, most), (usual, longest) = ([timely.percentile(took, share) for share in (0.5, 0.99)] for took in found[:2])
-    print(f"{f'timely latency at {frames_per_s} frames/s':<34} {half * 1e3:>12.2f}  ms p50, {most * 1e3:.2f} ms p99; "
-          f"complete beside it {usual * 1e3:.2f}, {longest * 1e3:.2f}: {half / usual:.2f} x, {most / longest:.2f} x; "
-          f"{found[2]} skipped; floor p99 {timely.FLOOR_P99_S * 1e3:.0f} ms")  # fmt: skip
+    alone, _, skipped = asyncio.run(timely.latency(_new(folder), _frames(frames_per_s), frames_per_s, beside=False))
+    half, most = (timely.percentile(alone, share) * 1e3 for share in (0.5, 0.99))
+    print(f"{f'timely latency at {frames_per_s} frames/s':<34} {half:>12.2f}  ms p50, {most:.2f} ms p99; "
+          f"{skipped} skipped; floor p99 {timely.FLOOR_P99_S * 1e3:.0f} ms")  # fmt: skip
+    found = asyncio.run(timely.latency(_new(folder), _frames(frames_per_s), frames_per_s, beside=True))
+    (half, most), (usual, longest) = (
+        [timely.percentile(took, share) * 1e3 for share in (0.5, 0.99)] for took in found[:2]
+    )
+    print(f"{'  beside a complete subscriber':<34} {half:>12.2f}  ms p50, {most:.2f} ms p99; complete {usual:.2f}, "
+          f"{longest:.2f}: {half / usual:.2f} x, {most / longest:.2f} x; {found[2]} skipped")  # fmt: skip
 
 
 def _latency(folder: Path, frames_per_s: int) -> None:

@@ -1,4 +1,4 @@
-"""Latency of timely delivery beside complete, in one run: the same frames over TCP to one subscriber of each mode."""
+"""Latency of timely delivery: frames over TCP to one timely subscriber, alone or beside a complete one."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ SELECTION = {"kinds": ["tm"], "units": ["frame"]}
 FLOOR_P99_S = 0.010
 
 
-async def latency(folder: Path, frames: list[bytes], frames_per_s: int) -> tuple[list[float], list[float], int]:
-    """Send one frame at a time; return the seconds from the write to each receipt, sorted: timely, complete; and how
-    many items the timely subscriber was told as skipped."""
+async def latency(
+    folder: Path, frames: list[bytes], frames_per_s: int, beside: bool
+) -> tuple[list[float], list[float], int]:
+    """Send one frame at a time; return the seconds from the write to each receipt, sorted: timely, complete (none when
+    the timely subscriber is alone, not `beside` it); and how many items the timely subscriber was told as skipped."""
     sent: dict[int, float] = {}
     timely, complete = list[float](), list[float]()
 
@@ -26,13 +28,14 @@ async def latency(folder: Path, frames: list[bytes], frames_per_s: int) -> tuple
         return lambda *block: arrived(*block, sent, took)
 
     async with Bench(folder) as bench:
-        following = asyncio.create_task(receive(bench.api, len(frames), SELECTION, note(complete)))
+        following = asyncio.create_task(receive(bench.api, len(frames), SELECTION, note(complete))) if beside else None
         welcomed = asyncio.Event()
         hearing = asyncio.create_task(_hear(bench.api, len(frames), note(timely), welcomed))
         await welcomed.wait()
         await asyncio.sleep(0.3)
         await send_paced(bench, frames, frames_per_s, sent)
-        await asyncio.wait_for(following, 60)
+        if following is not None:
+            await asyncio.wait_for(following, 60)
         skipped = await asyncio.wait_for(hearing, 60)
     return sorted(timely), sorted(complete), skipped
 
