@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,19 @@ async def shown(tmp_path: Path) -> tuple[list[dict[str, Any]], str]:
     running = Gateway(load(tmp_path))
     await running.start()
     async with httpx.AsyncClient(transport=httpx.ASGITransport(build_app(running)), base_url="http://localhost") as api:
-        await api.get("/api/v1/instances/m.simulation/events", params={"position": 0, "wait_s": 5})
+        async with asyncio.timeout(30):
+            while sum(row["frames"] for row in (await _streams(api)) if row["apid"] is None) < len(FRAMES):
+                await asyncio.sleep(0.01)
         await running.drain()
         rows = (await api.get("/api/v1/instances/m.simulation")).json()["streams"]
         metrics = (await api.get("/metrics")).text
     await running.stop()
     return rows, metrics
+
+
+async def _streams(api: httpx.AsyncClient) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (await api.get("/api/v1/instances/m.simulation")).json()["streams"]
+    return found
 
 
 def missing(rows: list[dict[str, Any]], of: str) -> dict[tuple[Any, ...], Any]:
