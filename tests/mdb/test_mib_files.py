@@ -171,7 +171,7 @@ def test_remarks_are_summed_up() -> None:
     rows = "".join(f"A{k}|x\r\n" for k in range(500))
     reading = mib(Budget(remarks=10), pcf=rows, pid=PID)
     assert len(reading.remarks) == 11
-    assert reading.remarks[-1].what == "490 more remarks"
+    assert reading.remarks[-1].what == "490 further remarks"
 
 
 USUAL = ["", "1", "0", "-1", "7", "100", "P", "Q", "Y", "N", "R", "S", "C", "U", "A", "0x7f", "99999999999"]

@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -126,7 +125,6 @@ class Watched:
     growth: int = 0
     gone_s: float | None = None
     link_gone_s: float | None = None
-    closed: Counter[str] = field(default_factory=Counter)
     conditions: set[str] = field(default_factory=set)
 
     def watch(self, span_s: float, grown: Any) -> None:
@@ -136,7 +134,6 @@ class Watched:
             status = self.daemon.get("/status")
             connections = status["machine"]["connections"]
             self.growth = max(self.growth, grown())
-            self.closed = Counter(connections["closed"])
             self.conditions |= {f"{row['what']}: {row['subject']}" for row in status["conditions"]}
             link = next(row for row in self.daemon.get("/links") if row["name"] == "far")
             if self.link_gone_s is None and link["state"] != "connected":
@@ -230,7 +227,7 @@ def _measured(
         "growth": pulled.growth,
         "gone_s": pulled.gone_s,
         "link_gone_s": pulled.link_gone_s,
-        "closed": pulled.closed,
+        "closed": daemon.get("/status")["machine"]["connections"]["closed"],  # after the last one is counted too
         "metric": metric(daemon, 'gateway_connections_closed_total{reason="no answer to a ping"}'),
         "conditions": sorted(pulled.conditions),
     }

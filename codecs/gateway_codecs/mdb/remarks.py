@@ -15,6 +15,7 @@ class RemarkList:
 
     def __init__(self, budget: Budget) -> None:
         self._most = budget.remarks
+        self._said: set[Remark] = set()
         self._single: list[Remark] = []
         self._grouped: dict[tuple[Kind, str, str], tuple[Where, int]] = {}
         self._beyond = 0
@@ -31,15 +32,16 @@ class RemarkList:
         """Tell once of all that have the same `what` and `why`: their number, and where the first one stands."""
         first, count = self._grouped.get((kind, what, why), (where, 0))
         if count or len(self._grouped) < self._most:
-            self._grouped[kind, what, why] = first, count + 1
+            self._grouped[kind, what, why] = min(first, where, key=_place), count + 1
         else:
             self._beyond += 1
 
     def _add(self, remark: Remark) -> None:
-        if len(self._single) < self._most:
-            self._single.append(remark)
-        else:
+        if len(self._single) >= self._most:
             self._beyond += 1
+        elif remark not in self._said:
+            self._said.add(remark)
+            self._single.append(remark)
 
     def told(self) -> tuple[Remark, ...]:
         """Return the remarks by file and line."""
@@ -47,7 +49,11 @@ class RemarkList:
             Remark(kind, f"{what} ({count:,} times, first here)" if count > 1 else what, why, where)
             for (kind, what, why), (where, count) in self._grouped.items()
         ]
-        found = sorted([*self._single, *grouped], key=lambda remark: (remark.where.file, remark.where.line))
+        found = sorted([*self._single, *grouped], key=lambda remark: _place(remark.where))
         if self._beyond:
-            found.append(Remark("wrong", f"{self._beyond:,} more remarks", "only so many are told one by one"))
+            found.append(Remark("wrong", f"{self._beyond:,} further remarks", "only so many are told one by one"))
         return tuple(found)
+
+
+def _place(where: Where) -> tuple[str, int]:
+    return where.file, where.line
