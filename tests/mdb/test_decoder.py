@@ -191,6 +191,15 @@ def test_fixed_layouts_equal_the_reference(drawn: tuple[Database, list[bytes]]) 
         at += size
 
 
+def test_a_constant_polynomial_is_constant_of_infinity_too() -> None:
+    """Fast == reference where Horner's rule, begun with zero, would make no number of an infinite raw value."""
+    kind = ParameterType("/X/P0", "integer", FloatEncoding(16), Calibration(Polynomial((7.0,))))
+    mission = database({"/X/P0": kind}, [ParameterEntry("/X/P0")])
+    (decoded,) = Decoder(mission).decode(*batch([b"\x7c\x00"]))
+    check(decoded.columns["/X/P0"], 0, kind, scalar.bits_of(b"\x7c\x00"))
+    assert decoded.columns["/X/P0"].engineering.tolist() == [7]
+
+
 def same(one: Column, other: Column, rows: Any = slice(None)) -> None:
     """Columns are equal, row by row."""
     for what in ("raw", "engineering", "validity", "limit"):

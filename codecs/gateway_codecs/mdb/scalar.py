@@ -220,7 +220,8 @@ def calibrated(raw: Raw, calibrator: Calibrator, look: Look) -> Value:
     x = float(raw)
     match calibrator:
         case Polynomial(coefficients):
-            return reduce(lambda total, coefficient: total * x + coefficient, reversed(coefficients), 0.0)
+            last, *others = coefficients[::-1] or (0.0,)  # begun with the last: a constant is one of an infinite x too
+            return reduce(lambda total, coefficient: total * x + coefficient, others, float(last))
         case Points():
             return _between(x, calibrator)
         case Logarithmic(coefficients):
