@@ -8,6 +8,7 @@ after it. Each lane is in position order and acknowledged separately; both toget
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -42,6 +43,12 @@ class Cursor:
     def with_range(self, first: int, end: int) -> Cursor:
         """Return the cursor with one more acknowledged range."""
         return normalised(self.low_water, (*self.ranges, (first, end)))
+
+    def without(self, first: int, end: int) -> Cursor:
+        """Return the cursor with a range that is not acknowledged any more: it is to be delivered again."""
+        spans = [(0, self.low_water), *self.ranges]
+        left = [(a, min(b, first)) for a, b in spans] + [(max(a, end), b) for a, b in spans]
+        return normalised(min(self.low_water, first), [(a, b) for a, b in left if a < b])
 
     @property
     def highest(self) -> int:
@@ -78,6 +85,13 @@ def normalised(low_water: int, ranges: Iterable[Range]) -> Cursor:
     return Cursor(low_water, tuple(merged[:RANGES_MAX]))
 
 
+def overlap(ranges: Iterable[Range], others: Iterable[Range]) -> list[Range]:
+    """Return what two lists of disjoint ranges share, in order."""
+    others = list(others)
+    shared = [(max(a, c), min(b, d)) for a, b in ranges for c, d in others]
+    return sorted((first, end) for first, end in shared if first < end)
+
+
 def parse_cursor(value: Mapping[str, Any]) -> Cursor:
     """Return the cursor of a JSON object. Raises DeliveryError."""
     low_water, ranges = value.get("low_water", 0), value.get("ranges", [])
@@ -110,12 +124,22 @@ OPEN_END = 1 << 62
 class Delivery:
     """The lanes of one session. Positions only; what the items are is none of its business."""
 
-    def __init__(self, cursor: Cursor, head: int, *, sequential: bool, window_octets: int, window_blocks: int) -> None:
+    def __init__(
+        self,
+        cursor: Cursor,
+        head: int,
+        *,
+        sequential: bool,
+        window_octets: int,
+        window_blocks: int,
+        again: Iterable[Range] = (),
+    ) -> None:
+        """`again` are ranges that are sent once more by order: no block holds something of them and something else."""
         if cursor.highest > head:
             raise DeliveryError("cursor beyond head", f"the cursor reaches {cursor.highest}, the journal only {head}")
         self.cursor = cursor
         self._window_octets, self._window_blocks = window_octets, window_blocks
-        backfill, live = cursor.missing(head), (head, OPEN_END)
+        backfill, live = _cut_at(cursor.missing(head), {end for ends in again for end in ends}), (head, OPEN_END)
         self.lanes: dict[Lane, LaneState] = {}
         if sequential:
             whole = (
@@ -203,6 +227,15 @@ class Delivery:
         """Whether everything below `head` was sent in a lane."""
         state = self.lanes[lane]
         return not state.todo or state.todo[0][0] >= head
+
+
+def _cut_at(ranges: list[Range], cuts: set[int]) -> list[Range]:
+    """Return the ranges, cut in two wherever a cut lies inside."""
+    cut: list[Range] = []
+    for first, end in ranges:
+        edges = [first, *sorted(at for at in cuts if first < at < end), end]
+        cut += itertools.pairwise(edges)
+    return cut
 
 
 def _lane(todo: list[Range]) -> LaneState:
