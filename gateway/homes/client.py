@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import random
 from collections.abc import Awaitable, Callable
@@ -14,8 +13,8 @@ from gateway.errors import GatewayError
 from gateway.homes.session import Channel
 from gateway.homes.store import HomeStore
 from gateway.world import Worker
-from gateway_codecs.delivery_block import FINAL, MARK, TIMELY, DeliveryBlock, DeliveryBlockError, decode
-from gateway_routes.delivery import Lane, normalised
+from gateway_codecs.delivery_block import MARK, TIMELY, DeliveryBlock, DeliveryBlockError, decode
+from gateway_routes.reception import MarkDiffers, Reception
 
 WAITING_BLOCKS_MAX = 64
 BACKOFF_FIRST_S = 0.1
@@ -60,13 +59,6 @@ class Progress:
     began_at: int = 0  # a new store that did not begin at the tail: the gateway knew the subscription
 
 
-@dataclass(slots=True)
-class _Tally:
-    first: int
-    digest: Any
-    items: int = 0
-
-
 class Subscriber:
     """Receives one subscription into one store, over channels that `dial` opens."""
 
@@ -84,10 +76,7 @@ class Subscriber:
         self._dial, self._store, self._worker, self._wish = dial, store, worker, wish
         self._enough, self._jitter, self._on_missing = enough, jitter, on_missing
         self.progress = Progress()
-        self._tallies: dict[int, _Tally] = {}
-        self._finals: set[int] = set()
-        self._lanes: dict[int, int] = {}  # how far each is: what comes next begins there, or behind what is known
-        self._known: list[tuple[int, int]] = []  # ranges that will not come: acknowledged before, or told as missing
+        self._reception: Reception  # of the session under way
 
     async def run(self) -> None:
         """Receive until enough, reconnecting for ever. Raises SubscriptionRefused, DigestMismatch, OSError (disk)."""
@@ -110,8 +99,6 @@ class Subscriber:
             await channel.send(json.dumps(self._hello()))
             await self._welcomed(self._told(await channel.receive()))
             self.progress.connects += 1
-            self._tallies.clear()
-            self._finals.clear()
             await self._receive(channel)
         finally:
             await channel.close("")
@@ -145,8 +132,7 @@ class Subscriber:
     async def _welcomed(self, welcome: dict[str, Any]) -> None:
         known = not self._store.meta and not self._wish.from_head and self._wish.mode == "complete"
         self.progress.began_at = welcome["low_water"] if known and welcome["low_water"] > welcome["tail"] else 0
-        self._lanes = {Lane[name.upper()].value: begin for name, begin in welcome["lanes"].items()}
-        self._known = [(first, end) for first, end in welcome["ranges"]]
+        self._reception = Reception(welcome)
         identity = (welcome["journal_id"], welcome["revision"], welcome["low_water"], self._wish.selection)
         await self._worker(lambda: self._store.begin(*identity))
 
@@ -194,43 +180,20 @@ class Subscriber:
 
     def _acknowledgements(self, blocks: list[tuple[DeliveryBlock, bytes]]) -> dict[int, int]:
         self.progress.blocks += len(blocks)
-        self.progress.final = bool(self._lanes) and self._finals >= self._lanes.keys()
+        self.progress.final = self._reception.finished
         return {block.lane: block.upto_position for block, _ in blocks if block.kind != MARK}
 
     def _check(self, block: DeliveryBlock) -> None:
-        self._check_order(block)
-        tally = self._tallies.get(block.lane)
-        if block.kind != MARK:
-            if tally is None:
-                tally = self._tallies[block.lane] = _Tally(block.from_position, hashlib.sha256())
-            tally.items += len(block.positions)
-            tally.digest.update(block.batch.octets)
-            return
-        tally = self._tallies.pop(block.lane, None) or _Tally(block.from_position, hashlib.sha256())
-        if tally.first != block.from_position:
-            raise ConnectionError(f"a mark of lane {block.lane} is missing before position {block.from_position}")
-        if (tally.items, tally.digest.digest()) != (block.items, block.digest):
-            raise DigestMismatch(
-                f"positions {block.from_position}..{block.upto_position}: {tally.items} items arrived, "
-                f"{block.items} were sent, or their SHA-256 differs"
-            )
-        self.progress.marks_confirmed += 1
-        if block.flags & FINAL:
-            self._finals.add(block.lane)
-
-    def _check_order(self, block: DeliveryBlock) -> None:
-        """Each block continues its lane; else something got lost on the way, and is asked for again. Nothing behind it
-        may be acknowledged. Raises ConnectionError."""
-        at = self._lanes.get(block.lane)
-        begin = block.upto_position if block.kind == MARK else block.from_position
-        if at is None or begin < at or normalised(at, self._known).low_water < begin:
-            raise ConnectionError(f"lane {block.lane} was at {at}, and goes on at {begin}: something got lost")
-        self._lanes[block.lane] = block.upto_position
+        try:
+            self._reception.take(block)
+        except MarkDiffers as error:
+            raise DigestMismatch(str(error)) from error
+        self.progress.marks_confirmed += block.kind == MARK
 
     async def _control(self, message: str) -> None:
         told = self._told(message)
         if told["type"] == "missing":
-            self._known.append((told["first"], told["end"]))
+            self._reception.note_missing(told["first"], told["end"])
             await self._worker(lambda: self._store.note_missing(told["first"], told["end"]))
             self._on_missing(told["first"], told["end"], told["reason"])
 
