@@ -1,7 +1,8 @@
 """Links: sources of octets (files, TCP, UDP), each supervised by one task that feeds an intake and the journal."""
 
-from gateway.links.link import Link, LinkContext, LinkSettings
+from gateway.links.link import Link
 from gateway.links.sources import FileSource, Source, TcpClientSource, TcpServerSource
+from gateway.links.supervised import LinkContext, LinkSettings, Supervised
 from gateway.links.udp import UdpSource
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "LinkContext",
     "LinkSettings",
     "Source",
+    "Supervised",
     "TcpClientSource",
     "TcpServerSource",
     "UdpSource",

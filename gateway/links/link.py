@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import structlog
 
-from gateway.journal import Journal, Recording
 from gateway.links.hand_over import HandOver
 from gateway.links.news import SourceNews
 from gateway.links.raw_octets import RawOctets
 from gateway.links.sources import Pause, Source, next_read_octets
-from gateway.links.suspicion import Suspicion, bad_units
+from gateway.links.supervised import LinkContext, LinkSettings, Supervised
+from gateway.links.suspicion import Suspicion
 from gateway.links.sync_news import SyncNews
-from gateway.timely import TimelyTap
-from gateway.world import Clock, Worker
 from gateway_codecs.batches import IntakeBatch, Quality, Transition, Unit
 from gateway_codecs.datagrams import Datagrams
 from gateway_codecs.packet_stream import Intake
 from gateway_codecs.turns import turns
-from gateway_routes.link_state import LinkInput, LinkMachine, LinkStatus
+from gateway_routes.link_state import LinkInput, LinkStatus
 
 log = structlog.get_logger()
 WATCH_S = 0.25
@@ -39,76 +35,21 @@ SEAMLESS_S = 60.0
 """No packet spans a cut with a longer silence: a TM count has eight bits, and goes on by chance sooner or later."""
 
 
-class Contacts(Protocol):
-    """What a link asks of the contact book."""
-
-    def in_contact(self, spacecraft: str) -> bool:
-        """Whether a contact of the spacecraft is active."""
-        ...
-
-    def good_data(self, spacecraft: str, peer: str) -> None:
-        """Good real-time data arrived."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class LinkSettings:
-    """What the configuration says of a link's supervision."""
-
-    name: str
-    type: str
-    spacecraft: str
-    enabled: bool = True
-    prime: bool = True
-    real_time: bool = True
-    watchdog_s: float = 10.0
-    retry_min_s: float = 0.5
-    retry_max_s: float = 30.0
-
-
-@dataclass(slots=True)
-class LinkContext:
-    """What a link uses of its mission instance."""
-
-    journal: Journal
-    clock: Clock
-    contacts: Contacts
-    emit: Callable[[dict[str, Any]], None]
-    recorder: Worker  # of blocking writes
-    thinker: Worker  # of what takes long and may wait
-    recording: Recording | None = None
-    on_finished: Callable[[], None] = lambda: None
-    chance: Callable[[], float] = random.random
-    timely: TimelyTap = field(default_factory=TimelyTap)
-
-
-class Link:
+class Link(Supervised):
     """See the module. `make_intake` gives a fresh intake for each start."""
 
     def __init__(
         self, settings: LinkSettings, source: Source, make_intake: Callable[[], Intake], context: LinkContext
     ) -> None:
-        self.settings, self._source, self._make_intake, self._context = settings, source, make_intake, context
-        self._machine = LinkMachine(
-            watchdog_s=settings.watchdog_s, retry_min_s=settings.retry_min_s, retry_max_s=settings.retry_max_s
-        )
+        super().__init__(settings, context)
+        self._source, self._make_intake = source, make_intake
         self._intake = make_intake()
         self._restored = False
-        self._task: asyncio.Task[None] | None = None
         self._out = HandOver(
             context.journal, context.timely, context.clock, settings.name, self._tell, can_wait=source.resumable
         )
-        self._counters: dict[str, int] = {
-            "octets": 0,
-            "frames": 0,
-            "packets": 0,
-            "connects": 0,
-            "cuts": 0,
-            "failures": 0,
-        }
         if source.connectionless:
             self._counters |= {"datagrams": 0, "datagrams_empty": 0, "datagrams_lost": 0}
-        self._peer = ""
         self._news = SourceNews(settings.name, self._intake.settings.spacecraft)
         self._sync_news = SyncNews(settings.name)
         self._suspicion = Suspicion(self._intake.settings)
@@ -121,59 +62,24 @@ class Link:
             context.recorder,
             lambda severity, text: self._tell("recording", severity, f"{settings.name}: {text}"),
         )
-        self._hand = asyncio.Lock()  # the operator's actions come one after the other
 
     # ---- the operator's hand ----
 
-    def start(self) -> None:
-        """Start, if the configuration says so."""
-        if self.settings.enabled:
-            self.enable()
-
-    def enable(self) -> None:
-        """Enable: open the source and keep it open."""
-        if self._task is None or self._task.done():
-            self._step(LinkInput.ENABLE)
-            self._task = asyncio.create_task(self._supervise(), name=f"link {self.settings.name}")
-
-    async def act(self, action: str) -> None:
-        """Enable, disable or reset; the action asked for last wins."""
-        async with self._hand:
-            if action == "enable":
-                self.enable()
-            elif action == "disable":
-                await self.disable()
-            else:
-                self.reset()
-
-    async def disable(self, detail: str = "disabled by the operator") -> None:
-        """Disable: close the source; what was received is committed."""
-        await self._end_task()
-        self._step(LinkInput.DISABLE, detail)
-
-    def rest_finished(self) -> None:
-        """Show the end of a file that was played to its end before: nothing is opened, nothing is told."""
-        self._machine.take(LinkInput.FINISHED, self._now(), "played to its end before")
-
     def reset(self) -> None:
         """Set the counters to zero, those of channels and APIDs too."""
-        self._counters = dict.fromkeys(self._counters, 0)
+        super().reset()
         self._intake.reset_statistics()
         self._source.refused = 0
         self._hint = ""
 
     async def stop(self) -> None:
         """End for a shutdown."""
-        await self._end_task()
+        await super().stop()
         with contextlib.suppress(OSError):
             await self._raw.close()
 
     async def _end_task(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        if await self._cancel_task():
             self._give_up()
         await self._context.journal.or_blocked(self._out.pending)
         await self._source.shut()
@@ -198,22 +104,8 @@ class Link:
 
     # ---- the task ----
 
-    async def _supervise(self) -> None:
-        """Open, read, wait, again; an unexpected error is counted and told, and the link starts over."""
-        while True:
-            try:
-                await self._connection()
-                if self._machine.status == LinkStatus.FINISHED:
-                    return
-            except OSError as error:
-                self._lost(error.strerror or str(error) or type(error).__name__)
-            except Exception as error:
-                self._counters["failures"] += 1
-                log.exception("link failed", link=self.settings.name)
-                self._lost(f"internal error: {type(error).__name__}: {error}")
-                self._start_over()
-            await self._source.close()
-            await asyncio.sleep(self._retry_delay_s())
+    async def _close(self) -> None:
+        await self._source.close()
 
     def _start_over(self) -> None:
         """Go on with a fresh intake, from what is journalled; what the old one holds is kept if it can still say."""
@@ -230,13 +122,7 @@ class Link:
 
     def _retry_delay_s(self) -> float:
         """How long to wait; who is listening goes on soon: a peer that flaps must not shut out the next for long."""
-        return LISTEN_AGAIN_S if self._source.listening else self._machine.retry_delay_s(self._context.chance())
-
-    def _lost(self, why: str) -> None:
-        if self._machine.status in {LinkStatus.CONNECTED, LinkStatus.RECEIVING}:
-            self._counters["cuts"] += 1
-        self._machine.detail = why
-        self._step(LinkInput.LOST, why)
+        return LISTEN_AGAIN_S if self._source.listening else super()._retry_delay_s()
 
     async def _connection(self) -> None:
         await self._out.settled()
@@ -443,28 +329,6 @@ class Link:
 
     # ---- what is seen ----
 
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    def _step(self, what: LinkInput, detail: str = "") -> None:
-        change = self._machine.take(what, self._now(), detail)
-        if change is None:
-            return
-        worse = change.after == LinkStatus.UNAVAILABLE and what == LinkInput.LOST
-        text = f"{self.settings.name}: {change.before} -> {change.after} ({change.why})"
-        states = {"before": change.before.value, "after": change.after.value}
-        self._tell("link", "warning" if worse else "info", text, **states)
-
-    def _tell(self, what: str, severity: str, message: str, **more: Any) -> None:
-        link_id = self._context.journal.name_id("links", self.settings.name)
-        event = {"type": what, "severity": severity, "message": message, "link": self.settings.name, "link_id": link_id}
-        self._context.emit(event | more)
-
-    @property
-    def status(self) -> LinkStatus:
-        """The state an operator sees."""
-        return self._machine.status
-
     def statistics(self) -> dict[str, Any]:
         """Return the intake's counts."""
         return self._intake.statistics()
@@ -476,28 +340,16 @@ class Link:
 
     def snapshot(self) -> dict[str, Any]:
         """Return the link's state, JSON-able."""
-        in_contact = self._context.contacts.in_contact(self.settings.spacecraft)
-        rejected = sum(n for name, n in self._counters.items() if name.startswith("rejected_"))
-        remarks = self._source.remarks()
-        progress = self._source.progress()
-        return {
-            "name": self.settings.name,
-            "type": self.settings.type,
-            "spacecraft": self.settings.spacecraft,
-            "prime": self.settings.prime,
-            "state": self._machine.status.value,
-            "detail": self._machine.detail,
-            "contact": "contact" if in_contact else "no contact",
-            "age_s": self._machine.age_s(self._now()),
+        remarks, progress = self._source.remarks(), self._source.progress()
+        counters = {**self._counters, "refused": self._source.refused}
+        return super().snapshot() | {
             "peer": f"{self._peer} from {', '.join(remarks.peers)}" if remarks.peers else self._peer,
             "notice": remarks.notice,
             "sync": self._sync_state(),
             "hint": self._hint,
             "unrecorded_octets": self._raw.unrecorded,
             "unjournalled_items": self._out.lost_items,
-            "counters": {**self._counters, "refused": self._source.refused},
-            "rejected": rejected,
-            "bad_frames": bad_units(self._counters, frames=True),
+            "counters": counters,
             "progress": None if progress is None else {"octets": progress[0], "of_octets": progress[1]},
         }
 
