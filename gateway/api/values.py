@@ -138,7 +138,7 @@ async def history(
     spacecraft: SpacecraftName = None,
     mdb: Digest = None,
     limit: Annotated[int, Query(ge=1, le=PAGE_MAX, description="samples in the page at most")] = 1000,
-    after: Annotated[str | None, Query(max_length=64, description="`after` of the page before")] = None,
+    after: Annotated[str | None, Query(max_length=96, description="`after` of the page before")] = None,
     raw: Annotated[bool, Query(description="raw values too")] = False,
 ) -> dict[str, Any]:
     """Return samples of a parameter, computed from the journalled packets with the database asked for.

@@ -1,6 +1,6 @@
 """The recording: raw octets of links as received, for replay by engineers (DESIGN 4). Forced about each second.
 
-A recording is a folder that can be copied, `<name>/recording/<link>`: `about.json` says what it is, `NNNNNNNN.rec` are
+A recording is a folder that can be copied, `<name>/recording/<link>`: `about.json` says what it is, `00260026.rec` are
 sequences of records: receive time (int64 ns TAI), length (u32), CRC-32C of these and the octets (u32),
 all little-endian, then the octets. A record without octets is the beginning of a connection: the next octets begin
 a new unit. A datagram that holds no whole number of units stands between two of them; others need no bounds.

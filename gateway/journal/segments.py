@@ -1,6 +1,6 @@
 """Segment files of blocks: writing, finding a position, recovering, reporting damage. Blocking; runs in workers.
 
-Segments are `<folder>/NNNNNNNN.seg`. The first block of a segment and every block marked SNAPSHOT carries the
+Segments are `<folder>/00260026.seg`. The first block of a segment and every block marked SNAPSHOT carries the
 whole state; these are also the marks of the sparse index, kept in memory and, to make the next start short,
 in `<folder>/marks.jsonl`, which is not forced and may be deleted at any time.
 """

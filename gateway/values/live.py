@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,13 @@ from gateway.values import described, rendered
 from gateway.values.lateness import Lateness
 from gateway.values.versions import DIGEST_SHORT, Version
 from gateway_codecs.batches import ABSENT, BoolArray, I64Array, ItemBatch, U8Array
-from gateway_codecs.mdb import conditions
 from gateway_codecs.mdb.columns import Column, Decoded, LimitFlag, Validity
 from gateway_codecs.mdb.decoder import Decoder
-from gateway_codecs.mdb.derive import computed, known, plain_name
+from gateway_codecs.mdb.derive import computed, plain_name
 from gateway_codecs.mdb.limits import LimitMonitor, Transition
-from gateway_codecs.mdb.lookup import kind_of, members, type_of
-from gateway_codecs.mdb.model import Alarms, Database, Limits, Severity
+from gateway_codecs.mdb.lookup import kind_of, type_of
+from gateway_codecs.mdb.model import Alarms, Severity
+from gateway_codecs.mdb.standing import all_alarms, applied, fed, limit_runs, worst_in_packet
 
 STALE_PERIODS, STALE_MIN_S = 5.0, 10.0
 PERIOD_WEIGHT = 0.2
@@ -51,6 +50,7 @@ class Latest:
     generated: bool
     receive_time_ns: int
     digest: str
+    limit: int = 0  # with persistence and changes; of several samples in the packet the worst
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,7 +117,7 @@ class Live:
         """Values out of limits are told again by a new database: it may have other limits."""
         self.version = version
         self._decoder = Decoder(version.database)  # not that of history: it is of another thread
-        self._alarms = _alarms(version.database)
+        self._alarms = all_alarms(version.database)
         self._monitor = LimitMonitor()
         self.out_of_limit = {}
         self.latest = {name: one for name, one in self.latest.items() if type_of(version.database, name) is not None}
@@ -154,7 +154,8 @@ class Live:
             if at >= 0:
                 latest[name] = self._latest(version, one, column, at, positions, items)
             if name in self._alarms:
-                self._check(version, name, column, inside, counts, (one, positions, items), events)
+                limit = self._check(version, name, column, (inside, at), counts, (one, positions, items), events)
+                latest |= {name: replace(latest[name], limit=limit)} if at >= 0 else {}
 
     def _take_joined(self, version: Version, latest: dict[str, Latest], events: list[Event]) -> None:
         """Take the newest values of what is derived of several packet types, where one of its inputs is new."""
@@ -174,9 +175,8 @@ class Live:
                 column, 0, last.packet_type, last.position, time_ns, generated, last.receive_time_ns, version.digest
             )
             if name in self._alarms:
-                usable = column.validity == Validity.VALID
-                runs = limit_runs(self._alarms[name], columns, np.zeros(1, np.int64), 1)
-                _, transitions = self._fed(name, column, slice(None), (column.limit, usable), runs)
+                said, usable, transitions = self._stands(name, column, columns, np.zeros(1, np.int64))
+                latest[name] = replace(latest[name], limit=_shown_limit(column, 0, said, usable, 0))
                 self._passed(version, name, transitions, latest[name], events)
 
     def _latest(
@@ -197,38 +197,34 @@ class Live:
         version: Version,
         name: str,
         column: Column,
-        inside: I64Array,
+        rows: tuple[I64Array, int],
         counts: TypeCounts,
         where: tuple[Decoded, I64Array, Any],
         events: list[Event],
-    ) -> None:
-        states, usable = column.limit[inside], column.validity[inside] == Validity.VALID
+    ) -> int:
+        """Count and tell what is beyond limits; returns the limit state to show of the newest of `rows`, the second."""
+        inside, at = rows
         one, positions, items = where
-        if states.ndim > 1:  # of several samples in a packet the worst is the packet's, and changes are not watched
-            severity = np.where(usable, states & LimitFlag.SEVERITY, 0).reshape(len(states), -1)
-            worst, each = np.argmax(severity, axis=1), np.arange(len(states))
-            states, usable = states.reshape(len(states), -1)[each, worst], usable.reshape(len(states), -1).any(axis=1)
-        runs = limit_runs(self._alarms[name], one.columns, inside, len(one))
-        said, transitions = self._fed(name, column, inside, (states, usable), runs)
+        said, usable, transitions = self._stands(name, column, one.columns, inside)
         counts.out_of_limit += int(np.count_nonzero(said[usable] & LimitFlag.SEVERITY))
         counts.invalid += len(inside) - int(usable.sum())
         if transitions:
-            latest = self._latest(version, one, column, int(inside[transitions[-1].row]), positions, items)
+            row = transitions[-1].row
+            latest = self._latest(version, one, column, int(inside[row]), positions, items)
+            latest = replace(latest, limit=_shown_limit(column, int(inside[row]), said, usable, row))
             self._passed(version, name, transitions, latest, events)
+        return 0 if at < 0 else _shown_limit(column, at, said, usable, int(np.searchsorted(inside, at)))
 
-    def _fed(
-        self, name: str, column: Column, inside: Any, samples: tuple[U8Array, BoolArray], runs: list[LimitRun]
-    ) -> tuple[U8Array, list[Transition]]:
-        """Return the limit states with persistence and changes, and where they changed; each run by its own limits."""
-        states, usable = samples
-        said, transitions = list[U8Array](), list[Transition]()
-        for first, end, limits in runs:
-            values = (column.raw if limits is not None and limits.of_raw else column.engineering)[inside][first:end]
-            plain = values if values.ndim == 1 else np.zeros(end - first, np.bool_)
-            mine, changed = self._monitor.feed(name, plain, states[first:end], usable[first:end], limits)
-            said.append(mine)
-            transitions += [replace(one, row=one.row + first) for one in changed]
-        return np.concatenate(said), transitions
+    def _stands(
+        self, name: str, column: Column, columns: Mapping[str, Column], inside: I64Array
+    ) -> tuple[U8Array, BoolArray, list[Transition]]:
+        """Return the limit states of packets `inside` with persistence and changes, which count, where they changed."""
+        states, usable = worst_in_packet(column)
+        index = applied(self._alarms[name], columns, len(states))[inside]
+        numbers = column.raw[inside], column.engineering[inside]
+        runs = limit_runs(self._alarms[name], index)
+        said, transitions = fed(self._monitor, name, numbers, states[inside], usable[inside], runs)
+        return said, usable[inside], transitions
 
     def _passed(
         self, version: Version, name: str, transitions: list[Transition], latest: Latest, events: list[Event]
@@ -271,14 +267,13 @@ class Live:
         column, row = latest.column, latest.row
         kind = kind_of(self.version.database, name) if self.version is not None else None
         value, raw = column.engineering[row : row + 1], column.raw[row : row + 1]
-        validity, limit = np.max(column.validity[row]), column.limit[row].reshape(-1)
-        worst = limit[int(np.argmax(limit & LimitFlag.SEVERITY))] if limit.size else 0
+        validity = np.max(column.validity[row])
         told: dict[str, Any] = {
             "parameter": name, "spacecraft": self.spacecraft, "value": rendered.values(value, column.labels, kind)[0],
             "raw": rendered.values(raw)[0], "unit": column.unit,
             "decimals": None if self.version is None else described.decimals(self.version.database, name),
             "validity": rendered.VALIDITY[int(validity)],
-            "limit": rendered.limit_text(int(worst)), "time_utc": rendered.utc(latest.time_ns),
+            "limit": rendered.limit_text(latest.limit), "time_utc": rendered.utc(latest.time_ns),
             "generated": latest.generated, "receive_time_utc": rendered.utc(latest.receive_time_ns),
             "position": latest.position, "packet_type": latest.packet_type, "database": latest.digest,
         }  # fmt: skip
@@ -323,39 +318,14 @@ def _only(column: Column, at: int) -> Column:
     )  # fmt: skip
 
 
-LimitRun = tuple[int, int, Limits | None]
+def _shown_limit(column: Column, at: int, said: U8Array, usable: BoolArray, row: int) -> int:
+    """Return what is shown of packet `at` of a column, of which persistence and changes say `said[row]`.
 
-
-def limit_runs(alarms: Alarms, columns: Mapping[str, Column], inside: I64Array, packets: int) -> list[LimitRun]:
-    """Return which limits apply to which of the samples `inside` (rows of the columns), in order: (first, end, limits).
-
-    Of what stands several times in a packet a context sees the last, as the decoder does.
+    Of several samples in a packet it is the worst, where the packet is beyond a limit; as history shows each of them.
     """
-    if not alarms.contexts:
-        return [(0, len(inside), alarms.default)]
-    every = [*(one.limits for one in alarms.contexts), alarms.default]
-
-    def lookup(name: str, calibrated: bool) -> conditions.Known | None:
-        return known(name, calibrated, columns, (packets,))
-
-    index = np.full(len(inside), len(alarms.contexts))
-    for k in range(len(alarms.contexts) - 1, -1, -1):
-        context = alarms.contexts[k].context
-        held = conditions.holds(context, lookup, (packets,))
-        index[held[inside]] = k
-    edges = [0, *(np.flatnonzero(np.diff(index)) + 1).tolist(), len(inside)]
-    return [(first, end, every[index[first]]) for first, end in pairwise(edges)]
-
-
-def _alarms(database: Database) -> dict[str, Alarms]:
-    """Return the parameters and members that have limits."""
-    found: dict[str, Alarms] = {}
-    for name in (part for whole in database.parameters for part in members(database, whole)):
-        kind = type_of(database, name)
-        for _ in range(8):
-            if kind is None or kind.kind != "array":
-                break
-            kind = database.types.get(kind.element_type)
-        if kind is not None and (kind.alarms.default is not None or kind.alarms.contexts):
-            found[name] = kind.alarms
-    return found
+    if not usable[row] or not said[row] & LimitFlag.SEVERITY:
+        return 0
+    if column.validity.ndim == 1:
+        return int(said[row])
+    limit = np.where(column.validity[at] == Validity.VALID, column.limit[at], 0).reshape(-1)
+    return int(limit[int(np.argmax(limit & LimitFlag.SEVERITY))])

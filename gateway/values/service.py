@@ -311,16 +311,16 @@ def _next_page(found: Found, order: Order) -> str | None:
     if not found.more or not len(found.samples):
         return None
     key = {"generation": "time_ns", "reception": "receive_time_ns", "journal": "position"}[order.value]
-    return ".".join(str(int(found.samples[name][-1])) for name in (key, "position", "element"))
+    return ".".join(str(int(found.samples[name][-1])) for name in (key, "position", "element", "time_ns"))
 
 
 def parse_after(text: str) -> After:
     """Return where a page begins. Raises UsageError."""
     parts = text.split(".")
     try:
-        key, position, element = (int(part) for part in parts)
-        if not (-(2**63) < key < 2**63 and 0 <= position < 2**63 and 0 <= element < 2**31):
+        key, position, element, time_ns = (int(part) for part in parts)
+        if not (max(abs(key), abs(time_ns)) < 2**63 and 0 <= position < 2**63 and 0 <= element < 2**31):
             raise ValueError
     except ValueError:
         raise UsageError(f"{text[:64]!r} is no `after` of an earlier page", "take it from the page before") from None
-    return After(key, position, element)
+    return After(key, position, element, time_ns)

@@ -14,6 +14,7 @@ from gateway_codecs.batches import I64Array
 from gateway_codecs.mdb.columns import Column
 from gateway_codecs.mdb.derive import Derived, as_of, computed
 from gateway_codecs.mdb.samples import Samples, no_samples
+from gateway_codecs.mdb.standing import Watch
 
 
 def element_of(samples: Samples, name: str) -> Samples:
@@ -24,8 +25,11 @@ def element_of(samples: Samples, name: str) -> Samples:
     return samples.take(samples["element"] == int(index)) if index.isdigit() else samples.take(slice(0, 0))
 
 
-def joined_samples(derived: Derived, inputs: Mapping[str, Samples]) -> Samples:
-    """Return the samples of a derived parameter; `inputs` are in generation-time order, by the names it reads."""
+def joined_samples(derived: Derived, inputs: Mapping[str, Samples], watch: Watch | None = None) -> Samples:
+    """Return the samples of a derived parameter; `inputs` are in generation-time order, by the names it reads.
+
+    With `watch` they have the columns that their limit states need.
+    """
     times, rows = as_of({name: samples["time_ns"] for name, samples in inputs.items()})
     columns = {name: _column(name, inputs[name], rows[name]) for name in inputs}
     column = computed(derived, columns) if len(times) else None
@@ -43,6 +47,7 @@ def joined_samples(derived: Derived, inputs: Mapping[str, Samples]) -> Samples:
         "identity": np.zeros(len(times), np.uint64), "validity": column.validity, "limit": column.limit,
         "raw": column.raw, "engineering": column.engineering,
     }  # fmt: skip
+    found |= watch.columns(column, columns) if watch is not None else {}
     return Samples(derived.name, found, column.unit, column.labels)
 
 
