@@ -8,8 +8,8 @@ from pathlib import Path
 
 from hypothesis import settings
 
-# How long an example takes says nothing on shared machines. `make test` draws the same examples each time: a red run says
-# that the change is at fault. `make soak` draws new ones each time, and many more.
+# How long an example takes says nothing on shared machines. `make test` draws the same examples each time: a red run
+# says that the change is at fault. `make soak` draws new ones each time, and many more.
 settings.register_profile("same each time", deadline=None, derandomize=True)
 settings.register_profile("new each time", deadline=None, max_examples=500)
 settings.load_profile("new each time" if os.environ.get("GATEWAY_SOAK") else "same each time")
