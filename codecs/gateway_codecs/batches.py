@@ -107,6 +107,7 @@ class ItemFlag:
     MAP_SHIFT = 9  # bits 9-12: MAP id of a USLP frame (frame version 12)
     MAP = 0x1E00
     EXPEDITED = 0x2000  # USLP bypass flag was set on the frame
+    BACKFILL = 0x4000  # from another gateway, in its backfill lane: late, so it drives nothing live
     UNUSED_BITS = 0x0007  # of good octets (bitstream): bits at the end of the last octet that are not valid
 
 
@@ -130,6 +131,8 @@ ITEM_DTYPE = np.dtype(
         ("receive_time_ns", "<i8"),  # gateway receive
         ("earth_receive_time_ns", "<i8"),  # as the peer states it, or ABSENT
         ("generation_time_ns", "<i8"),  # on-board, correlated, or ABSENT
+        # columns stand on disk by their number: new ones come last
+        ("upstream_position", "<i8"),  # of an item of another gateway: its position in that one's journal, -1 = none
     ]
 )
 
@@ -179,7 +182,7 @@ def _row(dtype: np.dtype[Any], **values: int) -> bytes:
 
 _NO_ITEM = _row(
     ITEM_DTYPE, version=-1, vcid=-1, apid=-1, sequence_count=-1, vc_count=-1, earth_receive_time_ns=ABSENT,
-    generation_time_ns=ABSENT,
+    generation_time_ns=ABSENT, upstream_position=-1,
 )  # fmt: skip
 _NO_FRAME = _row(
     FRAME_DTYPE, mc_count=-1, fhp=-1, earth_receive_time_ns=ABSENT, source_offset=-1, corrected_symbols=-1, map_id=-1

@@ -11,6 +11,7 @@ import structlog
 
 from gateway.errors import Conflict, NotFound
 from gateway.homes.lines import Lines
+from gateway.homes.paths import Paths
 from gateway.homes.timely_sender import TimelyCount
 from gateway.journal import Journal, SmallStore
 from gateway.timely import TimelyTap
@@ -79,11 +80,13 @@ class SubscriptionRegistry:
     values: ValuesDoor | None = None
     value_sessions: dict[Key, Session] = field(default_factory=dict)
     timely_counts: dict[str, TimelyCount] = field(init=False)
+    paths: Paths = field(init=False)
     problem: str = ""  # why cursors cannot be stored now
     _dirty: dict[Key, Subscription | None] = field(default_factory=dict)
     _storing: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
+        self.paths = Paths(self.journal)
         self.timely_counts = {home: TimelyCount() for home in sorted(self.homes)}
 
     async def load(self) -> None:

@@ -27,7 +27,7 @@ log = structlog.get_logger()
 PROTOCOL = 1
 CONTROL_MAX_OCTETS = 1 << 18
 HELLO_KEYS = {"type", "home", "subscription", "mode", "selection", "sequential", "from", "cursor"}
-HELLO_KEYS |= {"from_position", "upto_position", "max_delay_ms", "rate_limit_bps", "priority"}
+HELLO_KEYS |= {"from_position", "upto_position", "max_delay_ms", "rate_limit_bps", "priority", "path"}
 VALUE_KEYS = {"parameters", "delivery", "interval_ms", "spacecraft", "mdb"}
 HELLO_KEYS |= VALUE_KEYS
 NEAR_POSITIONS = 8192
@@ -109,6 +109,7 @@ class Session:
         self._pace: Pace
         self._selection: Selection
         self._end: int | None = None
+        self._path: list[str] | None = None  # the journals that we told items pass through; None = it was not asked for
 
     async def run(self) -> None:
         """Shake hands and serve. Ends without raising, whatever the peer does."""
@@ -118,7 +119,7 @@ class Session:
             await self._welcome(hello)
             await self._serve()
         except DeliveryError as error:
-            await self._refuse(error.code, str(error))
+            await self._refuse(error.code, str(error), **error.facts)
         except TimeoutError:
             await self._refuse("no subscribe", f"no subscribe message within {self._limits.hello_s} s")
         except ConnectionError:
@@ -155,8 +156,9 @@ class Session:
         if unknown := sorted(set(hello) - HELLO_KEYS):
             known = ", ".join(sorted(HELLO_KEYS))
             raise DeliveryError("bad message", f"subscribe has no {unknown[0][:64]!r}; it takes {known}")
-        if not isinstance(hello.get("sequential", False), bool):
-            raise DeliveryError("bad message", '"sequential" is true or false')
+        for key in ("sequential", "path"):
+            if not isinstance(hello.get(key, False), bool):
+                raise DeliveryError("bad message", f'"{key}" is true or false')
         if hello.get("from", "tail") not in ("tail", "head"):
             raise DeliveryError("bad message", '"from" is "tail" or "head"')
         self.home, self.name = self._name(hello, "home"), self._name(hello, "subscription")
@@ -170,6 +172,7 @@ class Session:
             self._selection = self._registry.selection(wish)
         except ValueError as error:
             raise DeliveryError("bad selection", str(error)) from None
+        self._path = [] if hello.get("path") is True else None
         await self._begin(hello, wish)
         self.state = "live"
 
@@ -253,13 +256,13 @@ class Session:
 
     def _check_journal(self, told: Mapping[str, Any]) -> None:
         journal, revision = str(self._journal.journal_id), self._journal.revision
+        facts = {"journal_id": journal, "revision": revision}
         if told.get("journal_id") != journal:
-            raise DeliveryError("other journal", f"the cursor is of another journal; this one is {journal}")
+            raise DeliveryError("other journal", f"the cursor is of another journal; this one is {journal}", **facts)
         if told.get("revision") != revision:
             shown = str(told.get("revision"))[:64]
-            raise DeliveryError(
-                "other journal", f"the cursor is of revision {shown} of this journal, now at {revision}"
-            )
+            text = f"the cursor is of revision {shown} of this journal, now at {revision}"
+            raise DeliveryError("other journal", text, **facts)
 
     def _begin_offline(self, hello: Mapping[str, Any]) -> None:
         first, upto = hello.get("from_position", self._journal.tail), hello.get("upto_position", self._journal.head)
@@ -341,6 +344,10 @@ class Session:
             "window": {"octets": self._limits.window_octets, "blocks": self._limits.window_blocks},
             **self._pace.described(),
         }
+        if self._path is not None:
+            self._path = self._registry.paths.of(self._selection.links)
+            welcome["path"] = self._path
+            self._registry.paths.listeners.add(self._wake.set)
         await self._say(welcome)
 
     async def _say(self, told: Mapping[str, Any]) -> None:
@@ -441,6 +448,7 @@ class Session:
     async def _send(self) -> None:
         while True:
             self._wake.clear()
+            await self._tell_path()
             lane = self._delivery.next_lane(self._head)
             if lane is not None and self._scanned.get(lane, -1) < self._head:
                 await self._send_from(lane)
@@ -490,6 +498,7 @@ class Session:
         self._delivery.sent(lane, first, found.end_position, len(data))
         async with self._pace.sending(live) as turn:
             turn.cost = len(data)
+        await self._tell_path()
         await self._channel.send(data)
         self.sent_items += len(found.positions)
         self.sent_octets += len(data)
@@ -559,6 +568,13 @@ class Session:
             if first < upto:
                 await self._tell_missing(lane, first, upto, f"damaged: {damage.cause}")
 
+    async def _tell_path(self) -> None:
+        """Tell the path of what we send when it grew: before anything that came by it."""
+        if self._path is None or (now := self._registry.paths.of(self._selection.links)) == self._path:
+            return
+        self._path = now
+        await self._say({"type": "path", "path": now})
+
     async def _tell_missing(self, lane: Lane, first: int, end: int, reason: str) -> None:
         self._count_drops(end - first)
         told = {"type": "missing", "lane": int(lane), "first": first, "end": end, "reason": reason}
@@ -569,15 +585,16 @@ class Session:
         if self._subscription is not None and not self._told_to_end.is_set():
             self._change(replace(self._subscription, drops=self._subscription.drops + positions))
 
-    async def _refuse(self, code: str, message: str) -> None:
+    async def _refuse(self, code: str, message: str, **facts: Any) -> None:
         self._ending = message
         try:
             async with asyncio.timeout(5):
-                await self._channel.send(json.dumps({"type": "error", "code": code, "message": message}))
+                await self._channel.send(json.dumps({"type": "error", "code": code, "message": message, **facts}))
         except (ConnectionError, TimeoutError):
             pass
 
     def _leave(self) -> None:
+        self._registry.paths.listeners.discard(self._wake.set)
         if self._registry.sessions.get((self.home, self.name)) is self:
             del self._registry.sessions[self.home, self.name]
         if self in self._registry.offline:

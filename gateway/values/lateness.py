@@ -1,4 +1,6 @@
-"""Which packets are late: older than one of their APID that came before. They are not live.
+"""Which packets are late: older than one of their APID that came before, or backfilled by an upstream gateway.
+
+They are not live.
 
 An on-board clock that was set back makes all packets late: that is believed after `CLOCK_BACK_S` of them.
 """
@@ -10,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gateway_codecs.batches import ABSENT, BoolArray, I64Array
+from gateway_codecs.batches import ABSENT, BoolArray, I64Array, ItemFlag
 
 CLOCK_BACK_S = 60.0
 SECOND_NS = 1_000_000_000
@@ -38,6 +40,13 @@ class Lateness:
 
     def not_late(self, items: Any) -> BoolArray:
         """Return which packets are as new as the newest of their APID before them, bool (n,)."""
+        live: BoolArray = (items["flags"] & ItemFlag.BACKFILL) == 0
+        if not live.all():
+            live[live] = self._not_older(items[live])
+            return live
+        return self._not_older(items)
+
+    def _not_older(self, items: Any) -> BoolArray:
         times = _times(items)
         live = np.ones(len(items), np.bool_)
         for apid in np.unique(items["apid"]).tolist():

@@ -26,11 +26,11 @@ class Lane(IntEnum):
 
 
 class DeliveryError(ValueError):
-    """The other end broke the protocol: `code` for machines, the message for people."""
+    """The other end broke the protocol: `code` and `facts` for machines, the message for people."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, **facts: Any) -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.facts = code, facts
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,35 @@ class Peer:
 
 
 @on_virtual_time
+async def test_the_path_is_told_before_what_came_by_it() -> None:
+    """DESIGN 2: a chain never closes on itself: who asks is told the path before the first item that came by it."""
+    world = await World.open()
+    own = str(world.journal.journal_id)
+    chained, other = world.peer(), world.peer()
+    assert (await chained.hello(path=True))["path"] == [own]
+    assert "path" not in await other.hello(subscription="another")
+    link, state = world.journal.name_id("links", "relay"), {"upstream": {"path": ["x", "y"]}}
+    world.registry.paths.connect("relay", ["x"])
+    assert await chained.hear() == {"type": "path", "path": [own, "x"]}
+    batch = packets([b"from afar"])
+    batch.items["link"] = link
+    await world.journal.append(IntakeBatch(batch, state=state), "relay")
+    world.registry.paths.disconnect("relay")
+    assert await chained.hear() == {"type": "path", "path": [own, "x", "y"]}
+    block = await chained.hear()
+    assert isinstance(block, DeliveryBlock)
+    assert isinstance(await other.hear(), DeliveryBlock), "nobody else is told"
+    by_another = world.peer()
+    elsewhere = await by_another.hello(subscription="station", path=True, selection={"links": []})
+    assert elsewhere["path"] == [own], "what is not selected has no part in the path"
+    for peer in (chained, other, by_another):
+        await peer.leave()
+    refused = world.peer()
+    assert "path" in (await refused.hello(path="yes"))["message"]
+    await refused.leave()
+
+
+@on_virtual_time
 async def test_a_hello_that_is_refused_changes_nothing() -> None:
     """R4: a cursor beyond the head is refused, and the subscription goes on where it was acknowledged."""
     world = await World.open()
