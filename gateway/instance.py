@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import wiring
+from gateway.access.policy import Policy
 from gateway.errors import Conflict, NotFound, UsageError
 from gateway.event_pump import EventPump
 from gateway.homes.lines import Lines
@@ -30,6 +31,7 @@ from gateway_config import GatewaySettings, LinkConfig, Mission
 from gateway_routes.conditions import Condition, ConditionBook, worst_first
 from gateway_routes.contact import Contact, ContactBook, ContactEvent, ContactRefused
 from gateway_routes.link_state import LinkStatus
+from gateway_routes.rights import LOCAL_OPERATOR, Actor, Where
 from gateway_routes.selection import Selection
 
 DOWNLOAD_OCTETS = 1 << 16
@@ -56,7 +58,7 @@ class Surroundings:
     gateway: GatewaySettings
     directory: Path
     small_store: SmallStore
-    homes: frozenset[str]
+    policy: Policy
     supervisor: Supervisor
     lines: Lines = field(default_factory=Lines)
     decoder: Worker | None = None  # of live values, with `historian`, of long ranges; None = no values
@@ -77,6 +79,7 @@ class MissionInstance:
         replay: Mapping[str, Any] | None = None,
     ) -> None:
         self.name, self.mission, self.support_mode, self.replay = name, mission, support_mode, replay
+        self.where = Where(name, mission.name, support_mode, replay is not None)
         self._configs, self._around = links, around
         self._book = ContactBook(mission.contact_silence_s)
         self._tasks: list[asyncio.Task[None]] = []
@@ -106,7 +109,14 @@ class MissionInstance:
             self.journal.name_id("spacecraft", craft.name)
         prime = frozenset(link.name for link in self._configs if link.prime)
         self.registry = SubscriptionRegistry(
-            self.journal, around.small_store, around.keeper, around.homes, prime, lines=around.lines, timely=self.timely
+            self.journal,
+            around.small_store,
+            around.keeper,
+            around.policy,
+            self.where,
+            prime,
+            lines=around.lines,
+            timely=self.timely,
         )
         for config in self._configs:
             self._add_link(config)
@@ -378,9 +388,9 @@ class MissionInstance:
 
     # ---- sessions ----
 
-    async def serve(self, channel: Channel, limits: SessionLimits | None = None) -> None:
-        """Serve one home base until it leaves."""
-        session = Session(channel, self.registry, limits or SessionLimits())
+    async def serve(self, channel: Channel, limits: SessionLimits | None = None, actor: Actor = LOCAL_OPERATOR) -> None:
+        """Serve one home base until it leaves; `actor` is who the other end has shown to be."""
+        session = Session(channel, self.registry, limits or SessionLimits(), actor)
         task = asyncio.create_task(session.run(), name="session")
         self._sessions.add(task)
         try:

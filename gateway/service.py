@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from gateway import __version__, replays
+from gateway.access.policy import Policy, rights_of
 from gateway.descriptors import Descriptors
 from gateway.errors import Conflict, GatewayError, NotFound, Refused, StartError
 from gateway.homes.lines import Lines
@@ -99,9 +100,10 @@ class Gateway:
         )
         self._decoder, self._historian = (ThreadWorker(name) for name in ("values-live", "values-history"))
         self._clock = clock or SystemClock()
-        rates = {home.name: home.rate_limit_bps for home in configuration.homes.values()}
+        rates = {home.name: home.quotas.rate_limit_bps for home in configuration.homes.values()}
         self._lines = Lines({name: rate for name, rate in rates.items() if rate is not None})
         self._small_store = _small_store(self.data_dir / "small.sqlite")
+        self.policy = Policy(rights_of(configuration.homes), self._clock.steady_tai_ns)
         self._began: float | None = None
         self._replays: dict[str, dict[str, Any]] = {}
         self._replay_lock = asyncio.Lock()
@@ -218,7 +220,7 @@ class Gateway:
         around = Surroundings(
             self._clock, self._storage, TcpNetwork(), self._writer, self._reader, self._keeper,
             self._thinker, self.configuration.gateway,
-            self.configuration.directory, self._small_store, frozenset(self.configuration.homes), self.supervisor,
+            self.configuration.directory, self._small_store, self.policy, self.supervisor,
             self._lines, self._decoder, self._historian, self.data_dir / "values",
         )  # fmt: skip
         if name in self.instances:

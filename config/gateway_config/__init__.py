@@ -1,12 +1,12 @@
 """Every name: missions, spacecraft, links, homes, limits. YAML files, checked as a whole."""
 
 from gateway_config.gateway_models import GatewaySettings, MqttSettings, ValuesKeys
+from gateway_config.home_models import Grant, Home, Quotas
 from gateway_config.link_models import LinkConfig
 from gateway_config.loader import ConfigError, Configuration, example_mission, example_names, load, schemas
 from gateway_config.models import (
     DatabaseSettings,
     FrameSettings,
-    Home,
     Mission,
     PacketSettings,
     Spacecraft,
@@ -20,11 +20,13 @@ __all__ = [
     "DatabaseSettings",
     "FrameSettings",
     "GatewaySettings",
+    "Grant",
     "Home",
     "LinkConfig",
     "Mission",
     "MqttSettings",
     "PacketSettings",
+    "Quotas",
     "Spacecraft",
     "TimeSettings",
     "ValuesKeys",

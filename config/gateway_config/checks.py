@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from gateway_config.documents import Document, Problem
 from gateway_config.gateway_models import GatewaySettings
+from gateway_config.home_models import Grant, Home
 from gateway_config.link_models import LinkConfig
 from gateway_config.models import Mission, Model, Spacecraft, judged
 
@@ -97,6 +98,40 @@ def check_missions(missions: Group[Mission]) -> Iterator[Problem]:
     for mission, document in missions.read:
         yield from judged(_check_names(mission, document))
         yield from judged(_check_ids(mission, document))
+
+
+def check_homes(missions: Group[Mission], homes: Group[Home], built_in: Iterable[str]) -> Iterator[Problem]:
+    """What home bases are granted is there; of a mission that is `built_in` there may be replay runs."""
+    for home, document in homes.read:
+        yield from judged(_check_grants(home, missions, frozenset(built_in), document))
+
+
+def _check_grants(
+    home: Home, missions: Group[Mission], built_in: frozenset[str], document: Document
+) -> Iterator[Problem]:
+    known = missions.by_name()
+    for k, grant in enumerate(home.grants):
+        mission = known.get(grant.mission)
+        if mission is None:
+            if not missions.nameless and not (grant.replays and grant.mission in built_in):
+                there = ", ".join(sorted(known)) or "none"
+                yield document.wrong(("grants", k, "mission"), grant.mission, f"no such mission; there are {there}")
+            continue
+        yield from judged(_check_grant(grant, k, mission, document))
+
+
+def _check_grant(grant: Grant, k: int, mission: Mission, document: Document) -> Iterator[Problem]:
+    known = sorted(craft.name for craft in mission.spacecraft)
+    for name in grant.spacecraft or ():
+        if name not in known:
+            remedy = f"{mission.name} has no such spacecraft; it has {', '.join(known)}"
+            yield document.wrong(("grants", k, "spacecraft"), name, remedy)
+    for mode in grant.support_modes:
+        if mode not in mission.support_modes and not grant.replays:
+            have = ", ".join(mission.support_modes)
+            stated = "support_modes" in grant.model_fields_set
+            remedy = f"{mission.name} is run in {have}" + ("" if stated else ": name one (default: flight)")
+            yield document.wrong(("grants", k, "support_modes"), mode, remedy)
 
 
 def _check_names(mission: Mission, document: Document) -> Iterator[Problem]:

@@ -16,8 +16,9 @@ from gateway_config.checks import Group
 from gateway_config.documents import Document, Problem, in_plain_words, parse
 from gateway_config.explanations import explained, inconsistent
 from gateway_config.gateway_models import GatewaySettings
+from gateway_config.home_models import Home
 from gateway_config.link_models import LinkConfig
-from gateway_config.models import AS_FAR_AS_READABLE, Home, Mission, Model
+from gateway_config.models import AS_FAR_AS_READABLE, Mission, Model
 
 FILE_MAX_OCTETS = 1 << 20
 NOT_READ = object()
@@ -66,6 +67,7 @@ def load(directory: Path) -> Configuration:
     problems += checks.check_ports(gateway, links)
     problems += checks.check_topics(gateway, missions)
     problems += checks.check_missions(missions)
+    problems += checks.check_homes(missions, homes, example_names())
     if not missions.read and not problems:
         problems.append(Problem(str(directory / "missions"), 1, "", "empty", "add at least one mission file"))
     if problems or gateway is None:

@@ -1,4 +1,4 @@
-"""Models of missions, spacecraft and homes. Keys are documented in docs/configuration.md; unknown ones are errors."""
+"""Models of missions and spacecraft. Keys are documented in docs/configuration.md; unknown ones are errors."""
 
 from __future__ import annotations
 
@@ -560,13 +560,3 @@ class Mission(Model):
         for k, mode in enumerate(self.support_modes):
             if mode in self.support_modes[:k]:
                 yield ("support_modes",), self.support_modes, f"{mode} stands twice"
-
-
-class Home(Model):
-    """homes/NAME.yaml"""
-
-    name: Name
-    description: str = Field("", description="for people, shown nowhere yet")
-    rate_limit_bps: Annotated[int, Field(ge=1000, le=10**12)] | None = Field(
-        None, description="all its sessions together, of messages; a subscription may ask for less"
-    )

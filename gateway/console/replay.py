@@ -25,7 +25,7 @@ from gateway.errors import GatewayError, UsageError
 from gateway.patient_log import set_up_logging
 from gateway.replays import settled
 from gateway.service import Gateway
-from gateway_config import Configuration, GatewaySettings, Home, example_mission, example_names, load
+from gateway_config import Configuration, GatewaySettings, Grant, Home, example_mission, example_names, load
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 POLL_S = 0.2
@@ -33,6 +33,7 @@ LINE_S = 5.0
 TABLE_S = 0.5
 SUBSCRIBER_END_S = 60.0
 ANSWER_S = 60.0
+SUBSCRIBER = "replay-subscriber"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +102,14 @@ def _refuse_what_only_we_can(options: ReplayOptions, url: str) -> None:
 
 def _here(options: ReplayOptions) -> int:
     set_up_logging(level=30)
-    configuration = load(options.config) if options.config else _bare(options.data_dir)
+    configuration = load(options.config) if options.config else _bare(options)
     known = sorted({*configuration.missions, *example_names()})
     if options.mission not in known:
         raise UsageError(f"no mission {options.mission!r}", f"there are {', '.join(known)}")
     settled(configuration.missions.get(options.mission) or example_mission(options.mission), options.request())
     if options.file.is_dir():
         options = _from_recording(options)
-    return daemon.run_blocking(_embedded(options, configuration))
+    return daemon.run_blocking(_embedded(options, _with_subscriber(configuration, options.mission)))
 
 
 def _of_recording(options: ReplayOptions) -> ReplayOptions:
@@ -130,9 +131,18 @@ def _from_recording(options: ReplayOptions) -> ReplayOptions:
     return replace(options, file=frames)
 
 
-def _bare(data_dir: Path) -> Configuration:
-    home = Home(name="replay-subscriber")
-    return Configuration(data_dir, GatewaySettings(), {}, {}, {home.name: home})
+def _bare(options: ReplayOptions) -> Configuration:
+    return Configuration(options.data_dir, GatewaySettings(), {}, {}, {})
+
+
+def _with_subscriber(configuration: Configuration, mission: str) -> Configuration:
+    """Add a home base that gets everything of this replay: it is who replays."""
+    everything = Grant(
+        mission=mission, support_modes=["flight", "simulation", "test", "training"], replays=True,
+        kinds=["tm", "event"], bad_quality=True,
+    )  # fmt: skip
+    home = Home(name=SUBSCRIBER, grants=[everything])
+    return replace(configuration, homes={**configuration.homes, home.name: home})
 
 
 def _on_daemon(options: ReplayOptions, url: str) -> int:
@@ -176,7 +186,7 @@ async def _embedded(options: ReplayOptions, configuration: Configuration) -> int
         async with daemon.serving(service, daemon.bind("127.0.0.1", 0)) as port:
             run = await service.start_replay(options.request(), trusted=True)
             _say_if_played(run)
-            child = _subscriber(options, configuration, run, port)
+            child = _subscriber(options, run, port)
             try:
                 await _follow(options, service, run["run"])
                 summary = await _child_summary(child)
@@ -190,19 +200,17 @@ async def _embedded(options: ReplayOptions, configuration: Configuration) -> int
     return _end(options, report if summary is None else {**report, "subscriber": summary})
 
 
-def _subscriber(
-    options: ReplayOptions, configuration: Configuration, run: Mapping[str, Any], port: int
-) -> subprocess.Popen[str] | None:
+def _subscriber(options: ReplayOptions, run: Mapping[str, Any], port: int) -> subprocess.Popen[str] | None:
     if options.subscribe_to is None:
         return None
-    home = next(iter(configuration.homes), "")
     channels = [text for vcid in options.vcids or [] for text in ("--vc", str(vcid))]
     options.subscribe_to.mkdir(parents=True, exist_ok=True)
     return subprocess.Popen(
         [
-            sys.executable, "-m", "gateway", "subscribe", run["instance"], "--home", home, "--subscription", "replay",
-            "--store", str(options.subscribe_to), "--url", f"http://127.0.0.1:{port}", "--kind", "tm", "--until-end",
-            "--idle", "--export", str(options.subscribe_to / "packets.bin"), "--json", *channels,
+            sys.executable, "-m", "gateway", "subscribe", run["instance"], "--home", SUBSCRIBER,
+            "--subscription", "replay", "--store", str(options.subscribe_to), "--url", f"http://127.0.0.1:{port}",
+            "--kind", "tm", "--until-end", "--idle", "--export", str(options.subscribe_to / "packets.bin"),
+            "--json", *channels,
         ],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from gateway.access.policy import Policy, granted_selections, not_granted
 from gateway.errors import Conflict, NotFound
 from gateway.homes.lines import Lines
 from gateway.homes.paths import Paths
@@ -18,14 +19,14 @@ from gateway.timely import TimelyTap
 from gateway.values.door import ValuesDoor
 from gateway.world import Worker
 from gateway_routes.delivery import Cursor, DeliveryError, parse_cursor
-from gateway_routes.selection import Selection, parse_selection
+from gateway_routes.rights import Decision, Where
+from gateway_routes.selection import Selection, parse_selection, within
 
 if TYPE_CHECKING:
     from gateway.homes.session import Session
 
 log = structlog.get_logger()
 Key = tuple[str, str]
-SUBSCRIPTIONS_PER_HOME_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Subscription:
     cursor: Cursor
     version_from: int = 0
     drops: int = 0  # positions told as missing
+    granted: dict[str, Any] = field(default_factory=dict)  # the selection within the rights of that version
 
     def stored(self, journal: Journal) -> dict[str, Any]:
         """Return the durable form."""
@@ -49,6 +51,7 @@ class Subscription:
             "version_from": self.version_from,
             "drops": self.drops,
             "selection": self.selection,
+            "granted": self.granted,
             "low_water": self.cursor.low_water,
             "ranges": [list(r) for r in self.cursor.ranges],
         }
@@ -69,7 +72,8 @@ class SubscriptionRegistry:
     journal: Journal
     store: SmallStore
     worker: Worker
-    homes: frozenset[str]
+    policy: Policy
+    where: Where
     prime_links: frozenset[str] | None = None  # whose items are delivered to who names no links; None = all of them
     subscriptions: dict[Key, Subscription] = field(default_factory=dict)
     sessions: dict[Key, Session] = field(default_factory=dict)
@@ -79,7 +83,7 @@ class SubscriptionRegistry:
     timely_sessions: dict[Key, Session] = field(default_factory=dict)
     values: ValuesDoor | None = None
     value_sessions: dict[Key, Session] = field(default_factory=dict)
-    timely_counts: dict[str, TimelyCount] = field(init=False)
+    timely_counts: dict[str, TimelyCount] = field(default_factory=dict)
     paths: Paths = field(init=False)
     problem: str = ""  # why cursors cannot be stored now
     _dirty: dict[Key, Subscription | None] = field(default_factory=dict)
@@ -87,7 +91,6 @@ class SubscriptionRegistry:
 
     def __post_init__(self) -> None:
         self.paths = Paths(self.journal)
-        self.timely_counts = {home: TimelyCount() for home in sorted(self.homes)}
 
     async def load(self) -> None:
         """Read the stored cursors of this journal; one that cannot be used is left out and said. Raises OSError."""
@@ -101,12 +104,27 @@ class SubscriptionRegistry:
         cursor = parse_cursor(kept)
         if cursor.highest > self.journal.head:
             raise DeliveryError("cursor beyond head", f"it reaches {cursor.highest}, the head is {self.journal.head}")
-        drops = kept.get("drops", 0)
-        return Subscription(home, name, kept["version"], kept["selection"], cursor, kept["version_from"], drops)
+        drops, granted = kept.get("drops", 0), kept.get("granted", {})
+        return Subscription(
+            home, name, kept["version"], kept["selection"], cursor, kept["version_from"], drops, granted
+        )
 
     @property
     def _journal_id(self) -> str:
         return str(self.journal.journal_id)
+
+    def granted(self, wish: Mapping[str, Any], decision: Decision) -> Selection:
+        """Return what a home base gets of a wish: no more than the grants of a decision. Raises ValueError."""
+        asked, spacecraft = self.selection(wish), self._ids("spacecraft")
+        given = granted_selections(decision.grants, spacecraft)
+        if refused := not_granted(wish, asked, given, spacecraft):
+            raise ValueError(f"{refused} is not granted in {self.where.instance}")
+        return within(asked, given)
+
+    def recheck(self) -> None:
+        """The rights may have changed: each session whose rights are not the same any more ends, at once."""
+        for session in self.all_sessions():
+            session.recheck()
 
     def selection(self, wish: Mapping[str, Any]) -> Selection:
         """Return the selection of a client's wish; without links the prime links. Raises ValueError."""

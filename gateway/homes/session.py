@@ -13,23 +13,22 @@ from typing import Any, Protocol
 import numpy as np
 import structlog
 
+from gateway.access.policy import described
+from gateway.homes.entitlement import Entitlement
+from gateway.homes.hello import VALUE_KEYS, checked, parse_control
 from gateway.homes.lines import Pace, asked_pace
-from gateway.homes.registry import SUBSCRIPTIONS_PER_HOME_MAX, Subscription, SubscriptionRegistry
-from gateway.homes.timely_sender import TimelySender, timely_limits
+from gateway.homes.registry import Subscription, SubscriptionRegistry
+from gateway.homes.timely_sender import TimelyCount, TimelySender, timely_limits
 from gateway.homes.value_sender import ValueSender, value_wish
 from gateway.journal import Slice
 from gateway_codecs.batches import ItemBatch, empty_items
 from gateway_codecs.delivery_block import FINAL, encode_data, encode_mark
 from gateway_routes.delivery import Cursor, Delivery, DeliveryError, Lane, parse_cursor
+from gateway_routes.rights import LOCAL_OPERATOR, Actor
 from gateway_routes.selection import Selection
 
 log = structlog.get_logger()
 PROTOCOL = 1
-CONTROL_MAX_OCTETS = 1 << 18
-HELLO_KEYS = {"type", "home", "subscription", "mode", "selection", "sequential", "from", "cursor"}
-HELLO_KEYS |= {"from_position", "upto_position", "max_delay_ms", "rate_limit_bps", "priority", "path"}
-VALUE_KEYS = {"parameters", "delivery", "interval_ms", "spacecraft", "mdb"}
-HELLO_KEYS |= VALUE_KEYS
 NEAR_POSITIONS = 8192
 """So close to the head a session waits for nobody's reading: what it reads is in memory, or little."""
 OFFLINE_PER_HOME_MAX = 4
@@ -85,7 +84,11 @@ class _Tally:
 class Session:
     """Serves one subscription over one channel until either end leaves."""
 
-    def __init__(self, channel: Channel, registry: SubscriptionRegistry, limits: SessionLimits) -> None:
+    def __init__(
+        self, channel: Channel, registry: SubscriptionRegistry, limits: SessionLimits, actor: Actor = LOCAL_OPERATOR
+    ) -> None:
+        self.actor = actor
+        self._rights: Entitlement | None = None  # once they were granted
         self._channel, self._registry, self._limits = channel, registry, limits
         self._journal = registry.journal
         self._wake = asyncio.Event()
@@ -107,7 +110,6 @@ class Session:
         self._timely: TimelySender | None = None
         self._values: ValueSender | None = None
         self._pace: Pace
-        self._selection: Selection
         self._end: int | None = None
         self._path: list[str] | None = None  # the journals that we told items pass through; None = it was not asked for
 
@@ -151,36 +153,28 @@ class Session:
         return parse_control(message)
 
     async def _welcome(self, hello: Mapping[str, Any]) -> None:
-        if hello["type"] != "subscribe":
-            raise DeliveryError("no subscribe", f"the first message is subscribe, not {hello['type'][:64]!r}")
-        if unknown := sorted(set(hello) - HELLO_KEYS):
-            known = ", ".join(sorted(HELLO_KEYS))
-            raise DeliveryError("bad message", f"subscribe has no {unknown[0][:64]!r}; it takes {known}")
-        for key in ("sequential", "path"):
-            if not isinstance(hello.get(key, False), bool):
-                raise DeliveryError("bad message", f'"{key}" is true or false')
-        if hello.get("from", "tail") not in ("tail", "head"):
-            raise DeliveryError("bad message", '"from" is "tail" or "head"')
-        self.home, self.name = self._name(hello, "home"), self._name(hello, "subscription")
-        if self.home not in self._registry.homes:
-            known = ", ".join(sorted(self._registry.homes)) or "(none)"
-            raise DeliveryError("unknown home", f"no home base is named {self.home!r}; configured: {known}")
-        wish = hello.get("selection") or {}
-        if not isinstance(wish, dict):
-            raise DeliveryError("bad selection", "selection must be an object")
-        try:
-            self._selection = self._registry.selection(wish)
-        except ValueError as error:
-            raise DeliveryError("bad selection", str(error)) from None
+        self.home, self.name, mode, wish = checked(hello)
         self._path = [] if hello.get("path") is True else None
+        self.mode = mode
+        self._rights = Entitlement(self._registry, self.actor, self.home, self.name, mode, wish)
         await self._begin(hello, wish)
+        self.recheck()  # the rights may have changed while it began
+        if self._told_to_end.is_set():
+            raise ConnectionError(self._ending)
         self.state = "live"
 
+    def recheck(self) -> None:
+        """End when what this session may have is not the same any more: the next one begins with what it is now."""
+        if self._rights is not None:
+            why = self._rights.change(self._values.names if self._values is not None else ())
+            if why:
+                self.stop(why)
+
     async def _begin(self, hello: Mapping[str, Any], wish: dict[str, Any]) -> None:
-        mode = hello.get("mode", "complete")
+        mode = self.mode
         if mode != "timely" and hello.get("max_delay_ms") is not None:
             raise DeliveryError("bad message", '"max_delay_ms" is for mode timely: the other modes skip nothing')
-        self._pace = asked_pace(self._registry.lines, (self.home, self.name, str(mode)[:64]), hello)
+        self._pace = asked_pace(self._registry.lines, (self.home, self.name, mode), hello)
         if mode != "values" and (given := sorted(VALUE_KEYS & set(hello))):
             raise DeliveryError("bad message", f"{given[0]!r} is for mode values")
         if mode == "timely":
@@ -190,22 +184,9 @@ class Session:
         elif mode == "complete":
             await self._begin_complete(hello, wish)
             await self._send_welcome()
-        elif mode == "offline":
+        else:
             self._begin_offline(hello)
             await self._send_welcome()
-        else:
-            raise DeliveryError("bad mode", f"mode is complete, timely, offline or values, not {str(mode)[:64]!r}")
-
-    def _name(self, hello: Mapping[str, Any], key: str) -> str:
-        value = hello.get(key)
-        if (
-            not isinstance(value, str)
-            or not 0 < len(value) <= 64
-            or not value.replace("-", "").replace("_", "").isalnum()
-        ):
-            shown = f"{str(value)[:80]!r}"
-            raise DeliveryError("bad name", f"{key!r} must be 1 to 64 letters, digits, '-' or '_', not {shown}")
-        return value
 
     async def _begin_complete(self, hello: Mapping[str, Any], wish: dict[str, Any]) -> None:
         """Take the subscription over; nothing is changed by a hello that is refused."""
@@ -213,8 +194,9 @@ class Session:
         known = self._registry.subscriptions.get(key)
         if known is None:
             owned = sum(home == self.home for home, _ in self._registry.subscriptions)
-            if owned >= SUBSCRIPTIONS_PER_HOME_MAX:
-                raise DeliveryError("too many", f"a home base has at most {SUBSCRIPTIONS_PER_HOME_MAX} subscriptions")
+            most = self._registry.policy.rights[self.home].subscriptions
+            if owned >= most:
+                raise DeliveryError("too many", f"home base {self.home!r} has {most} subscriptions, as many as it may")
         cursor = self._cursor(hello, known)
         self._delivery = Delivery(
             cursor,
@@ -227,17 +209,20 @@ class Session:
         if before is not None:
             before.stop("replaced by a newer session of the same subscription")
         self._registry.sessions[key] = self
+        granted = described(self._selection)
         if known is None:
-            self._subscription = Subscription(self.home, self.name, 1, dict(wish), cursor, cursor.low_water)
-        elif known.selection != wish:
+            self._subscription = Subscription(
+                self.home, self.name, 1, dict(wish), cursor, cursor.low_water, granted=granted
+            )
+        elif (known.selection, known.granted) != (wish, granted):
             # what was acknowledged under the old selection stays so: the new one is exact from there on
             version, begin = known.version + 1, cursor.highest
             self._subscription = replace(
-                known, version=version, selection=dict(wish), cursor=cursor, version_from=begin
+                known, version=version, selection=dict(wish), cursor=cursor, version_from=begin, granted=granted
             )
         else:
             self._subscription = replace(known, cursor=cursor)
-        if known is None or known.selection != wish:
+        if known is None or known.version != self._subscription.version:
             await self._registry.put(self._subscription)  # durable before it is told
         if self._told_to_end.is_set():
             raise ConnectionError(self._ending)  # a newer session came while this one was stored
@@ -273,7 +258,7 @@ class Session:
         if sum(session.home == self.home for session in self._registry.offline) >= OFFLINE_PER_HOME_MAX:
             most = OFFLINE_PER_HOME_MAX
             raise DeliveryError("too many", f"a home base has at most {most} offline sessions at a time")
-        self.mode, self._end = "offline", upto
+        self._end = upto
         self._delivery = Delivery(
             Cursor(first), upto, sequential=True, window_octets=self._limits.window_octets,
             window_blocks=self._limits.window_blocks,
@@ -288,10 +273,10 @@ class Session:
             raise DeliveryError("too many", f"a home base has at most {TIMELY_PER_HOME_MAX} timely sessions at a time")
         if before is not None:
             before.stop("replaced by a newer session of the same subscription")
-        self.mode, others[self.home, self.name] = "timely", self
+        others[self.home, self.name] = self
         journal = self._journal
         feed = self._registry.timely.open(self._selection, limits)
-        count = self._registry.timely_counts[self.home]
+        count = self._registry.timely_counts.setdefault(self.home, TimelyCount())
         self._timely = TimelySender(feed, self._channel.send, self._pace, lambda: journal.names("spacecraft"), count)
         welcome = {
             "type": "welcome",
@@ -316,8 +301,9 @@ class Session:
             raise DeliveryError("too many", f"a home base has at most {most} sessions of values at a time")
         if before is not None:
             before.stop("replaced by a newer session of the same subscription")
-        self.mode, others[self.home, self.name] = "values", self
-        self._values = ValueSender(door, wish, self._channel.send, self._pace, self._limits.block_octets)
+        others[self.home, self.name] = self
+        allowed = self._rights.check_parameter if self._rights is not None else lambda name: None
+        self._values = ValueSender(door, wish, self._channel.send, self._pace, self._limits.block_octets, allowed)
         journal = self._journal
         about = {"journal_id": str(journal.journal_id), "revision": journal.revision}
         welcome = {"type": "welcome", "protocol": PROTOCOL, "mode": "values", **about, **await self._values.begin()}
@@ -359,6 +345,13 @@ class Session:
     @property
     def _head(self) -> int:
         return self._journal.head if self._end is None else self._end
+
+    @property
+    def _selection(self) -> Selection:
+        """What of the wish is granted."""
+        if self._rights is None:
+            raise AssertionError("nothing is served before it is granted")
+        return self._rights.selection
 
     # ---- serving ----
 
@@ -653,19 +646,6 @@ class Session:
             "drops": 0,
             **self._pace.described(),
         }
-
-
-def parse_control(message: str | bytes) -> dict[str, Any]:
-    """Return a control message of a home base, over whatever transport. Raises DeliveryError."""
-    if len(message) > CONTROL_MAX_OCTETS:
-        raise DeliveryError("bad message", f"a control message has at most {CONTROL_MAX_OCTETS} octets")
-    try:
-        value = json.loads(message)
-    except (ValueError, RecursionError):
-        raise DeliveryError("bad message", "the message is no JSON") from None
-    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
-        raise DeliveryError("bad message", 'a message is an object with a "type"')
-    return value
 
 
 def _trimmed(found: Slice, end: int) -> Slice:

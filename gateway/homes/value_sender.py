@@ -95,6 +95,8 @@ class ValueSender:
     send: Callable[[str | bytes], Awaitable[None]]
     pace: Pace
     max_octets: int = 1 << 18  # of a message, but for a row that is larger alone
+    allowed: Callable[[str], object] = lambda name: None  # raises DeliveryError for a parameter that is not granted
+    names: list[str] = field(default_factory=list)  # whole, of what is sent
     sent_items: int = 0
     sent_octets: int = 0
     position: int = 0  # everything below was looked at
@@ -132,7 +134,10 @@ class ValueSender:
         }  # fmt: skip
 
     def _names(self, values: Values, version: Version) -> list[str]:
-        return [values.parameter(version, name) for name in self.wish.parameters]
+        self.names = [values.parameter(version, name) for name in self.wish.parameters]
+        for name in self.names:
+            self.allowed(name)
+        return self.names
 
     async def _refuse_joined(self, version: Version, names: list[str]) -> None:
         """Refuse what no packet has by itself, where values come with their packets. Raises UsageError."""

@@ -10,7 +10,8 @@ from typing import Any
 
 import structlog
 
-from gateway.homes.session import SessionLimits, parse_control
+from gateway.homes.hello import parse_control
+from gateway.homes.session import SessionLimits
 from gateway.instance import MissionInstance
 from gateway.mqtt import topics
 from gateway.mqtt.channel import MqttChannel, told_to

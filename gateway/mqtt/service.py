@@ -11,7 +11,7 @@ from typing import Any
 import aiomqtt
 import structlog
 
-from gateway.homes.session import CONTROL_MAX_OCTETS
+from gateway.homes.hello import CONTROL_MAX_OCTETS
 from gateway.instance import MissionInstance
 from gateway.mqtt import descriptors, topics
 from gateway.mqtt.broker import NatsServer, NatsSettings

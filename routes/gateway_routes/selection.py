@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ class Selection:
     """A filter. None = all of them. `idle` adds idle packets, `bad_quality` adds rejected units.
 
     `spacecraft` and `links` are the journal's ids; an event that concerns no spacecraft or link passes these two.
+    `grants`: one of these must want an item too (`within`); None = nobody restricts it.
     """
 
     kinds: Ids = frozenset({Kind.TM, Kind.EVENT})
@@ -35,6 +36,7 @@ class Selection:
     data_modes: Ids = None
     idle: bool = False
     bad_quality: bool = False
+    grants: tuple[Selection, ...] | None = None
 
     def wants_group(self, kind: int, unit: int, spacecraft: int, vcid: int, apid: int) -> bool:
         """Whether items of a group can be wanted."""
@@ -44,6 +46,7 @@ class Selection:
             and (self.spacecraft is None or spacecraft in self.spacecraft or (kind == Kind.EVENT and not spacecraft))
             and (self.vcids is None or vcid in self.vcids)
             and (self.apids is None or apid in self.apids)
+            and (self.grants is None or any(g.wants_group(kind, unit, spacecraft, vcid, apid) for g in self.grants))
         )
 
     def mask(self, items: Records) -> BoolArray:
@@ -67,7 +70,41 @@ class Selection:
             keep &= (items["flags"] & ItemFlag.IDLE) == 0
         if not self.bad_quality:
             keep &= items["quality"] == _GOOD
+        if self.grants is not None:
+            given = np.zeros(len(items), np.bool_)
+            for grant in self.grants:
+                given |= grant.mask(items)
+            keep &= given
         return keep
+
+
+_SETS = ("kinds", "units", "spacecraft", "links", "vcids", "apids", "data_modes")
+
+
+def within(wish: Selection, grants: Sequence[Selection]) -> Selection:
+    """Return what a wish and at least one grant want: never more than is granted.
+
+    Grants that can give nothing of the wish are left out; with one left the two become one plain selection.
+    """
+    able = tuple(grant for grant in dict.fromkeys(grants) if not _apart(wish, grant))
+    if len(able) != 1:
+        return replace(wish, grants=able)
+    one = able[0]
+    both: dict[str, Any] = {key: _both(getattr(wish, key), getattr(one, key)) for key in _SETS}
+    return Selection(**both, idle=wish.idle and one.idle, bad_quality=wish.bad_quality and one.bad_quality)
+
+
+def _apart(one: Selection, other: Selection) -> bool:
+    """Whether nothing can be of both. What concerns no spacecraft or link, as events may, is of every one."""
+    kinds = _both(one.kinds, other.kinds)
+    keys = ("units", "vcids", "apids") if kinds is None or _EVENT in kinds else _SETS
+    return kinds == frozenset() or any(_both(getattr(one, key), getattr(other, key)) == frozenset() for key in keys)
+
+
+def _both(one: Ids, other: Ids) -> Ids:
+    if one is None or other is None:
+        return other if one is None else one
+    return one & other
 
 
 def _among(column: NDArray[Any], wanted: frozenset[int]) -> BoolArray:

@@ -12,8 +12,10 @@ from typing import Any, TypeVar
 
 import async_solipsism
 
+from gateway.access.policy import Policy
 from gateway.journal import SmallStore
 from gateway.world import Received
+from gateway_routes.rights import Grant, HomeRights, Where
 
 T = TypeVar("T")
 
@@ -381,6 +383,17 @@ async def end_all(*names: str) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+WHERE = Where("m", "m", "flight")
+EVERYTHING = Grant(
+    "m", items={"kinds": ["tm", "tc", "video", "voice", "event"], "bad_quality": True}, parameters=("*",)
+)
+
+
+def granted(*homes: str) -> tuple[Policy, Where]:
+    """Home bases that are granted everything, in the mission instance `WHERE`."""
+    return Policy({home: HomeRights((EVERYTHING,)) for home in homes}), WHERE
 
 
 def small_store(kind: type[SmallStore] = SmallStore) -> SmallStore:

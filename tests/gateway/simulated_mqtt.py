@@ -23,8 +23,8 @@ class SimInstance:
     def __init__(self, registry: SubscriptionRegistry) -> None:
         self.registry = registry
 
-    async def serve(self, channel: Channel, limits: SessionLimits) -> None:
-        await asyncio.create_task(Session(channel, self.registry, limits).run(), name="session")
+    async def serve(self, channel: Channel, limits: SessionLimits | None = None) -> None:
+        await asyncio.create_task(Session(channel, self.registry, limits or SessionLimits()).run(), name="session")
 
 
 class SimClient:

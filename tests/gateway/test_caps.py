@@ -19,7 +19,7 @@ from gateway.journal import Journal
 from gateway.world import Worker
 from gateway_codecs.batches import IntakeBatch
 from gateway_codecs.delivery_block import MARK, DeliveryBlock, decode
-from tests.gateway.simulated import SimClock, SimStorage, inline, on_virtual_time, small_store
+from tests.gateway.simulated import SimClock, SimStorage, granted, inline, on_virtual_time, small_store
 from tests.gateway.test_journal import packets
 from tests.gateway.test_sessions import HELLO, SETTINGS
 
@@ -80,7 +80,7 @@ class World:
         settings = replace(SETTINGS, memory_octets=memory, segment_octets=1 << 24)
         self.journal = await Journal.open(SimStorage(random.Random(1)), SimClock(), inline, reader, settings, "m")
         self.registry = SubscriptionRegistry(
-            self.journal, small_store(), inline, frozenset({"a", "b"}), lines=lines or Lines()
+            self.journal, small_store(), inline, *granted("a", "b"), lines=lines or Lines()
         )
         for _ in range(0, past, 250):
             await self.commit(250)

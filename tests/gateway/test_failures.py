@@ -16,7 +16,7 @@ from gateway.links import Link, LinkContext, LinkSettings, TcpClientSource
 from gateway_codecs.batches import IntakeBatch
 from gateway_codecs.intake import FrameIntake, LinkFormat
 from gateway_routes.delivery import Cursor
-from tests.gateway.simulated import SimClock, SimNetwork, SimStorage, inline, on_virtual_time, small_store
+from tests.gateway.simulated import SimClock, SimNetwork, SimStorage, granted, inline, on_virtual_time, small_store
 from tests.gateway.test_journal import opened, packets, read_all
 from tests.gateway.test_tcp_links import FORMAT, PORT, Contacts, frames, journal, says, until
 
@@ -99,7 +99,7 @@ async def test_a_cursor_that_was_not_stored_stays_to_be_stored() -> None:
     storage = SimStorage(random.Random(1))
     async with opened(storage) as log:
         store = small_store(FailingStore)
-        registry = SubscriptionRegistry(log, store, inline, frozenset({"a"}))
+        registry = SubscriptionRegistry(log, store, inline, *granted("a"))
         subscription = Subscription("a", "all", 1, {}, Cursor(0))
         for _ in range(2):
             with pytest.raises(OSError, match="No space left"):

@@ -15,7 +15,7 @@ from gateway.homes.registry import Subscription, SubscriptionRegistry
 from gateway.homes.store import HomeStore
 from gateway_codecs.batches import IntakeBatch
 from gateway_routes.delivery import Cursor
-from tests.gateway.simulated import SimStorage, inline, on_virtual_time, small_store
+from tests.gateway.simulated import SimStorage, granted, inline, on_virtual_time, small_store
 from tests.gateway.test_journal import packets
 from tests.gateway.test_sessions import Peer, World
 
@@ -89,10 +89,10 @@ async def test_cursors_are_there_after_a_restart() -> None:
     await world.commit(10)
     for low_water in (2, 7):
         await world.registry.put(Subscription("a", "all", 1, {}, Cursor(low_water, ((8, 9),))))
-    again = SubscriptionRegistry(world.journal, world.store, inline, frozenset({"a"}))
+    again = SubscriptionRegistry(world.journal, world.store, inline, *granted("a"))
     await again.load()
     assert again.subscriptions["a", "all"].cursor == Cursor(7, ((8, 9),))
-    other = SubscriptionRegistry(world.journal, small_store(), inline, frozenset({"a"}))
+    other = SubscriptionRegistry(world.journal, small_store(), inline, *granted("a"))
     await other.load()
     assert not other.subscriptions
 
@@ -133,7 +133,7 @@ async def test_drops_are_kept_with_the_subscription() -> None:
     await peer.hear_told("cursor")
     await peer.leave()
     assert told_drops(world) == [tail - 3]
-    again = World(world.journal, world.store, SubscriptionRegistry(world.journal, world.store, inline, frozenset("a")))
+    again = World(world.journal, world.store, SubscriptionRegistry(world.journal, world.store, inline, *granted("a")))
     await again.registry.load()
     assert told_drops(again) == [tail - 3]
     peer = again.peer()

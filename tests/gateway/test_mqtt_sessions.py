@@ -11,8 +11,8 @@ import pytest
 
 from gateway.errors import UsageError
 from gateway.homes.client import Progress, Subscriber, Wish
+from gateway.homes.hello import CONTROL_MAX_OCTETS
 from gateway.homes.mqtt_dial import broker_address
-from gateway.homes.session import CONTROL_MAX_OCTETS
 from gateway.homes.store import HomeStore
 from gateway.mqtt.channel import WAITING_MAX
 from gateway.mqtt.door import ANSWERS_WAITING_MAX, SESSIONS_MAX, SESSIONS_PER_HOME_MAX

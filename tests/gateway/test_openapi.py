@@ -16,6 +16,7 @@ from gateway.api import answers, models, requests, value_answers
 from gateway.api.app import build_app
 from gateway.service import Gateway
 from gateway_config import load
+from tests.home_files import everything
 
 MISSION = """name: m
 spacecraft:
@@ -34,7 +35,7 @@ ANSWERS = list(dict.fromkeys(m for m in MODELS if issubclass(m, BaseModel) and m
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[Gateway]:
     """A gateway that has taken a file of packets."""
-    for name, text in {"missions/m": MISSION, "links/l": LINK, "homes/h": "name: h\n"}.items():
+    for name, text in {"missions/m": MISSION, "links/l": LINK, "homes/h": everything("h", "m")}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / f"{name}.yaml").write_text(text)
     (tmp_path / "gateway.yaml").write_text("replay_folders: [.]\n")

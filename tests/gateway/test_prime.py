@@ -13,11 +13,12 @@ from gateway_codecs.delivery_block import MARK, DeliveryBlock
 from gateway_config import load
 from tests.codecs.links import packet
 from tests.gateway.test_sessions import Peer
+from tests.home_files import everything
 
 FILES = {
     "missions/m": "name: m\nspacecraft: [{name: s}]\n",
     "links/l": "name: l\nmission: m\nspacecraft: s\ntype: file\nunit: packets\npath: packets.bin\nprime: %s\n",
-    "homes/a": "name: a\n",
+    "homes/a": everything("a", "m"),
 }
 WISHES = [({}, True), ({"links": ["l"]}, True), ({}, False), ({"links": ["l"]}, False)]
 

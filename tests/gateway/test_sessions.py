@@ -17,7 +17,7 @@ from gateway.journal import Journal, JournalSettings, SmallStore
 from gateway_codecs.batches import IntakeBatch
 from gateway_codecs.delivery_block import MARK, DeliveryBlock, decode
 from gateway_routes.delivery import RANGES_MAX
-from tests.gateway.simulated import SimClock, SimStorage, inline, on_virtual_time, small_store
+from tests.gateway.simulated import SimClock, SimStorage, granted, inline, on_virtual_time, small_store
 from tests.gateway.test_journal import packets
 
 SETTINGS = JournalSettings(reserve_octets=0, segment_octets=1 << 16)
@@ -35,7 +35,7 @@ class World:
     async def open(cls, store: SmallStore | None = None, disk: SimStorage | None = None) -> World:
         disk, store = disk or SimStorage(random.Random(1)), store or small_store()
         journal = await Journal.open(disk, SimClock(), inline, inline, SETTINGS, "m")
-        registry = SubscriptionRegistry(journal, store, inline, frozenset({"a", "b"}))
+        registry = SubscriptionRegistry(journal, store, inline, *granted("a", "b"))
         await registry.load()
         return cls(journal, store, registry)
 
@@ -390,7 +390,7 @@ async def test_marks_confirm_what_came_before_a_hole() -> None:
     disk = SimStorage(random.Random(1))
     settings = replace(SETTINGS, segment_octets=4096, keep_octets=9000, memory_octets=1 << 20)
     journal = await Journal.open(disk, SimClock(), inline, inline, settings, "m")
-    world = World(journal, small_store(), SubscriptionRegistry(journal, small_store(), inline, frozenset("a")))
+    world = World(journal, small_store(), SubscriptionRegistry(journal, small_store(), inline, *granted("a")))
     for k in range(10):
         await journal.append(IntakeBatch(packets([b"%d" % k * 700])))
     peer = world.peer()

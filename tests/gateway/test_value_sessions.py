@@ -15,7 +15,7 @@ import pytest
 from gateway.homes.registry import SubscriptionRegistry
 from gateway_codecs.batches import DataMode
 from gateway_codecs.mdb.model import Database, Parameter, ParameterType, Source
-from tests.gateway.simulated import inline, on_virtual_time, small_store
+from tests.gateway.simulated import granted, inline, on_virtual_time, small_store
 from tests.gateway.test_sessions import Peer
 from tests.gateway.values_world import MODE, T0, TEMP, S, World, batch, counting, database, temperature, use
 
@@ -24,7 +24,7 @@ from tests.gateway.values_world import MODE, T0, TEMP, S, World, batch, counting
 async def served(folder: Path, made: Database | None = None) -> AsyncIterator[tuple[World, SubscriptionRegistry]]:
     """A world whose values are followed, and whose home bases are served."""
     world = await World.open(folder, made or database())
-    registry = SubscriptionRegistry(world.journal, small_store(), inline, frozenset({"a"}), frozenset({"station"}))
+    registry = SubscriptionRegistry(world.journal, small_store(), inline, *granted("a"), frozenset({"station"}))
     registry.values = world.door
     task = asyncio.create_task(world.door.follow(), name="values")
     yield world, registry

@@ -23,6 +23,7 @@ from websockets.sync.client import connect as connect_websocket
 
 from gateway_codecs.delivery_block import DATA, decode
 from gateway_simulators.spacecraft import Spacecraft
+from tests.home_files import everything
 
 from .crowd import UPGRADE, Crowd, connect, cpu_s, is_over, rss_octets, text_frame, websocket
 from .running import Daemon, free_port
@@ -335,7 +336,7 @@ def test_a_crowd(tmp_path: Path, unread: int, downloads: int) -> None:
     """
     link = free_port()
     config = minimal(tmp_path, link)
-    (config / "homes/laboratory-b.yaml").write_text("name: laboratory-b\n")
+    (config / "homes/laboratory-b.yaml").write_text(everything("laboratory-b", "demo"))
     with (
         running(Daemon(config)) as daemon,
         Station(link, 200) as station,

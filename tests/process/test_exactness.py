@@ -17,6 +17,7 @@ import pytest
 
 from gateway.console.journal import read_blocks
 from gateway.journal.state import merge
+from tests.home_files import everything
 
 from .running import SHARED, Daemon, ended, run_gateway, subscriber
 
@@ -45,7 +46,7 @@ def hera_config(folder: Path, frames_per_s: float) -> Path:
     source = Path(gateway_config.__file__).parent / "examples" / "missions" / "hera.yaml"
     shutil.copy(source, config / "missions" / "hera.yaml")
     for home in ("laboratory-a", "laboratory-b"):
-        (config / "homes" / f"{home}.yaml").write_text(f"name: {home}\n")
+        (config / "homes" / f"{home}.yaml").write_text(everything(home, "hera"))
     (config / "gateway.yaml").write_text("data_dir: ../var\n")
     (config / "links" / "recorded-pass.yaml").write_text(
         "name: recorded-pass\nmission: hera\nsupport_mode: simulation\nspacecraft: hera\n"

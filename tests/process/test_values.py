@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.gateway.values_world import database, temperature, use
+from tests.home_files import everything
 from tests.process.running import Daemon, run_gateway
 
 pytestmark = pytest.mark.process
@@ -30,7 +31,7 @@ HISTORY = "/api/v1/instances/m.simulation/parameters"
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
     """A gateway that takes a file of packets of a spacecraft with a database."""
-    for name, text in {"missions/m": MISSION, "links/l": LINK, "homes/h": "name: h\n"}.items():
+    for name, text in {"missions/m": MISSION, "links/l": LINK, "homes/h": everything("h", "m")}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / f"{name}.yaml").write_text(text)
     (tmp_path / "packets.bin").write_bytes(b"".join(temperature(k, k % 200) for k in range(COUNT)))

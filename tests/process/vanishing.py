@@ -22,6 +22,8 @@ from typing import Any
 
 import httpx
 
+from tests.home_files import everything
+
 from .crowd import UPGRADE, rss_octets, text_frame
 from .running import ENV, ROOT, Daemon, free_port
 from .test_bad_weather import INSTANCE, SUBSCRIBE, Home, Station, _Flow, _flow, events, journal, metric, running, until
@@ -150,7 +152,7 @@ OWN = 3  # the good subscriber, and who asks for the status
 
 def _configuration(folder: Path, near: int, far: int) -> Path:
     config = minimal(folder, near)
-    (config / "homes/laboratory-b.yaml").write_text("name: laboratory-b\n")
+    (config / "homes/laboratory-b.yaml").write_text(everything("laboratory-b", "demo"))
     (config / "gateway.yaml").write_text("data_dir: ../var\napi: {host: 0.0.0.0, expose: true}\n")
     station = (config / "links/station.yaml").read_text()
     far_link = station.replace("name: station", "name: far").replace(f"port: {near}", f"port: {far}\nhost: {HERE}")

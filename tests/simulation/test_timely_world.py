@@ -17,7 +17,7 @@ from gateway.links.hand_over import AT_RISK_S
 from gateway_codecs.batches import Unit
 from gateway_codecs.delivery_block import TIMELY, decode
 from tests.conftest import SEEDS
-from tests.gateway.simulated import end_all, inline, small_store
+from tests.gateway.simulated import end_all, granted, inline, small_store
 from tests.simulation.test_tcp_world import TcpWorld
 
 SLOW = 3
@@ -66,7 +66,7 @@ class Life:
 
     def __init__(self, ears: list[Ear], world: TimelyWorld) -> None:
         self.ears, self.feeds, self.ended_s, self.was_full = ears, [], float("inf"), False
-        registry = SubscriptionRegistry(world.journal, small_store(), inline, frozenset({"a"}), timely=world.tap)
+        registry = SubscriptionRegistry(world.journal, small_store(), inline, *granted("a"), timely=world.tap)
         self.sessions = [Session(ear, registry, SessionLimits()) for ear in ears]
         self.tasks = [asyncio.create_task(s.run(), name=f"session {k}") for k, s in enumerate(self.sessions)]
 

@@ -29,7 +29,7 @@ from gateway_routes.delivery import Cursor, parse_cursor
 from gateway_simulators.space_link import SpaceLink, Weather
 from gateway_simulators.spacecraft import FRAME_OCTETS, SCID, Spacecraft
 from tests.conftest import SEEDS
-from tests.gateway.simulated import PowerLoss, SimClock, SimStorage, end_all, inline, small_store
+from tests.gateway.simulated import PowerLoss, SimClock, SimStorage, end_all, granted, inline, small_store
 
 SETTINGS = JournalSettings(
     segment_octets=1 << 14, reserve_octets=0, memory_octets=1 << 16, snapshot_every=8, retry_s=0.01
@@ -219,7 +219,7 @@ class World:
             LinkSettings("sim", "sim", "picard", real_time=False), SimSource(self.data, self.rng),
             lambda: FrameIntake(LinkFormat(ids[0], fmt(ids[1]), ids[1])), context,
         )  # fmt: skip
-        self.registry = SubscriptionRegistry(journal, self.small, inline, frozenset(HOMES))
+        self.registry = SubscriptionRegistry(journal, self.small, inline, *granted(*HOMES))
         await self.registry.load()
         link.start()
         self.tasks.add(link._task)  # type: ignore[arg-type]
