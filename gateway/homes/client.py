@@ -20,10 +20,23 @@ WAITING_BLOCKS_MAX = 64
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 10.0
 CONNECT_S = 10.0
+PASSING = frozenset({"internal", "no subscribe", "too many", "rights changed"})
+"""Reasons for a refusal that pass by themselves."""
+NO_RIGHT = {401: "unauthorised", 403: "forbidden"}
+"""HTTP status of a handshake: code."""
 
 
 class SubscriptionRefused(GatewayError):
-    """The gateway refused the subscription; trying again would not help."""
+    """The gateway refused the subscription, for the reason `code` (docs/wire-format.md)."""
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
+    @property
+    def passing(self) -> bool:
+        """Whether to ask again may help, without anybody's doing."""
+        return self.code in PASSING
 
 
 class DigestMismatch(GatewayError):
@@ -57,6 +70,9 @@ class Progress:
     final: bool = False
     last_error: str = ""
     began_at: int = 0  # a new store that did not begin at the tail: the gateway knew the subscription
+    connected: bool = False
+    heard_s: float = 0.0  # when the newest message came, by the event loop's time
+    head: int = 0  # the highest end of positions that the gateway has shown us
 
 
 class Subscriber:
@@ -72,10 +88,13 @@ class Subscriber:
         enough: Callable[[HomeStore, Progress], bool] = lambda store, progress: False,
         jitter: Callable[[], float] = random.random,
         on_missing: Callable[[int, int, str], None] = lambda first, end, reason: None,
+        on_stored: Callable[[], None] = lambda: None,
     ) -> None:
+        self._on_stored = on_stored
         self._dial, self._store, self._worker, self._wish = dial, store, worker, wish
         self._enough, self._jitter, self._on_missing = enough, jitter, on_missing
         self.progress = Progress()
+        self._again = asyncio.Event()
         self._reception: Reception  # of the session under way
 
     async def run(self) -> None:
@@ -99,9 +118,15 @@ class Subscriber:
             await channel.send(json.dumps(self._hello()))
             await self._welcomed(self._told(await channel.receive()))
             self.progress.connects += 1
+            self.progress.connected = True
             await self._receive(channel)
         finally:
+            self.progress.connected = False
             await channel.close("")
+
+    def again(self) -> None:
+        """End the session that is open, so that the next one asks for what the store has lost."""
+        self._again.set()
 
     def _hello(self) -> dict[str, Any]:
         wish, cursor = self._wish, self._store.cursor()
@@ -126,25 +151,32 @@ class Subscriber:
             raise ConnectionError("the gateway began with a binary message")
         told = json.loads(message)
         if told["type"] == "error":
-            raise SubscriptionRefused(f"the gateway refused ({told['code']}): {told['message']}")
+            raise SubscriptionRefused(f"the gateway refused ({told['code']}): {told['message']}", told["code"])
         return dict(told)
 
     async def _welcomed(self, welcome: dict[str, Any]) -> None:
         known = not self._store.meta and not self._wish.from_head and self._wish.mode == "complete"
         self.progress.began_at = welcome["low_water"] if known and welcome["low_water"] > welcome["tail"] else 0
         self._reception = Reception(welcome)
+        self.progress.head = max(self.progress.head, welcome["head"] if self._wish.mode == "complete" else 0)
+        known_ranges = [(first, end) for first, end in welcome["ranges"]]
         identity = (welcome["journal_id"], welcome["revision"], welcome["low_water"], self._wish.selection)
-        await self._worker(lambda: self._store.begin(*identity))
+        await self._worker(lambda: self._store.begin(*identity, names=welcome["names"], known=known_ranges))
+        self._on_stored()
 
     async def _receive(self, channel: Channel) -> None:
         """Read ahead a little, so that one forced write serves all blocks that have arrived meanwhile."""
         waiting: asyncio.Queue[str | bytes | None] = asyncio.Queue(WAITING_BLOCKS_MAX)
         reader = asyncio.create_task(_read_into(channel, waiting), name="subscriber reader")
         try:
+            self._again.clear()
             while not self._enough(self._store, self.progress):
                 messages = [await waiting.get()]
+                if self._again.is_set():
+                    raise ConnectionError("the store has lost something: it is asked for again")
                 while not waiting.empty():
                     messages.append(waiting.get_nowait())
+                self.progress.heard_s = asyncio.get_running_loop().time()
                 await self._take(channel, [m for m in messages if m is not None])
                 if None in messages:
                     await reader
@@ -162,6 +194,7 @@ class Subscriber:
                 blocks.append((_positioned(message), message))
         if blocks:
             await self._worker(lambda: self._keep(blocks))
+            self._on_stored()
             for lane, upto in self._acknowledgements(blocks).items():
                 await channel.send(json.dumps({"type": "ack", "lane": lane, "upto": upto}))
 
@@ -170,6 +203,7 @@ class Subscriber:
 
         In the worker. Raises ConnectionError, DigestMismatch, OSError.
         """
+        self._store.check_room()
         try:
             for block, data in blocks:
                 self._check(block)
@@ -180,6 +214,7 @@ class Subscriber:
 
     def _acknowledgements(self, blocks: list[tuple[DeliveryBlock, bytes]]) -> dict[int, int]:
         self.progress.blocks += len(blocks)
+        self.progress.head = max(self.progress.head, *(block.upto_position for block, _ in blocks))
         self.progress.final = self._reception.finished
         return {block.lane: block.upto_position for block, _ in blocks if block.kind != MARK}
 
@@ -195,6 +230,7 @@ class Subscriber:
         if told["type"] == "missing":
             self._reception.note_missing(told["first"], told["end"])
             await self._worker(lambda: self._store.note_missing(told["first"], told["end"]))
+            self._on_stored()
             self._on_missing(told["first"], told["end"], told["reason"])
 
 
@@ -221,19 +257,30 @@ async def _read_into(channel: Channel, waiting: asyncio.Queue[str | bytes | None
 
 
 class WebSocketDial:
-    """Opens client channels to a gateway's WebSocket."""
+    """Opens client channels to a gateway's WebSocket. `token` is asked for each time: a file may be exchanged."""
 
-    def __init__(self, url: str, instance: str) -> None:
+    def __init__(self, url: str, instance: str, token: Callable[[], str | None] = lambda: None) -> None:
+        self._token = token
         base = url.rstrip("/").replace("http", "ws", 1)
         self._address = f"{base}/api/v1/instances/{instance}/subscribe"
 
     async def __call__(self) -> Channel:
-        """Connect. Raises ConnectionError."""
+        """Connect. Raises ConnectionError, SubscriptionRefused (no right to come in)."""
         from websockets.asyncio.client import connect
-        from websockets.exceptions import WebSocketException
+        from websockets.exceptions import InvalidStatus, WebSocketException
 
+        token = self._token()
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         try:
-            socket = await connect(self._address, compression=None, max_size=1 << 25, max_queue=8, proxy=None)
+            socket = await connect(
+                self._address, compression=None, max_size=1 << 25, max_queue=8, proxy=None, additional_headers=headers
+            )
+        except InvalidStatus as error:
+            status, body = error.response.status_code, error.response.body[:500].decode(errors="replace").strip()
+            if status in NO_RIGHT:
+                code = NO_RIGHT[status]
+                raise SubscriptionRefused(f"the gateway refused ({code}): {body or status}", code) from None
+            raise ConnectionError(f"{self._address}: {status} {body}") from error
         except (OSError, WebSocketException) as error:
             raise ConnectionError(f"{self._address}: {error}") from error
         return _ClientChannel(socket)

@@ -1,0 +1,96 @@
+"""A simulated gateway with a journal, and home bases that come to it over channels that break."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+from gateway.homes.home_base import Around, HomeBase
+from gateway.homes.registry import SubscriptionRegistry
+from gateway.homes.session import Session, SessionLimits
+from gateway.homes.ways_in import Dial
+from gateway.journal import Journal, JournalSettings
+from gateway_codecs.batches import IntakeBatch
+from tests.gateway.simulated import SimClock, SimStorage, end_all, inline, small_store
+from tests.gateway.test_journal import packets
+from tests.simulation.test_whole_gateway import SimChannel
+
+SETTINGS = JournalSettings(reserve_octets=0, segment_octets=1 << 16)
+HOME = "a"
+LIMITS = SessionLimits(block_items=8, block_octets=4096, window_octets=1 << 16, window_blocks=8, mark_items=20)
+
+
+class Calm(random.Random):
+    """Nothing breaks by chance."""
+
+    def random(self) -> float:
+        return 0.5
+
+
+class HomeWorld:
+    """A gateway that serves `HOME`, and the disk of that home base."""
+
+    def __init__(self, journal: Journal, registry: SubscriptionRegistry, rng: random.Random) -> None:
+        self.journal, self.registry, self.rng = journal, registry, rng
+        self.disk = SimStorage(rng)
+        self.cuts: list[asyncio.Event] = []
+        self.reachable, self.calm = True, False
+        self.made = 0
+        self.tasks: set[asyncio.Task[Any]] = set()
+
+    @classmethod
+    async def open(cls, seed: int = 1) -> HomeWorld:
+        rng = random.Random(seed)
+        journal = await Journal.open(SimStorage(rng), SimClock(), inline, inline, SETTINGS, "m")
+        registry = SubscriptionRegistry(journal, small_store(), inline, frozenset({HOME}))
+        await registry.load()
+        return cls(journal, registry, rng)
+
+    async def commit(self, count: int, apid: int = 5) -> None:
+        """Packets arrive at the gateway, numbered through."""
+        for _ in range(count):
+            await self.journal.append(IntakeBatch(packets([b"packet %d" % self.made], apid=apid)))
+            self.made += 1
+
+    def wanted(self) -> list[bytes]:
+        """Everything that was committed, when it was all of one APID."""
+        return [b"packet %d" % k for k in range(self.made)]
+
+    def dial(self, name: str) -> Dial:
+        """The way in."""
+
+        async def connect() -> Any:
+            await asyncio.sleep(0.01)
+            if not self.reachable:
+                raise ConnectionError("nobody there")
+            up: asyncio.Queue[Any] = asyncio.Queue(2)
+            down: asyncio.Queue[Any] = asyncio.Queue(2)
+            cut = asyncio.Event()
+            self.cuts.append(cut)
+            rng = Calm(1) if self.calm else self.rng
+            session = Session(SimChannel(rng, down, up, cut), self.registry, LIMITS)
+            self.tasks.add(asyncio.create_task(session.run(), name="session"))
+            return SimChannel(rng, up, down, cut)
+
+        return connect
+
+    def cut(self) -> None:
+        """Every connection breaks."""
+        for event in self.cuts:
+            event.set()
+        self.cuts.clear()
+
+    def around(self) -> Around:
+        """What a client stands on here."""
+        return Around(self.disk, inline, inline, self.dial, jitter=self.rng.random)
+
+    def home(self) -> HomeBase:
+        """A client on the home base's disk."""
+        return HomeBase.around(self.around(), HOME)
+
+    async def end(self) -> None:
+        """Everything ends."""
+        self.cut()
+        await end_all("session", "cursor", "home base", "subscriber")
+        await self.journal.close()
