@@ -253,7 +253,7 @@ class CompleteValues(_Loop):
 
 
 async def _values_of(line: Line, message: dict[str, Any] | bytes) -> ValueBatch | None:
-    """Return what a message of a session of values brings; None: nothing for us. One that is broken ends the session."""
+    """Return what a message of a session of values brings; None: nothing. What cannot be read ends the session."""
     try:
         if not isinstance(message, dict):
             raise ValueError("a block came, in a session of values")
