@@ -10,19 +10,21 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from gateway.errors import GatewayError, UsageError
+from gateway.errors import GatewayError
 from gateway.homes.lines import Pace
 from gateway.journal import Journal, Slice
-from gateway.values.door import ValuesDoor
-from gateway_codecs.batches import DataMode, Kind, Unit
+from gateway.values.door import QUIET_POSITIONS, ValuesDoor
+from gateway_codecs.batches import BoolArray, DataMode, ItemBatch, Kind, Unit
 from gateway_routes.delivery import DeliveryError
 from gateway_routes.selection import Selection
 
 if TYPE_CHECKING:
     from gateway.values.lateness import Lateness
     from gateway.values.service import Values
+    from gateway.values.stream import SampleStream
     from gateway.values.versions import Version
 
 Delivery = Literal["latest", "change", "complete"]
@@ -86,6 +88,11 @@ def _whole_packets(rows: list[Row], end: int) -> int:
     return min(end, len(rows))
 
 
+def _chosen(found: Slice, mask: BoolArray) -> Slice:
+    """Return some of the items that were read."""
+    return Slice(found.positions[mask], ItemBatch(found.batch.octets, found.batch.items[mask]), found.end_position)
+
+
 @dataclass(slots=True)
 class ValueSender:
     """Sends the values of a wish until the stream has ended. `begin` comes first: it gives the welcome."""
@@ -101,7 +108,7 @@ class ValueSender:
     sent_octets: int = 0
     position: int = 0  # everything below was looked at
     _spacecraft: str = ""
-    _chosen: tuple[Version, list[str], Selection] | None = None  # of the version in use
+    _chosen: tuple[Version, SampleStream, Selection] | None = None  # of the version in use
     _seen: dict[tuple[str, int], tuple[Any, ...]] = field(default_factory=dict)
     _sent: dict[str, int] = field(default_factory=dict)
     _lateness: Lateness | None = None  # of `change`, which has live samples only
@@ -121,7 +128,6 @@ class ValueSender:
             self._spacecraft = values.spacecraft(self.wish.spacecraft)
             version = await values.version(self._spacecraft, self.wish.mdb)
             names = self._names(values, version)
-            await self._refuse_joined(version, names)
             if self.wish.delivery == "change":
                 self._lateness = values.live[self._spacecraft].lateness.copy()
         except GatewayError as error:
@@ -138,16 +144,6 @@ class ValueSender:
         for name in self.names:
             self.allowed(name)
         return self.names
-
-    async def _refuse_joined(self, version: Version, names: list[str]) -> None:
-        """Refuse what no packet has by itself, where values come with their packets. Raises UsageError."""
-        if self.wish.delivery == "latest":
-            return
-        joined = await self.door.around.historian(version.decoder.joined)  # its thread is that of the decoder
-        found = [name for name in names if name in joined]
-        if found:
-            hint = "delivery latest has it, and the history"
-            raise UsageError(f"{found[0]} is derived of several packet types: no packet has it by itself", hint)
 
     async def run(self) -> None:
         """Send until the journal has ended, then say so. Raises ConnectionError, DeliveryError."""
@@ -212,13 +208,12 @@ class ValueSender:
             self._chosen = (version, *await self._choice(await self.door.open(), version))
         return await self._journal.read(self.position, self._chosen[2], READ_ITEMS, READ_OCTETS)
 
-    async def _choice(self, values: Values, version: Version) -> tuple[list[str], Selection]:
-        """Return the whole names, and which packets can hold them. Raises DeliveryError."""
-        from gateway.values.stream import apids_of  # late: only who has values needs it
+    async def _choice(self, values: Values, version: Version) -> tuple[SampleStream, Selection]:
+        """Return what makes samples of packets, and which packets it needs. Raises DeliveryError."""
+        from gateway.values.stream import SampleStream, apids_of  # late: only who has values needs it
 
         try:
             names = self._names(values, version)
-            await self._refuse_joined(version, names)
         except GatewayError as error:  # the database was exchanged for one without it
             raise DeliveryError("bad parameters", str(error)) from None
         journal = self._journal
@@ -232,7 +227,25 @@ class ValueSender:
             apids=apids_of(version, names),
             data_modes=frozenset({DataMode.REAL_TIME}) if self.wish.delivery == "change" else None,
         )
-        return names, selection
+        stream = await self.door.around.historian(lambda: SampleStream(version, names))  # the decoder's thread
+        if stream.remembers:
+            await self._look_back(stream, selection)
+        return stream, selection
+
+    async def _look_back(self, stream: SampleStream, selection: Selection) -> None:
+        """Show a stream the packets a while before the first one to send, as a start of live values reads them."""
+        from gateway.values.lateness import Lateness
+
+        journal, lateness = self._journal, Lateness() if self._lateness is not None else None
+        position = max(journal.tail, self.position - QUIET_POSITIONS)
+        while position < self.position:
+            found = await journal.read(position, selection, READ_ITEMS, READ_OCTETS)
+            some = _chosen(found, found.positions < self.position)
+            if lateness is not None:
+                some = _chosen(some, lateness.not_late(some.batch.items))
+            if len(some.positions):
+                await self.door.around.historian(partial(stream.learn, some.positions, some.batch))
+            position = max(position + 1, found.end_position)
 
     async def _version(self) -> Version:
         if self._chosen is not None and self.wish.mdb is not None:
@@ -244,16 +257,14 @@ class ValueSender:
             raise DeliveryError("no values", str(error)) from None
 
     async def _send_rows(self, found: Slice) -> None:
-        from gateway.values.stream import rows_of
-
         if self._chosen is None:
             raise AssertionError("what was read was chosen")
-        version, names, _ = self._chosen
+        version, stream, _ = self._chosen
         links = self._journal.names("links")
-        rows = await self.door.around.historian(lambda: rows_of(version, names, found.positions, found.batch, links))
+        some = found
         if self._lateness is not None:
-            late = set(found.positions[~self._lateness.not_late(found.batch.items)].tolist())
-            rows = [row for row in rows if row["position"] not in late]
+            some = _chosen(found, self._lateness.not_late(found.batch.items))
+        rows = await self.door.around.historian(lambda: stream.rows(some.positions, some.batch, links))
         if self.wish.delivery == "change":
             rows = [row for row in rows if self._is_new(row)]
         begin = 0

@@ -19,13 +19,16 @@ from gateway.values import described, rendered
 from gateway.values.lateness import Lateness
 from gateway.values.versions import DIGEST_SHORT, Version
 from gateway_codecs.batches import ABSENT, BoolArray, I64Array, ItemBatch, U8Array
+from gateway_codecs.mdb.arriving import Arriving, Joining
 from gateway_codecs.mdb.columns import Column, Decoded, LimitFlag, Validity
 from gateway_codecs.mdb.decoder import Decoder
-from gateway_codecs.mdb.derive import computed, plain_name
+from gateway_codecs.mdb.derive import plain_name
+from gateway_codecs.mdb.holders import base_name
 from gateway_codecs.mdb.limits import LimitMonitor, Transition
 from gateway_codecs.mdb.lookup import kind_of, type_of
 from gateway_codecs.mdb.model import Alarms, Severity
-from gateway_codecs.mdb.standing import all_alarms, applied, fed, limit_runs, worst_in_packet
+from gateway_codecs.mdb.samples import Samples, concatenated, samples_of
+from gateway_codecs.mdb.standing import all_alarms, applied, fed, limit_runs, watch_of, worst_in_packet
 
 STALE_PERIODS, STALE_MIN_S = 5.0, 10.0
 PERIOD_WEIGHT = 0.2
@@ -79,6 +82,14 @@ class TypeCounts:
     period_s: float = 0.0  # between packets as they are received, smoothed; 0 = not known yet
 
 
+@dataclass(slots=True)
+class _Joined:
+    """How far a parameter that is derived of several packet types was told: its newest time, its limit state then."""
+
+    time_ns: int = ABSENT
+    state: int = 0
+
+
 class Live:
     """See the module. One for each spacecraft that has a database."""
 
@@ -93,6 +104,10 @@ class Live:
         self._monitor = LimitMonitor()
         self._decoder: Decoder
         self._alarms: dict[str, Alarms] = {}
+        self._joining: dict[str, Joining] = {}
+        self._arriving: dict[str, Arriving] = {}
+        self._joined: dict[str, _Joined] = {}
+        self._inputs: frozenset[str] = frozenset()
 
     # ---- in the worker ----
 
@@ -108,7 +123,8 @@ class Live:
         events: list[Event] = []
         for one in decoded:
             self._take_type(version, one, positions, items, live, latest, events)
-        self._take_joined(version, latest, events)
+        if self._joining:
+            self._take_joined(version, self._inputs_of(decoded, positions, batch, live), latest, events)
         return LiveBatch(
             self.spacecraft, version, positions, batch, decoded, live, latest, () if quiet else tuple(events)
         )
@@ -119,6 +135,13 @@ class Live:
         self._decoder = Decoder(version.database)  # not that of history: it is of another thread
         self._alarms = all_alarms(version.database)
         self._monitor = LimitMonitor()
+        joined = self._decoder.joined()
+        watches = {name: watch_of(version.database, name) for name in joined}
+        self._joining = {name: Joining(one, frozenset(joined), watches[name]) for name, one in joined.items()}
+        self._arriving = {name: Arriving(watch, True) for name, watch in watches.items() if watch is not None}
+        read = {name for one in joined.values() for name in one.parsed.names}
+        self._inputs = frozenset(base_name(name) if name.endswith("]") else name for name in read)
+        self._joined = {}
         self.out_of_limit = {}
         self.latest = {name: one for name, one in self.latest.items() if type_of(version.database, name) is not None}
 
@@ -157,27 +180,60 @@ class Live:
                 limit = self._check(version, name, column, (inside, at), counts, (one, positions, items), events)
                 latest |= {name: replace(latest[name], limit=limit)} if at >= 0 else {}
 
-    def _take_joined(self, version: Version, latest: dict[str, Latest], events: list[Event]) -> None:
-        """Take the newest values of what is derived of several packet types, where one of its inputs is new."""
-        for name, derived in self._decoder.joined().items():
-            plain = [plain_name(one, latest) or plain_name(one, self.latest) for one in derived.parsed.names]
-            found = [latest.get(one) or self.latest.get(one) for one in plain if one is not None]
-            inputs = [one for one in found if one is not None]
-            if len(inputs) < len(plain) or not any(one in latest for one in plain):
+    def _take_joined(
+        self, version: Version, came: dict[str, Samples], latest: dict[str, Latest], events: list[Event]
+    ) -> None:
+        """Take what is derived of several packet types, at each packet that changes it; the newest in time is told."""
+        for name, joining in self._joining.items():
+            samples = joining.take(came)
+            if not len(samples):
                 continue
-            columns = {one: _only(row.column, row.row) for one, row in zip(plain, inputs, strict=True) if one}
-            column = computed(derived, columns)
-            if column is None:
+            watched = self._arriving.get(name)
+            came[name] = samples = watched.shown(samples) if watched is not None else samples
+            before = self._joined.get(name, _Joined())
+            newest_ns = np.maximum.accumulate(np.append(before.time_ns, samples["time_ns"]))
+            now = np.flatnonzero(samples["time_ns"] >= newest_ns[:-1])
+            if not len(now):
                 continue
-            last = max(inputs, key=lambda one: one.position)
-            time_ns, generated = max(one.time_ns for one in inputs), all(one.generated for one in inputs)
-            latest[name] = Latest(
-                column, 0, last.packet_type, last.position, time_ns, generated, last.receive_time_ns, version.digest
-            )
+            self._joined[name] = after = _Joined(int(newest_ns[-1]), before.state)
+            latest[name] = self._joined_latest(version, joining, samples, int(now[-1]), latest)
             if name in self._alarms:
-                said, usable, transitions = self._stands(name, column, columns, np.zeros(1, np.int64))
-                latest[name] = replace(latest[name], limit=_shown_limit(column, 0, said, usable, 0))
+                usable = now[samples["validity"][now] == Validity.VALID]
+                states = np.append(np.uint8(before.state), samples["limit"][usable])
+                after.state = int(states[-1])
+                changed = np.flatnonzero(states[1:] != states[:-1])
+                transitions = [Transition(name, int(k), int(states[k]), int(states[k + 1])) for k in changed]
                 self._passed(version, name, transitions, latest[name], events)
+
+    def _joined_latest(
+        self, version: Version, joining: Joining, samples: Samples, row: int, latest: Mapping[str, Latest]
+    ) -> Latest:
+        some = samples.take(slice(row, row + 1))
+        raw, engineering, validity, limit = (some[one].copy() for one in ("raw", "engineering", "validity", "limit"))
+        column = Column(samples.parameter, raw, engineering, validity, limit, samples.unit, samples.labels)
+        position = int(some["position"][0])
+        plain = [plain_name(one, latest) or plain_name(one, self.latest) for one in joining.derived.parsed.names]
+        known = [latest.get(one) or self.latest.get(one) for one in plain if one is not None]
+        types = [one.packet_type for one in known if one is not None and one.position == position]
+        packet_type = next(iter(types), next((one.packet_type for one in known if one is not None), ""))
+        return Latest(
+            column, 0, packet_type, position, int(some["time_ns"][0]), bool(some["generated"][0]),
+            int(some["receive_time_ns"][0]), version.digest, int(limit[0]),
+        )  # fmt: skip
+
+    def _inputs_of(
+        self, decoded: list[Decoded], positions: I64Array, batch: ItemBatch, live: BoolArray
+    ) -> dict[str, Samples]:
+        """Return the samples of those packets that are not late of what others are derived of, by position."""
+        found: dict[str, list[Samples]] = {}
+        for one in decoded if self._inputs else ():
+            inside = np.flatnonzero(live[one.rows])
+            for name in self._inputs & one.columns.keys() if len(inside) else ():
+                column = _some(one.columns[name], inside)
+                if column.validity.size:
+                    found.setdefault(name, []).append(samples_of(batch, positions, one.rows[inside], column))
+        whole = {name: concatenated(pieces) for name, pieces in found.items()}
+        return {name: one.take(np.lexsort((one["element"], one["position"]))) for name, one in whole.items()}
 
     def _latest(
         self, version: Version, one: Decoded, column: Column, at: int, positions: I64Array, items: Any
@@ -307,6 +363,16 @@ def _newest_present(column: Column, inside: I64Array) -> int:
         return last
     present = (column.validity[inside] != Validity.ABSENT).reshape(len(inside), -1).any(axis=1)
     return int(inside[np.flatnonzero(present)[-1]]) if present.any() else -1
+
+
+def _some(column: Column, rows: I64Array) -> Column:
+    """Return some of the packets of a column."""
+    if len(rows) == len(column.validity):
+        return column
+    return replace(
+        column, raw=column.raw[rows], engineering=column.engineering[rows], validity=column.validity[rows],
+        limit=column.limit[rows],
+    )  # fmt: skip
 
 
 def _only(column: Column, at: int) -> Column:

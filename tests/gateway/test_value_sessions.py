@@ -105,19 +105,20 @@ async def test_what_is_late_is_not_live(tmp_path: Path) -> None:
 
 @on_virtual_time
 async def test_what_no_packet_has_by_itself(tmp_path: Path) -> None:
-    """A parameter derived of several packet types is refused where values come with their packets, instead of
-    a stream without an end that says nothing; the newest value is sent."""
+    """Issue: a parameter derived of several packet types comes in each way, with the packet that completes it."""
     async with served(tmp_path, derived()) as (world, registry):
-        await world.take(batch([*warm(0, [20]), (T0 + S, counting(1, 5))]))
+        peers = {}
         for delivery in ("change", "complete"):
-            peer = Peer(registry)
-            hello = {"subscription": "v", "mode": "values", "parameters": ["SUM"], "delivery": delivery}
-            told = await peer.hello(**hello)
-            assert (told["type"], told["code"]) == ("error", "bad parameters")
-            assert "several packet types" in told["message"]
-        peer, _ = await subscriber(registry, "SUM", delivery="latest", interval_ms=50)
-        assert await rows(peer, 1) == [("/X/SUM", 15)]
-        await peer.leave()
+            peers[delivery], welcome = await subscriber(registry, "SUM", delivery=delivery, subscription=delivery)
+            assert (welcome["type"], welcome["parameters"]) == ("welcome", ["/X/SUM"])
+        packets = [*warm(0, [20]), (T0 + S, counting(1, 5)), *warm(2, [22, 22]), (T0 + 4 * S, counting(2, 5))]
+        await world.take(batch(packets))
+        assert await rows(peers["change"], 2) == [("/X/SUM", 15), ("/X/SUM", 16)]
+        assert await rows(peers["complete"], 4) == [("/X/SUM", value) for value in (15, 16, 16, 16)]
+        peers["latest"], _ = await subscriber(registry, "SUM", delivery="latest", interval_ms=50)
+        assert await rows(peers["latest"], 1) == [("/X/SUM", 16)]
+        for peer in peers.values():
+            await peer.leave()
 
 
 @on_virtual_time

@@ -31,17 +31,24 @@ def joined_samples(derived: Derived, inputs: Mapping[str, Samples], watch: Watch
     With `watch` they have the columns that their limit states need.
     """
     times, rows = as_of({name: samples["time_ns"] for name, samples in inputs.items()})
-    columns = {name: _column(name, inputs[name], rows[name]) for name in inputs}
-    column = computed(derived, columns) if len(times) else None
+    if not len(times):
+        return no_samples(derived.name)
+    return made_of(derived, {name: inputs[name].take(rows[name]) for name in inputs}, times, watch)
+
+
+def made_of(derived: Derived, inputs: Mapping[str, Samples], times: I64Array, watch: Watch | None = None) -> Samples:
+    """Return what is derived of inputs row by row, at these times, int64 (n,): each input has n samples."""
+    columns = {name: _column(name, samples) for name, samples in inputs.items()}
+    column = computed(derived, columns)
     if column is None:
         return no_samples(derived.name)
-    positions = np.stack([inputs[name]["position"][rows[name]] for name in inputs])
+    positions = np.stack([samples["position"] for samples in inputs.values()])
     newest, each = np.argmax(positions, axis=0), np.arange(len(times))
     found = {
-        name: np.stack([samples[name][rows[one]] for one, samples in inputs.items()])[newest, each]
+        name: np.stack([samples[name] for samples in inputs.values()])[newest, each]
         for name in ("position", "receive_time_ns", "data_mode", "link")
     }
-    generated = np.stack([samples["generated"][rows[one]] for one, samples in inputs.items()]).all(axis=0)
+    generated = np.stack([samples["generated"] for samples in inputs.values()]).all(axis=0)
     found |= {
         "time_ns": times, "element": np.zeros(len(times), np.int32), "generated": generated,
         "identity": np.zeros(len(times), np.uint64), "validity": column.validity, "limit": column.limit,
@@ -51,6 +58,6 @@ def joined_samples(derived: Derived, inputs: Mapping[str, Samples], watch: Watch
     return Samples(derived.name, found, column.unit, column.labels)
 
 
-def _column(name: str, samples: Samples, rows: I64Array) -> Column:
-    raw, engineering, validity, limit = (samples[one][rows] for one in ("raw", "engineering", "validity", "limit"))
+def _column(name: str, samples: Samples) -> Column:
+    raw, engineering, validity, limit = (samples[one] for one in ("raw", "engineering", "validity", "limit"))
     return Column(name, raw, engineering, validity, limit, samples.unit, samples.labels)

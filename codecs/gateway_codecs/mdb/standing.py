@@ -126,7 +126,7 @@ class Watch:
         each = column.validity.size // packets if packets else 0
         worst, usable = worst_in_packet(column)
         counts = usable.astype(np.uint8) * np.uint8(ONE if column.validity.ndim == 1 else SEVERAL)
-        found = (worst, counts, applied(self.alarms, columns, packets))
+        found: tuple[NDArray[Any], ...] = (worst, counts, applied(self.alarms, columns, packets))
         return {name: np.repeat(one, each) for name, one in zip(WATCHED, found, strict=True)}
 
 
