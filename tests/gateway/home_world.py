@@ -12,7 +12,7 @@ from gateway.homes.session import Session, SessionLimits
 from gateway.homes.ways_in import Dial
 from gateway.journal import Journal, JournalSettings
 from gateway_codecs.batches import IntakeBatch
-from tests.gateway.simulated import SimClock, SimStorage, end_all, inline, small_store
+from tests.gateway.simulated import SimClock, SimStorage, end_all, granted, inline, small_store
 from tests.gateway.test_journal import packets
 from tests.simulation.test_whole_gateway import SimChannel
 
@@ -43,7 +43,7 @@ class HomeWorld:
     async def open(cls, seed: int = 1) -> HomeWorld:
         rng = random.Random(seed)
         journal = await Journal.open(SimStorage(rng), SimClock(), inline, inline, SETTINGS, "m")
-        registry = SubscriptionRegistry(journal, small_store(), inline, frozenset({HOME}))
+        registry = SubscriptionRegistry(journal, small_store(), inline, *granted(HOME))
         await registry.load()
         return cls(journal, registry, rng)
 
