@@ -191,6 +191,7 @@ def _values(instances: Iterable[State]) -> Iterator[Metric]:
     texts = {
         "packets": "Live packets decoded", "late": "Of these, older than one before",
         "out_of_limit": "Samples beyond a limit", "invalid": "Samples with limits that were not valid",
+        "given_up": "Packets of variable layouts left undecodable: their batch took too much work",
     }  # fmt: skip
     by_type = {what: CounterMetricFamily(f"gateway_values_{what}", text, labels=labels) for what, text in texts.items()}
     unidentified = CounterMetricFamily(

@@ -44,7 +44,7 @@ BUCKET: Data = {
 }  # fmt: skip
 COUNTS: Data = {
     "spacecraft": "picard", "packet_type": "/PICARD/TEMPERATURES", "packets": 2467, "late": 0, "out_of_limit": 3,
-    "invalid": 0,
+    "invalid": 0, "given_up": 0,
 }  # fmt: skip
 VALUES: Data = {
     "position": 2467, "behind": 0, "databases": [IN_USE], "packet_types": [COUNTS], "unidentified": {"picard": 0},
@@ -272,6 +272,7 @@ class PacketTypeCounts(Answer):
     late: int = Field(description="of these, older than one before: in the history, not live")
     out_of_limit: int = Field(description="samples beyond a limit")
     invalid: int = Field(description="samples with limits that could not be checked: not valid")
+    given_up: int = Field(description="packets of variable layouts left undecodable: their batch took too much work")
 
     model_config = example(COUNTS)
 

@@ -78,6 +78,7 @@ class TypeCounts:
     late: int = 0
     out_of_limit: int = 0  # samples beyond a limit
     invalid: int = 0  # samples that cannot be used
+    given_up: int = 0  # packets of too much work: see `codecs.mdb.shapes`
     receive_time_ns: int = ABSENT  # of the newest
     period_s: float = 0.0  # between packets as they are received, smoothed; 0 = not known yet
 
@@ -123,6 +124,9 @@ class Live:
         events: list[Event] = []
         for one in decoded:
             self._take_type(version, one, positions, items, live, latest, events)
+        for name, given_up in self._decoder.given_up.items():
+            self.counts[name].given_up += given_up
+        self._decoder.given_up.clear()
         if self._joining:
             self._take_joined(version, self._inputs_of(decoded, positions, batch, live), latest, events)
         return LiveBatch(

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gateway_codecs.mdb import shapes
 from gateway_codecs.mdb.bounds import refuse_absurd
 from gateway_codecs.mdb.columns import Decoded, Validity
 from gateway_codecs.mdb.decoder import Decoder
@@ -222,3 +223,80 @@ def test_a_derived_parameter_whose_context_names_an_array() -> None:
     sent = [b"\0\0\0\1" + bytes(rest) for rest in ((0, 0, 3), (0, 7, 3), (3, 3, 0))]
     (found,) = Decoder(mission).decode(*batch(sent))
     assert found.columns["/X/D"].engineering.tolist() == [4.0, 100.0, 2.0]
+
+
+# ---- layouts that ask ----
+
+ASKING = counted(
+    UINT32, ContainerEntry("/X/TURN", repeat=Repeat(100_000)),
+    FLAG=ParameterType("", "integer", IntegerEncoding(1)),
+)  # fmt: skip
+TURN = Container("/X/TURN", (ParameterEntry("/X/FLAG"), ParameterEntry("/X/FLAG", condition=Comparison("/X/FLAG", 1))))
+ASKING = replace(ASKING, containers={**ASKING.containers, "/X/TURN": TURN})
+"""Each bit says whether another follows: a question for each of them, and a shape for each packet."""
+
+
+@pytest.fixture
+def questions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many packets were asked, question by question: each takes a tenth of a millisecond or two."""
+    asked: list[int] = []
+
+    def counting(question: Any, plan: Any, octet: int, packets: shapes.Packets) -> Any:
+        asked.append(len(packets))
+        return ask(question, plan, octet, packets)
+
+    ask = shapes.ask
+    monkeypatch.setattr(shapes, "ask", counting)
+    return asked
+
+
+@pytest.mark.parametrize(("octets", "most"), [(20, 210), (600, 350), (65_000, 4_000)])
+def test_a_packet_is_asked_as_much_as_its_size_allows(octets: int, most: int, questions: list[int]) -> None:
+    """The work for one packet is bounded by its octets; what the walk reached keeps its values."""
+    packet = np.random.default_rng(1).bytes(octets)
+    (found,) = Decoder(ASKING).decode(*batch([packet]))
+    assert len(questions) <= most
+    assert found.columns["/X/N"].engineering.tolist() == [int.from_bytes(packet[:4], "big")]
+    flags = found.columns["/X/FLAG"].validity[0]
+    assert int((flags == Validity.VALID).sum()) >= min(most // 2, 8 * octets - 40)
+    if octets > 20:
+        assert (flags == Validity.UNDECODABLE).any()
+
+
+def test_a_batch_is_asked_as_much_as_its_size_allows(questions: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores of hostile packets, each of a shape of its own: bounded work, counted, and good ones are not touched."""
+    monkeypatch.setattr(shapes, "WORK_OF_ANY", 1_000)
+    draw = np.random.default_rng(2)
+    good = [bytes([0, 0, 0, k]) + b"\0" * 9 for k in range(40)]  # one shape, without a flag that is set
+    sent = [draw.bytes(100) for _ in range(80)]
+    sent[10:10] = good
+    decoder = Decoder(ASKING)
+    found = decoder.decode(*batch(sent))
+    work = shapes.WORK_OF_ANY + shapes.WORK_PER_OCTET * sum(map(len, sent))
+    assert len(questions) <= work // shapes.QUESTION_WORK + 1
+    assert sorted(row for one in found for row in one.rows.tolist()) == list(range(len(sent)))
+    (mine,) = (one for one in found if 10 in one.rows)
+    assert mine.rows.tolist() == list(range(10, 50))
+    assert mine.columns["/X/N"].engineering.tolist() == list(range(40))
+    assert (mine.columns["/X/FLAG"].validity[:, :72] == Validity.VALID).all()
+    left = max(found, key=len)
+    assert decoder.given_up == {"/X/P": len(left)}
+    assert len(left) > 60
+    assert (left.columns["/X/FLAG"].validity[:, 1:] == Validity.UNDECODABLE).all()
+    told = [int.from_bytes(sent[row][:4], "big") for row in left.rows.tolist()]
+    assert left.columns["/X/N"].engineering.tolist() == told  # it stands before the first question
+    assert (left.columns["/X/N"].validity == Validity.VALID).all()
+
+
+def test_packets_of_shapes_of_their_own_are_decoded_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Good packets of a variable layout, hundreds of them and hardly two of one shape: none is given up."""
+    monkeypatch.setattr(shapes, "WORK_OF_ANY", 0)
+    text = ParameterType("", "string", StringEncoding(None, terminator=b"\0"))
+    mission = counted(UINT32, ParameterEntry("/X/A"), ParameterEntry("/X/B"), A=text, B=replace(text, name="/X/B"))
+    draw = np.random.default_rng(3)
+    lengths = draw.integers(1, 60, (400, 2))
+    sent = [bytes(4) + b"a" * int(a) + b"\0" + b"b" * int(b) + b"\0" for a, b in lengths]
+    decoder = Decoder(mission)
+    found = decoder.decode(*batch(sent))
+    assert not decoder.given_up
+    assert all((column.validity == Validity.VALID).all() for one in found for column in one.columns.values())

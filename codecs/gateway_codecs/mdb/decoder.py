@@ -1,14 +1,15 @@
 """Packets to columns: which type each packet is of, and the values of its parameters, many packets at a time.
 
 A `Decoder` is made once for a database; what a packet type needs is compiled when its first packet comes. What packets
-say raises nothing: values that cannot be are flagged, the other packets of the batch are not touched, and memory is
-bounded by the octets that are given. Not for several threads at once.
+say raises nothing: values that cannot be are flagged, the other packets of the batch are not touched, and memory and
+work are bounded by the octets that are given: a packet of a variable layout that asks more than its octets allow, or of
+a batch that does, has the values before that, and the others are undecodable. Not for several threads at once.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 
 import numpy as np
@@ -30,7 +31,10 @@ WANTS_KEPT = 1024
 
 
 class Decoder:
-    """Decodes the packets of one mission database."""
+    """Decodes the packets of one mission database.
+
+    `given_up` counts, by type, the packets that were left undecodable because their batch took too much work.
+    """
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -40,6 +44,7 @@ class Decoder:
         self._parameters = dict(database.parameters)
         self.derivations = Derivations(database)
         self._joined: dict[str, Derived] | None = None
+        self.given_up: Counter[str] = Counter()
         self._shapes: OrderedDict[tuple[int, frozenset[str] | None], Shapes | None] = OrderedDict()
 
     @property
@@ -77,9 +82,12 @@ class Decoder:
         shapes = self._shapes_of(index, want)
         if shapes is None:
             return [Decoded(name, rows, {})]
+        before = shapes.given_up
         found = [
             Decoded(name, rows[mine], self._with_derived(columns, want)) for mine, columns in shapes.decode(packets)
         ]
+        if shapes.given_up > before:
+            self.given_up[name] += shapes.given_up - before
         return sorted(found, key=lambda one: int(one.rows[0])) if len(found) > 1 else found
 
     def joined(self) -> Mapping[str, Derived]:

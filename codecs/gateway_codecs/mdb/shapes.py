@@ -6,29 +6,44 @@ at a leaf stands the plan that decodes them. Real traffic has few shapes; the tr
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gateway_codecs.batches import BoolArray, I64Array, U8Array
-from gateway_codecs.mdb.columns import Column
+from gateway_codecs.mdb.columns import Column, Validity
 from gateway_codecs.mdb.conditions import Known, Lookup, holds
 from gateway_codecs.mdb.execute import SPARE, execute, look
-from gateway_codecs.mdb.model import DynamicInteger, LookupInteger, Match, Parameter, StringEncoding, TimeEncoding
+from gateway_codecs.mdb.model import (
+    DynamicInteger,
+    Integer,
+    LookupInteger,
+    Match,
+    Parameter,
+    StringEncoding,
+    TimeEncoding,
+)
 from gateway_codecs.mdb.plan import Plan, closure, compile_plan, gather_slots
-from gateway_codecs.mdb.steps import Leaf, Step, names_asked
+from gateway_codecs.mdb.steps import Leaf, Step, names_asked, names_of_integer, names_of_match
 from gateway_codecs.mdb.texts import cut
-from gateway_codecs.mdb.walk import Answer, Layouts, Question, Walk
+from gateway_codecs.mdb.walk import Answer, Layouts, Question, Run, Walk
 from gateway_codecs.time_codes import layout_of
 
 WEIGHT_MAX = 1 << 18
 """Rows of all plans of one packet type that are kept; beyond, the shapes are found anew."""
 UNEVEN_OCTETS = 64
 NO_PLAN = Plan({})
+NODE_WEIGHT = 8
+WORK_OF_ANY, WORK_PER_OCTET = 80_000, 3
+"""Work for one batch of a packet type of many shapes: so much, and more for each of its octets; a unit takes some ten
+microseconds. A good packet of a shape that no other has takes one or two for each octet."""
+QUESTION_WORK, LEAF_WORK = 20, 40
+NUMBERS = (int, DynamicInteger, LookupInteger)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +61,10 @@ class Packets:
         """Return some of them."""
         return Packets(self.buffer, self.offset[rows], self.length[rows])
 
+    def behind(self, octets: int) -> Packets:
+        """Return what follows of each; none is shorter."""
+        return Packets(self.buffer, self.offset + octets, self.length - octets) if octets else self
+
     def matrix(self, need_octets: int) -> U8Array:
         """Return the first octets of each, uint8 (n, width): what is needed as far as they go, and spare ones."""
         width = min(need_octets, int(self.length.max(initial=0))) + SPARE
@@ -55,16 +74,22 @@ class Packets:
 
 @dataclass(slots=True, eq=False)
 class _Node:
-    """`plan` decodes (no question), or gives what the question looks at."""
+    """`plan` decodes (no question), or gives what the question looks at, from `octet` of the packet on."""
 
     walk: Walk
     question: Question | None
     plan: Plan
+    octet: int = 0
     branches: dict[Answer, _Node] = field(default_factory=dict)
 
 
 class Shapes:
-    """The shapes of one packet type, with the columns that are wanted (None = all)."""
+    """The shapes of one packet type, with the columns that are wanted (None = all).
+
+    What a batch may cost is bounded by its octets (`WORK_OF_ANY`, `WORK_PER_OCTET`): the groups of most packets go
+    first, then those that asked least, and what is left when the work is done has the values that need no question;
+    the others are undecodable. `given_up` counts such packets.
+    """
 
     def __init__(
         self, layouts: Layouts, packet: Step, parameters: dict[str, Parameter], wanted: frozenset[str] | None
@@ -78,6 +103,9 @@ class Shapes:
         self._watched = frozenset(watched | {name for name in asked if name.endswith("]")})
         self._root: _Node | None = None
         self._weight = 0
+        self._asked: dict[int, tuple[Match | Integer, frozenset[str]]] = {}
+        self._looks: dict[tuple[Any, ...], Plan] = {}
+        self.given_up = 0
 
     def decode(self, packets: Packets) -> Iterator[tuple[I64Array, Mapping[str, Column]]]:
         """Give (rows of the packets, their columns) for each shape."""
@@ -98,18 +126,42 @@ class Shapes:
 
     def _leaves_of(self, packets: Packets) -> Iterator[tuple[I64Array, Plan]]:
         if self._weight > WEIGHT_MAX:
-            self._root, self._weight = None, 0
+            self._root, self._weight, self._looks = None, 0, {}
         if self._root is None:
             self._root = self._node(Walk(self._layouts, self._packet, self._watched))
-        todo = [(self._root, np.arange(len(packets)))]
-        while todo:
-            node, rows = todo.pop()
+        if self._root.question is None:
+            yield np.arange(len(packets)), self._root.plan
+            return
+        work = WORK_OF_ANY + WORK_PER_OCTET * int(packets.length.sum())
+        node, rows, order = self._root, np.arange(len(packets)), 0
+        todo: list[tuple[int, int, _Node, Answer, I64Array]] = []
+        while True:
             if node.question is None:
+                work -= LEAF_WORK + node.plan.rows
                 yield rows, node.plan
-                continue
-            answers = ask(node.question, node.plan, packets.chosen(rows))
-            for answer, mine in reversed(answers):
-                todo.append((self._branch(node, answer), rows[mine]))
+            else:
+                work -= QUESTION_WORK
+                for answer, mine in ask(node.question, node.plan, node.octet, packets.chosen(rows)):
+                    order += 1
+                    group = rows[mine]
+                    heapq.heappush(todo, (-len(group), order, node, answer, group))
+            if not todo or work < 0:
+                break
+            _, _, parent, answer, rows = heapq.heappop(todo)
+            node = self._branch(parent, answer)
+        if todo:
+            left = np.sort(np.concatenate([rows for *_, rows in todo]))
+            self.given_up += len(left)
+            yield left, self._without_questions(packets.chosen(left))
+
+    def _without_questions(self, packets: Packets) -> Plan:
+        """Return the plan of what stands before the first question."""
+        walk = Walk(self._layouts, self._packet, self._watched)
+        walk.length_bits = int(packets.length.max()) * 8
+        if walk.go() is not None:
+            walk.give_up()
+            walk.go()
+        return compile_plan(gather_slots(walk.runs(), self._parameters, self._wanted, self._needed))
 
     def _branch(self, node: _Node, answer: Answer) -> _Node:
         found = node.branches.get(answer)
@@ -121,15 +173,47 @@ class Shapes:
 
     def _node(self, walk: Walk) -> _Node:
         question = walk.go()
+        octet, plan = 0, NO_PLAN
         if question is None:
             plan = compile_plan(gather_slots(walk.runs(), self._parameters, self._wanted, self._needed))
+            self._weight += plan.weight
         elif question.what in {"condition", "number"}:
-            seen = [run for runs in walk.seen.values() for run in runs]
+            octet, plan = self._look_plan(walk, question)
+        self._weight += NODE_WEIGHT
+        return _Node(walk, question, plan, octet)
+
+    def _look_plan(self, walk: Walk, question: Question) -> tuple[int, Plan]:
+        """Return (first octet, plan from there on) of what a question looks at.
+
+        The turns of a repetition look at the same things in other places: they share a plan.
+        """
+        seen = [run for name in self._looked_at(question.wanted) for run in walk.seen.get(name, ())]
+        bits = [run.bit for run in seen if run.fate is Validity.VALID]
+        down = any(stride < 0 for run in seen for stride in run.strides)
+        octet = 0 if not bits or down else max(0, min(*bits, cast(int, walk.length_bits)) // 8)
+        moved = [_as_if(run, 8 * octet) for run in seen] if len({run.leaf for run in seen}) == len(seen) else None
+        if moved is None:
             plan = compile_plan(gather_slots(seen, self._parameters, frozenset(), None))
-        else:
-            plan = NO_PLAN
-        self._weight += plan.weight
-        return _Node(walk, question, plan)
+            self._weight += plan.weight
+            return 0, plan
+        key = tuple((one.leaf, one.bit, one.size_bits, one.counts, one.strides, one.fate, one.turn) for one in moved)
+        found = self._looks.get(key)
+        if found is None:
+            found = self._looks[key] = compile_plan(gather_slots(moved, self._parameters, frozenset(), None))
+            self._weight += found.weight
+        return octet, found
+
+    def _looked_at(self, wanted: Match | Integer) -> frozenset[str]:
+        found = self._asked.get(id(wanted))
+        if found is None:  # what is asked is of the database: there are as many as it says
+            names = names_of_integer(wanted) if isinstance(wanted, NUMBERS) else names_of_match(wanted)
+            found = self._asked[id(wanted)] = wanted, closure(names, self._leaves, self._parameters)
+        return found[1]
+
+
+def _as_if(run: Run, bits: int) -> Run:
+    """Return a run as it is seen from a later bit, in whatever turn."""
+    return replace(run, bit=run.bit - bits if run.fate is Validity.VALID else 0, turn=run.turn[:1] and (0,))
 
 
 def _even(packets: Packets, rows: I64Array, need_octets: int) -> Iterator[I64Array]:
@@ -155,16 +239,19 @@ def _even(packets: Packets, rows: I64Array, need_octets: int) -> Iterator[I64Arr
 Answers = list[tuple[Answer, NDArray[Any]]]
 
 
-def ask(question: Question, plan: Plan, packets: Packets) -> Answers:
-    """Return each answer that packets give, with a bool (n,) or the rows (m,) of those that give it."""
+def ask(question: Question, plan: Plan, octet: int, packets: Packets) -> Answers:
+    """Return each answer that packets give, with a bool (n,) or the rows (m,) of those that give it.
+
+    `plan` gives what a condition or number looks at in what follows from `octet` on.
+    """
     match question.what:
         case "length":
             return _each(packets.length * 8, None)
         case "condition":
-            found = holds(cast(Match, question.wanted), _look(plan, packets), (len(packets),))
+            found = holds(cast(Match, question.wanted), _look(plan, packets.behind(octet)), (len(packets),))
             return [(value, where) for value, where in ((1, found), (0, ~found)) if where.any()]
         case "number":
-            return _numbers(question, plan, packets)
+            return _numbers(question, _look(plan, packets.behind(octet)), len(packets))
         case "tag":
             return _tags(question, packets)
         case "terminator":
@@ -195,9 +282,9 @@ def _each(values: NDArray[Any], known: BoolArray | None) -> Answers:
     return found
 
 
-def _numbers(question: Question, plan: Plan, packets: Packets) -> Answers:
-    wanted, lookup = question.wanted, _look(plan, packets)
-    everyone = np.arange(len(packets))
+def _numbers(question: Question, lookup: Lookup, count: int) -> Answers:
+    wanted = question.wanted
+    everyone = np.arange(count)
     if isinstance(wanted, DynamicInteger):
         known = lookup(wanted.parameter, wanted.calibrated)
         if known is None or known.labels is not None or not _is_number(known):
@@ -209,7 +296,7 @@ def _numbers(question: Question, plan: Plan, packets: Packets) -> Answers:
         answers = _each(known.values, there)
         return _merged([(_linear(wanted, value), rows) for value, rows in answers])
     if isinstance(wanted, LookupInteger):
-        return _cases(wanted, lookup, len(packets))
+        return _cases(wanted, lookup, count)
     return [(cast(int, wanted), everyone)]
 
 

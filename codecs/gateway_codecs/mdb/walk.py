@@ -26,9 +26,11 @@ from gateway_codecs.mdb.model import (
 )
 from gateway_codecs.mdb.steps import Ask, Leaf, Step
 
-BUDGET = 20_000
-"""Steps that one walk may take; what is left behind is undecodable. A question counts as several."""
-QUESTION_COST = 5
+STEPS_MAX, STEPS_OF_ANY, STEPS_PER_OCTET = 80_000, 4_000, 4
+"""Steps that one walk may take: so many, so many more for each octet of the packet, and never more than the first; what
+is left behind is undecodable. A question counts as `QUESTION_COST`, and the values that it may look at as some more."""
+QUESTION_COST = 20
+SEEN_PER_STEP = 8
 ELEMENTS_MAX = 8 * 65542
 """Values of one packet: one for each bit of the longest space packet. Overlapping definitions may ask for more."""
 ELEMENTS_UNASKED = 4096
@@ -192,7 +194,8 @@ class Walk:
         self._layouts = layouts
         self._watched = watched
         self._cursor: int | None = 0
-        self._budget = BUDGET
+        self._budget = STEPS_MAX
+        self._seen = 0
         self._elements = 0
         self._runs: _Runs = None
         self._todo: _Stack = (_Task(packet, 0, ()), None)
@@ -208,6 +211,10 @@ class Walk:
         other.__dict__.update(self.__dict__)
         other.seen = dict(self.seen)
         return other
+
+    def give_up(self) -> None:
+        """Take no further step and no answer: what is left is undecodable once `go` is called."""
+        self._question, self._budget = None, 0
 
     def runs(self) -> list[Run]:
         """Return what was found, in the order of the walk."""
@@ -225,9 +232,10 @@ class Walk:
             raise ValueError("nothing was asked")
         self._question = None
         if question.what == "length":
-            self.length_bits = answer
+            self.length_bits = cast(int, answer)
+            self._budget = min(STEPS_MAX, STEPS_OF_ANY + STEPS_PER_OCTET * self.length_bits // 8)
             return
-        self._budget -= QUESTION_COST
+        self._budget -= QUESTION_COST + self._seen // SEEN_PER_STEP
         task, rest = self._pop()
         if task.placed_at >= 0:
             self._todo = rest
@@ -274,7 +282,9 @@ class Walk:
         self._runs = (run, self._runs)
         name = run.leaf.name
         if name in self._watched:
-            self.seen[name] = (*self.seen.get(name, ()), run) if f"{name}[" in self._watched else (run,)
+            before = self.seen.get(name, ())
+            self.seen[name] = (*before, run) if f"{name}[" in self._watched else (run,)
+            self._seen += len(self.seen[name]) - len(before)
 
     def _mark(self, step: Step, turn: Key, fate: Validity) -> None:
         for leaf in step.leaves:
