@@ -190,6 +190,7 @@ def _values(instances: Iterable[State]) -> Iterator[Metric]:
     labels = ["instance", "spacecraft", "packet_type"]
     texts = {
         "packets": "Live packets decoded", "late": "Of these, older than one before",
+        "ambiguous": "Of these, packets that another container describes too: the first in the database was taken",
         "out_of_limit": "Samples beyond a limit", "invalid": "Samples with limits that were not valid",
         "given_up": "Packets of variable layouts left undecodable: their batch took too much work",
     }  # fmt: skip

@@ -43,8 +43,8 @@ BUCKET: Data = {
     "min_time_utc": "2026-11-24T10:00:07.000000000Z", "max_time_utc": WHEN, "limit": "ok",
 }  # fmt: skip
 COUNTS: Data = {
-    "spacecraft": "picard", "packet_type": "/PICARD/TEMPERATURES", "packets": 2467, "late": 0, "out_of_limit": 3,
-    "invalid": 0, "given_up": 0,
+    "spacecraft": "picard", "packet_type": "/PICARD/TEMPERATURES", "packets": 2467, "late": 0, "ambiguous": 0,
+    "out_of_limit": 3, "invalid": 0, "given_up": 0,
 }  # fmt: skip
 VALUES: Data = {
     "position": 2467, "behind": 0, "databases": [IN_USE], "packet_types": [COUNTS], "unidentified": {"picard": 0},
@@ -270,6 +270,7 @@ class PacketTypeCounts(Answer):
     packet_type: str
     packets: int
     late: int = Field(description="of these, older than one before: in the history, not live")
+    ambiguous: int = Field(description="of these, of another packet type too: the first in the database was taken")
     out_of_limit: int = Field(description="samples beyond a limit")
     invalid: int = Field(description="samples with limits that could not be checked: not valid")
     given_up: int = Field(description="packets of variable layouts left undecodable: their batch took too much work")

@@ -76,6 +76,7 @@ class TypeCounts:
 
     packets: int = 0
     late: int = 0
+    ambiguous: int = 0  # packets that are of another type too
     out_of_limit: int = 0  # samples beyond a limit
     invalid: int = 0  # samples that cannot be used
     given_up: int = 0  # packets of too much work: see `codecs.mdb.shapes`
@@ -172,6 +173,7 @@ class Live:
         counts = self.counts.setdefault(one.packet_type, TypeCounts())
         counts.packets += len(one)
         counts.late += len(one) - len(inside)
+        counts.ambiguous += one.ambiguous
         if not len(inside):
             return
         rows = one.rows[inside]

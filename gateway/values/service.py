@@ -274,7 +274,8 @@ class Values:
         return [
             {
                 "spacecraft": craft, "packet_type": name, "packets": one.packets, "late": one.late,
-                "out_of_limit": one.out_of_limit, "invalid": one.invalid, "given_up": one.given_up,
+                "ambiguous": one.ambiguous, "out_of_limit": one.out_of_limit, "invalid": one.invalid,
+                "given_up": one.given_up,
             }
             for craft, live in sorted(self.live.items())
             for name, one in sorted(live.counts.items())

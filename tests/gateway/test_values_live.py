@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from prometheus_client import generate_latest
 
 from gateway.journal import SmallStore
 from gateway.values.live import Live
@@ -181,6 +184,37 @@ async def test_what_no_container_describes_is_counted(tmp_path: Path) -> None:
         assert {row["packet_type"]: row["packets"] for row in state["packet_types"]} == {
             "/X/TEMPERATURES": 1, "/X/COUNTS": 1,
         }  # fmt: skip
+
+
+@on_virtual_time
+async def test_what_several_containers_describe_is_counted(tmp_path: Path) -> None:
+    """Packets of which two containers hold are of the first of them, and counted as ambiguous by its type."""
+    of = database()
+    first = of.containers["/X/TEMPERATURES"]
+    other = replace(first, name="/X/OTHER", entries=first.entries[:1])
+    async with following(tmp_path, replace(of, containers={**of.containers, other.name: other})) as world:
+        await world.take(batch([*warm(0, [20, 21, 22]), (T0 + 6 * S, counting(3, 77))]))
+        await settle(world)
+        assert (latest(world)["value"], latest(world)["packet_type"]) == (22, "/X/TEMPERATURES")
+        state = world.door.state()
+        assert state is not None
+        counts = {row["packet_type"]: (row["packets"], row["ambiguous"]) for row in state["packet_types"]}
+        assert counts == {"/X/TEMPERATURES": (3, 3), "/X/COUNTS": (1, 0)}
+        told = generate_latest(_Registry([{"instance": "m", "values": state}])).decode()
+        key = '{instance="m",packet_type="/X/TEMPERATURES",spacecraft="picard"}'
+        assert f"gateway_values_ambiguous_total{key} 3.0" in told
+
+
+class _Registry:
+    """What the metrics of values say of these instances."""
+
+    def __init__(self, instances: list[dict[str, Any]]) -> None:
+        self._instances = instances
+
+    def collect(self) -> Any:
+        from gateway.api.metrics import _values
+
+        return _values(self._instances)
 
 
 @on_virtual_time

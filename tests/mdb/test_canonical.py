@@ -73,6 +73,23 @@ def test_the_text_comes_back_as_the_same_database() -> None:
     assert canonical.to_text(canonical.from_text(text)) == text
 
 
+def test_which_container_is_the_first_is_kept() -> None:
+    """Of containers with one base the first that holds is a packet's: their order is a part of the version."""
+    base = DATABASE.containers["/X/C"]
+    heirs = {name: Container(name, (), base.name) for name in ("/X/N", "/X/A1", "/X/Z")}
+    of = dataclasses.replace(DATABASE, containers={base.name: base, **heirs})
+    again = canonical.from_text(canonical.to_text(of))
+    assert [name for name in again.containers if name in heirs] == [*heirs]
+    assert (again, canonical.to_text(again)) == (of, canonical.to_text(of))
+    other = dataclasses.replace(of, containers=dict(sorted(of.containers.items())))
+    assert canonical.digest(other) != canonical.digest(of)
+    assert b'"order"' not in canonical.to_text(other)
+    for order in ('"/X/N"', '["/X/NONE"]', '["/X/N","/X/N"]', "[3]"):
+        text = canonical.to_text(other)[:-1] + f',"order":{order}}}'.encode()
+        with pytest.raises(DatabaseError, match="order"):
+            canonical.from_text(text)
+
+
 def test_only_what_decodes_is_in_the_hash() -> None:
     """The version of a database changes with its meaning, not with the lines of its files."""
     moved = {**DATABASE.parameters, "/X/B": dataclasses.replace(DATABASE.parameters["/X/B"], where=Where("y.xml", 9))}

@@ -27,8 +27,14 @@ def digest(database: Database) -> str:
 
 
 def to_text(database: Database) -> bytes:
-    """Return the canonical text, JSON in UTF-8: keys sorted, fields at their default left out."""
+    """Return the canonical text, JSON in UTF-8: keys sorted, fields at their default left out.
+
+    Of the containers with one base the first that holds is a packet's: where they are not in order of their names,
+    `order` has them in theirs.
+    """
     plain = {"format": FORMAT, "database": _plain(database)}
+    order = [name for names in _siblings(database).values() if names != sorted(names) for name in names]
+    plain |= {"order": order} if order else {}
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=True).encode()
 
 
@@ -42,9 +48,28 @@ def from_text(text: bytes) -> Database:
         told = f"format {plain.get('format')!r}" if isinstance(plain, dict) else type(plain).__name__
         raise DatabaseError(f"no canonical database: {told}, expected an object of format {FORMAT!r}")
     try:
-        return cast(Database, value_of(plain.get("database"), Database))
+        return _in_order(cast(Database, value_of(plain.get("database"), Database)), plain.get("order", []))
     except (PlainError, RecursionError) as error:
         raise DatabaseError(f"no canonical database: {_why(error)}") from None
+
+
+def _siblings(database: Database) -> dict[str, list[str]]:
+    """Return the containers of each base, the bases by name."""
+    found: dict[str, list[str]] = {}
+    for name, container in database.containers.items():
+        if container.base:
+            found.setdefault(container.base, []).append(name)
+    return {base: found[base] for base in sorted(found)}
+
+
+def _in_order(database: Database, order: Any) -> Database:
+    """Return a database with some of its containers in an order of their own."""
+    if not isinstance(order, list) or not all(isinstance(name, str) for name in order):
+        raise PlainError("order is a list of containers")
+    if len(set(order)) < len(order) or not database.containers.keys() >= set(order):
+        raise PlainError("order names each of some containers once")
+    listed = [name for name in database.containers if name not in set(order)] + order if order else database.containers
+    return dataclasses.replace(database, containers={name: database.containers[name] for name in listed})
 
 
 def _why(error: Exception) -> str:

@@ -58,11 +58,15 @@ class Column:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """Packets of one type and shape: `rows` int64 (n,) says which of the batch; columns by qualified parameter name."""
+    """Packets of one type and shape: `rows` int64 (n,) says which of the batch; columns by qualified parameter name.
+
+    `ambiguous`: so many of the packets are of another container too; the first that holds was taken.
+    """
 
     packet_type: str  # qualified name of the container
     rows: I64Array
     columns: Mapping[str, Column]
+    ambiguous: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -71,10 +72,12 @@ class Decoder:
         beyond the octets.
         """
         packets = _packets(octets, offset, length)
-        types = self._identifier.identify(packets).types
+        identified = self._identifier.identify(packets)
         found: list[Decoded] = []
-        for index, rows in _by_type(types):
+        for index, rows in _by_type(identified.types):
             found += self._decode(index, packets.chosen(rows), rows, want)
+        if identified.ambiguous.any():
+            found = [replace(one, ambiguous=int(identified.ambiguous[one.rows].sum())) for one in found]
         return found
 
     def _decode(self, index: int, packets: Packets, rows: I64Array, want: frozenset[str] | None) -> list[Decoded]:
