@@ -209,7 +209,7 @@ def measure() -> list[tuple[str, float, str]]:
         batch = np.frombuffer(b"".join(listed), np.uint8), np.cumsum(length) - length, length
         assert ours(decoder, *batch) == count * PARAMETERS
         rate = count * PARAMETERS / best(lambda batch=batch: ours(decoder, *batch), 20)  # type: ignore[misc]
-        floor = f"; floor {FLOORS[count]:,}" if count in FLOORS and types == 1 else ""
+        floor = f"; floor {FLOORS[count]:,}" if count in FLOORS else ""
         about = "one packet type" if types == 1 else f"{types} packet types"
         rows.append((f"values, batch of {count}", rate, f"{about}; {rate / loop:.2f} x the struct loop{floor}"))
     rows.append(("values, struct loop", loop, "one packet after the other, same calibrations and limits"))

@@ -375,8 +375,8 @@ def _some(column: Column, rows: I64Array) -> Column:
     """Return some of the packets of a column."""
     if len(rows) == len(column.validity):
         return column
-    return replace(
-        column, raw=column.raw[rows], engineering=column.engineering[rows], validity=column.validity[rows],
+    return column._replace(
+        raw=column.raw[rows], engineering=column.engineering[rows], validity=column.validity[rows],
         limit=column.limit[rows],
     )  # fmt: skip
 

@@ -263,3 +263,17 @@ def test_a_batch_of_variable_packets_is_its_packets(drawn: tuple[Database, list[
         for name, column in one.columns.items():
             mine = {what: getattr(column, what)[k : k + 1] for what in ("raw", "engineering", "validity", "limit")}
             same(Column(name, **mine), right.columns[name], slice(at, at + 1))
+
+
+@settings(max_examples=30)
+@given(layouts())
+def test_columns_made_together_are_those_made_one_by_one(drawn: tuple[Database, list[bytes]]) -> None:
+    """However the columns of a batch are asked for, they are the same, in the order of the packet."""
+    mission, packets = drawn
+    asked, together = (Decoder(mission).decode(*batch(packets)) for _ in range(2))
+    for one, other in zip(asked, together, strict=True):
+        single = {name: one.columns[name] for name in one.columns}
+        assert list(single) == list(dict(other.columns.items()))
+        for name, column in other.columns.items():
+            same(column, single[name], slice(None))
+            assert column[5:] == single[name][5:] or column.time_offset_ns is not None

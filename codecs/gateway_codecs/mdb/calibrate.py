@@ -32,12 +32,11 @@ Named = Callable[[str], "F64Array | None"]
 
 
 def numeric(calibrator: Calibrator, raw: NDArray[Any], named: Named) -> F64Array:
-    """Return the engineering values of raw numbers, of the same shape; NaN where the calibrator does not reach."""
-    with np.errstate(all="ignore"):
-        return _numeric(calibrator, raw.astype(np.float64, copy=False), named)
+    """Return the engineering values of raw numbers, of the same shape; NaN where the calibrator does not reach.
 
-
-def _numeric(calibrator: Calibrator, x: F64Array, named: Named) -> F64Array:
+    Under the caller's `np.errstate(all="ignore")`: it is set once for many calibrators.
+    """
+    x = raw.astype(np.float64, copy=False)
     match calibrator:
         case Polynomial(coefficients):
             return polynomial(coefficients, x)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +35,11 @@ class LimitFlag:
     LABEL = 0x40  # a state or text that is an alarm
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Column:
+class Column(NamedTuple):
     """The samples of one parameter; arrays (n,), or (n, k, ...) for repeats and arrays of one shape.
+
+    A tuple, because small batches of many packet types make thousands of them: a frozen dataclass takes five times as
+    long to make. Compare its arrays, not columns.
 
     `raw`: uint64, int64, float64, bytes ('S'), or uint8 (n, octets) for binary and time codes, as the encoding says.
     `engineering`: int64, uint64, float64, bool, bytes in UTF-8 ('S'), uint8 (n, octets); enumerated: int32 indices into

@@ -20,7 +20,10 @@ _SWAPS = ((1, 0x5555555555555555), (2, 0x3333333333333333), (4, 0x0F0F0F0F0F0F0F
 
 
 def numbers(patterns: U64Array, encoding: IntegerEncoding | FloatEncoding) -> tuple[NDArray[Any], BoolArray | None]:
-    """Return the raw values of patterns, of the same shape, and where they are none (zero there; None = nowhere)."""
+    """Return the raw values of patterns, of the same shape, and where they are none (zero there; None = nowhere).
+
+    Under `np.errstate(invalid="ignore")`: a signalling NaN becomes a quiet one.
+    """
     ordered = in_order(patterns, encoding)
     if isinstance(encoding, IntegerEncoding):
         return _integers(ordered, encoding)
@@ -93,8 +96,7 @@ def _ieee_754(patterns: U64Array, size: int) -> NDArray[np.float64]:
         return patterns.view(np.float64)
     whole, real = (np.uint32, np.float32) if size == 32 else (np.uint16, np.float16)
     narrow = patterns.astype(whole).view(real)
-    with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
-        return narrow.astype(np.float64)
+    return narrow.astype(np.float64)
 
 
 def _mil_std_1750a(patterns: U64Array, size: int) -> NDArray[np.float64]:

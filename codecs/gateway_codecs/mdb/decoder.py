@@ -59,7 +59,8 @@ class Decoder:
 
     def identification(self, octets: U8Array, offset: I64Array, length: I64Array) -> Identification:
         """Return the type of each packet, and whether more than one container held (the first is taken)."""
-        return self._identifier.identify(_packets(octets, offset, length))
+        with np.errstate(all="ignore"):
+            return self._identifier.identify(_packets(octets, offset, length))
 
     def decode(
         self, octets: U8Array, offset: I64Array, length: I64Array, want: frozenset[str] | None = None
@@ -72,10 +73,11 @@ class Decoder:
         beyond the octets.
         """
         packets = _packets(octets, offset, length)
-        identified = self._identifier.identify(packets)
         found: list[Decoded] = []
-        for index, rows in _by_type(identified.types):
-            found += self._decode(index, packets.chosen(rows), rows, want)
+        with np.errstate(all="ignore"):  # once: it takes longer than most steps of a plan
+            identified = self._identifier.identify(packets)
+            for index, rows in _by_type(identified.types):
+                found += self._decode(index, packets.chosen(rows), rows, want)
         if identified.ambiguous.any():
             found = [replace(one, ambiguous=int(identified.ambiguous[one.rows].sum())) for one in found]
         return found

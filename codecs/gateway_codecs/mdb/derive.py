@@ -280,8 +280,9 @@ def _calibrated(
             found[where] = _labelled(calibrator, raw[where], labels)
         return found, found >= 0
     values = np.array(raw)
-    for where, calibrator in rows:
-        values[where] = raw[where] if calibrator is None else numeric(calibrator, raw[where], lambda name: None)
+    with np.errstate(all="ignore"):
+        for where, calibrator in rows:
+            values[where] = raw[where] if calibrator is None else numeric(calibrator, raw[where], lambda name: None)
     if kind.kind != "integer":
         return values, ~np.isnan(values)
     reached = np.abs(values) < 2.0**63

@@ -7,7 +7,9 @@ labels; what needs conditions or other columns, one column at a time (`single`);
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from functools import partial
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -19,11 +21,13 @@ from gateway_codecs.mdb.calibrate import numeric
 from gateway_codecs.mdb.columns import Column, Validity
 from gateway_codecs.mdb.conditions import Lookup
 from gateway_codecs.mdb.convert import U64Array, native, numbers
-from gateway_codecs.mdb.plan import Checks, Matrix, Plan, Rows, Slot
+from gateway_codecs.mdb.plan import Checks, Matrix, Plan, Rows
+from gateway_codecs.mdb.slots import Slot
 
 WINDOW = 8
 SPARE = 9
 _LEFT = np.uint64(8)
+_NEW_COLUMN: Callable[[Iterable[Any]], Column] = partial(tuple.__new__, Column)  # `Column._make` without the checks
 
 
 class Frame:
@@ -46,11 +50,15 @@ class Frame:
 
 
 class Columns(Mapping[str, Column]):
-    """The wanted columns of a frame: all is computed, the views on it are made when they are asked for."""
+    """The wanted columns of a frame: all is computed, the views on it are made when they are asked for.
+
+    Who goes through all of them has them made together.
+    """
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
         self._made: dict[str, Column] = {}
+        self._whole: dict[str, Column] | None = None
 
     def __getitem__(self, name: str) -> Column:
         found = self._made.get(name)
@@ -67,20 +75,36 @@ class Columns(Mapping[str, Column]):
     def __contains__(self, name: object) -> bool:
         return name in self._frame.plan.wanted
 
+    def items(self) -> ItemsView[str, Column]:
+        """Return all, with their names."""
+        return self._all().items()
+
+    def values(self) -> ValuesView[Column]:
+        """Return all."""
+        return self._all().values()
+
+    def _all(self) -> dict[str, Column]:
+        if self._whole is None:
+            wanted, made = self._frame.plan.wanted, _ones(self._frame)
+            if len(made) < len(wanted):
+                made = {name: made.get(name) or self[name] for name in wanted}
+            self._made = self._whole = made
+        return self._whole
+
 
 def execute(plan: Plan, octets: U8Array, length_bits: I64Array) -> Columns:
     """Return the wanted columns of packets.
 
     `octets` uint8 (n, width), C-contiguous: each packet and at least `SPARE` octets, whatever they are; what the plan
-    needs beyond is truncated, as is what lies behind `length_bits` (n,).
+    needs beyond is truncated, as is what lies behind `length_bits` (n,). Under `np.errstate(all="ignore")`, as `look`:
+    that is set once for a whole batch.
     """
     frame = Frame(plan, octets, length_bits)
-    with np.errstate(all="ignore"):
-        _values(frame)
-        _wholes(frame)
-        _check(frame)
-        frame.singles.check()
-        _blank(frame)
+    _values(frame)
+    _wholes(frame)
+    _check(frame)
+    frame.singles.check()
+    _blank(frame)
     frame.octets = octets[:0]  # the columns need it no more
     return Columns(frame)
 
@@ -88,8 +112,7 @@ def execute(plan: Plan, octets: U8Array, length_bits: I64Array) -> Columns:
 def look(plan: Plan, octets: U8Array, length_bits: I64Array) -> Lookup:
     """Return a look at the newest values of packets, for conditions and counts; arguments as of `execute`."""
     frame = Frame(plan, octets, length_bits)
-    with np.errstate(all="ignore"):
-        _values(frame)
+    _values(frame)
     return frame.singles.newest
 
 
@@ -167,7 +190,7 @@ def _labels(frame: Frame) -> None:
         found = plan.state_table[at]
         frame.label[: len(found)] = found
         missing = found < 0
-        if missing.any():
+        if np.count_nonzero(missing):
             _raise_validity(frame, plan.state_all, missing, Validity.UNCALIBRATED)
     for bank, source, target in plan.flags:
         np.not_equal(frame.banks[bank][source], 0, out=frame.flag[target])
@@ -177,14 +200,14 @@ def _wholes(frame: Frame) -> None:
     plan, real = frame.plan, frame.real
     for reals, rows in plan.may_miss:
         missing = np.isnan(real[reals])
-        if missing.any():
+        if np.count_nonzero(missing):
             _raise_validity(frame, rows, missing, Validity.UNCALIBRATED)
     if plan.wholes is None:
         return
     reals, rows = plan.wholes
     rounded = np.rint(real[reals])
     missing = ~(np.abs(rounded) < 2.0**63)
-    if missing.any():
+    if np.count_nonzero(missing):
         _raise_validity(frame, rows, missing, Validity.UNCALIBRATED)
         rounded[missing] = 0
     frame.whole[:] = rounded
@@ -203,7 +226,7 @@ def _check(frame: Frame) -> None:
         checks = plan.valid_ranges
         values = frame.real[checks.reals]
         outside = ~((values >= checks.low) & (values <= checks.high))  # NaN is within nothing
-        if outside.any():
+        if np.count_nonzero(outside):
             _raise_validity(frame, checks.rows, outside, Validity.OUT_OF_RANGE)
     for checks in plan.limits:
         state = limit_states(frame.real[checks.reals], checks)
@@ -221,13 +244,13 @@ def limit_states(values: NDArray[np.float64], checks: Checks) -> U8Array | None:
     if checks.inside is not None:
         inside = ~(below | above) & ~np.isnan(values)
         return _outside(below, above, checks) + inside * checks.inside
-    if not (below.any() or above.any()):
+    if not (np.count_nonzero(below) or np.count_nonzero(above)):
         return None
     return _outside(below, above, checks)
 
 
 def _outside(below: BoolArray, above: BoolArray, checks: Checks) -> U8Array:
-    state: U8Array = below.view(np.uint8) * checks.below
+    state: U8Array = below * checks.below
     np.copyto(state, checks.above, where=above)
     return state
 
@@ -239,7 +262,7 @@ def _blank(frame: Frame) -> None:
         return
     frame.limit[validity != 0] = 0
     missing = validity >= Validity.UNCALIBRATED
-    if not missing.any():
+    if not np.count_nonzero(missing):
         return
     for of, nothing in ((Matrix.REAL, np.nan), (Matrix.WHOLE, 0), (Matrix.LABEL, -1), (Matrix.FLAG, False)):
         rows = plan.matrix_rows.get(of)
@@ -248,6 +271,19 @@ def _blank(frame: Frame) -> None:
     for name in plan.single:
         slot = plan.slots[name]
         frame.singles.blank(slot, missing[slot.row : slot.row + slot.count])
+
+
+def _ones(frame: Frame) -> dict[str, Column]:
+    """Return the columns of one number in each packet."""
+    ones, banks, matrices, limit = frame.plan.ones, frame.banks, frame.matrices, frame.limit
+    nothing = np.zeros(frame.packets, np.uint8)  # one for all that have nothing to tell
+    nothing.flags.writeable = False
+    raw = [banks[bank][row] for bank, row in ones.raw]
+    values = [matrices[place[0]][place[1]] if place else same for place, same in zip(ones.values, raw, strict=True)]
+    validity = [frame.validity[row] for row in ones.rows] if frame.flawed else repeat(nothing)
+    limits = [nothing if row < 0 else limit[row] for row in ones.limited]
+    columns = zip(ones.names, raw, values, validity, limits, ones.units, ones.labels, ones.time_offsets_ns)  # noqa: B905
+    return dict(zip(ones.names, map(_NEW_COLUMN, columns), strict=True))
 
 
 def _column(frame: Frame, slot: Slot) -> Column:

@@ -24,9 +24,9 @@ from gateway_codecs.mdb.model import (
     Operator,
     Parameter,
 )
-from gateway_codecs.mdb.plan import closure
 from gateway_codecs.mdb.report import DatabaseError
 from gateway_codecs.mdb.shapes import Packets, Shapes
+from gateway_codecs.mdb.slots import closure
 from gateway_codecs.mdb.steps import NESTED_MAX, Compiler, decodable, is_plain, names_of_match
 from gateway_codecs.mdb.walk import Layouts
 
@@ -116,7 +116,7 @@ class Identifier:
         return node
 
     def identify(self, packets: Packets) -> Identification:
-        """Return the type of each packet."""
+        """Return the type of each packet. Under `np.errstate(all="ignore")`, as `shapes.Shapes`."""
         types = np.full(len(packets), -1, np.int32)
         ambiguous = np.zeros(len(packets), np.bool_)
         left = np.arange(len(packets))

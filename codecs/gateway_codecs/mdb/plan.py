@@ -9,7 +9,7 @@ execute the same plan.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, TypeAlias
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from gateway_codecs.batches import I64Array, U8Array
 from gateway_codecs.mdb.calibrate import F64Array, I32Array, expression_names, labels_of, small_table, state_table
-from gateway_codecs.mdb.columns import LimitFlag, Validity
+from gateway_codecs.mdb.columns import LimitFlag
 from gateway_codecs.mdb.limits import RangeRow, inclusive, range_rows
 from gateway_codecs.mdb.model import (
     Calibrator,
@@ -28,16 +28,14 @@ from gateway_codecs.mdb.model import (
     IntegerEncoding,
     IntegerKind,
     Limits,
-    Parameter,
     ParameterType,
     Polynomial,
     States,
 )
-from gateway_codecs.mdb.steps import Leaf, decodable, is_plain, names_of_match, names_of_type
-from gateway_codecs.mdb.walk import Run
+from gateway_codecs.mdb.slots import Slot
+from gateway_codecs.mdb.steps import decodable, is_plain
 
 UNSIGNED, SIGNED = 0, 1  # banks of plain integers; the others are of one encoding each
-FAR_BITS = 1 << 40  # beyond every packet
 EXACT_BITS = 53  # integers that float64 holds
 TABLE_STATES = 4096
 """Raw values up to this are looked up in a table of labels."""
@@ -52,43 +50,6 @@ class Matrix(IntEnum):
     WHOLE = 1
     LABEL = 2
     FLAG = 3
-
-
-@dataclass(slots=True, eq=False)
-class Slot:
-    """A column: its leaf, its elements `row` to `row + count` of all rows, and where its values are.
-
-    `bank`, `bank_row`: of the raw values, bank -1 = they are no numbers. `real_row`: of engineering values in float64,
-    -1 = none. `whole_row`, `label_row`, `flag_row`: of whole numbers, label indices, booleans. `matrix`, `matrix_row`:
-    which of these are the engineering values, -1 = they are the raw values. `is_one`: one number in each packet, and
-    none of its own way.
-    """
-
-    leaf: Leaf
-    parameter: Parameter | None
-    shape: tuple[int, ...]
-    bits: I64Array
-    sizes: I64Array
-    fates: U8Array
-    wanted: bool
-    row: int = 0
-    count: int = 0
-    bank: int = -1
-    bank_row: int = 0
-    real_row: int = -1
-    whole_row: int = -1
-    label_row: int = -1
-    flag_row: int = -1
-    matrix: int = -1
-    matrix_row: int = -1
-    is_one: bool = False
-    labels: tuple[str, ...] = ()
-    time_offset_ns: I64Array | None = None
-
-    @property
-    def kind(self) -> ParameterType:
-        """The type."""
-        return self.leaf.kind
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,6 +89,24 @@ class Checks:
     below: U8Array
     above: U8Array
     inside: U8Array | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ones:
+    """The wanted columns of one number in each packet, as what their `Column`s are made of.
+
+    `raw`: bank and row of it; `values`: matrix and row of it, None = the raw values; `rows`: of all rows; `limited`:
+    the same, -1 = it has no limits.
+    """
+
+    names: tuple[str, ...] = ()
+    raw: tuple[tuple[int, int], ...] = ()
+    values: tuple[tuple[int, int] | None, ...] = ()
+    rows: tuple[int, ...] = ()
+    limited: tuple[int, ...] = ()
+    units: tuple[str, ...] = ()
+    labels: tuple[tuple[str, ...], ...] = ()
+    time_offsets_ns: tuple[I64Array | None, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -170,6 +149,7 @@ class Plan:
     limits: tuple[Checks, ...] = ()
     own_checks: tuple[str, ...] = ()  # columns with conditions or checks of their own
     matrix_rows: dict[Matrix, Rows] = field(default_factory=dict)  # which of all rows the rows of a matrix are
+    ones: Ones = Ones()
     weight: int = 1
 
 
@@ -179,104 +159,6 @@ def rows_of(numbers: Iterable[int]) -> Rows:
     if listed and listed == list(range(listed[0], listed[0] + len(listed))):
         return slice(listed[0], listed[0] + len(listed))
     return np.array(listed, np.int64)
-
-
-# ---- slots: the runs of each column put together ----
-
-
-def gather_slots(
-    runs: list[Run], parameters: Mapping[str, Parameter], wanted: frozenset[str], needed: frozenset[str] | None
-) -> dict[str, Slot]:
-    """Return a slot for each needed column (None = all) in the order of the packet."""
-    by_name: dict[str, list[Run]] = {}
-    for run in runs:
-        if needed is None or run.leaf.name in needed:
-            by_name.setdefault(run.leaf.name, []).append(run)
-    return {name: _slot(_present(mine), parameters, needed is None or name in wanted) for name, mine in by_name.items()}
-
-
-def _present(runs: list[Run]) -> list[Run]:
-    """Drop what is absent where the same turn of a repetition has the value elsewhere, and empty repetitions."""
-    if len(runs) == 1:
-        return runs
-    there = {run.turn for run in runs if run.fate is not Validity.ABSENT and math.prod(run.counts) > 0}
-    kept: list[Run] = []
-    for run in runs:
-        if run.fate is Validity.ABSENT:
-            if run.turn in there:
-                continue
-            there.add(run.turn)
-        elif not math.prod(run.counts):
-            continue
-        kept.append(run)
-    return kept or runs[:1]
-
-
-def _slot(runs: list[Run], parameters: Mapping[str, Parameter], wanted: bool) -> Slot:
-    leaf, counts = runs[0].leaf, runs[0].counts
-    if len(runs) == 1 and not runs[0].turn:
-        shape = counts
-    elif all(run.counts == counts for run in runs):
-        shape = (len(runs), *counts)
-    else:
-        shape = (sum(math.prod(run.counts) for run in runs),)
-    sizes = [math.prod(run.counts) for run in runs]
-    slot = Slot(
-        leaf,
-        parameters.get(leaf.parameter),
-        shape,
-        np.concatenate([_bits(run) for run in runs]),
-        np.repeat(np.array([min(run.size_bits, FAR_BITS) for run in runs], np.int64), sizes),
-        np.repeat(np.array([run.fate for run in runs], np.uint8), sizes),
-        wanted,
-        count=sum(sizes),
-    )
-    first = runs[0]
-    if len(runs) == 1 and counts and (first.period_ns or first.first_ns):
-        slot.time_offset_ns = first.first_ns + first.period_ns * np.arange(counts[0], dtype=np.int64)
-    return slot
-
-
-def _bits(run: Run) -> I64Array:
-    bits = np.array([min(max(run.bit, 0), FAR_BITS)], np.int64)
-    for count, stride in zip(run.counts, run.strides, strict=True):
-        step = max(-FAR_BITS, min(stride, FAR_BITS))
-        bits = (bits[:, None] + np.arange(count, dtype=np.int64) * step).ravel()
-    return np.clip(bits, 0, FAR_BITS)
-
-
-# ---- what the values of a column depend on ----
-
-
-def closure(names: Iterable[str], leaves: Mapping[str, Leaf], parameters: Mapping[str, Parameter]) -> frozenset[str]:
-    """Return the columns that are needed for the values, validity and limits of `names`."""
-    found: set[str] = set()
-    todo = list(names)
-    while todo:
-        name = column_of(todo.pop(), leaves)
-        if name is None or name in found:
-            continue
-        found.add(name)
-        leaf = leaves[name]
-        texts = {text: expression_names(text) for text in _expressions(leaf.kind)}
-        todo += names_of_type(leaf.kind, texts)
-        todo += [one for context in leaf.kind.alarms.contexts for one in names_of_match(context.context)]
-        if leaf.parameter in parameters:
-            todo += names_of_match(parameters[leaf.parameter].valid_when)
-    return frozenset(found)
-
-
-def column_of(name: str, leaves: Mapping[str, Any]) -> str | None:
-    """Return the column that a name refers to: its own, or the array of which it is an element."""
-    if name in leaves:
-        return name
-    plain = name.rpartition("[")[0] if name.endswith("]") else ""
-    return plain if plain in leaves else None
-
-
-def _expressions(kind: ParameterType) -> list[str]:
-    found = [kind.calibration.default, *(one.calibrator for one in kind.calibration.contexts)]
-    return [one.text for one in found if isinstance(one, Expression)]
 
 
 # ---- the tables ----
@@ -631,6 +513,7 @@ def needs_own_checks(slot: Slot) -> bool:
 
 
 def _check_table(chosen: list[tuple[Slot, RangeRow]]) -> Checks:
+    chosen = sorted(chosen, key=lambda one: one[0].real_row)
     listed = [(slot.real_row + k, slot.row + k, row) for slot, row in chosen for k in range(slot.count)]
     low = np.array([[row.low] for _, _, row in listed])
     high = np.array([[row.high] for _, _, row in listed])
@@ -661,6 +544,21 @@ def _matrices(plan: Plan) -> None:
         slot.is_one = slot.shape == () and slot.bank >= 0 and (name not in single or slot.real_row >= 0)
     plan.matrix_rows = {of: rows_of(listed.tolist()) for of, listed in rows.items()}
     plan.wanted = {name: slot for name, slot in plan.slots.items() if slot.wanted}
+    plan.ones = _ones([slot for slot in plan.wanted.values() if slot.is_one])
+
+
+def _ones(slots: list[Slot]) -> Ones:
+    alarms = [slot.kind.alarms for slot in slots]
+    return Ones(
+        tuple(slot.leaf.name for slot in slots),
+        tuple((slot.bank, slot.bank_row) for slot in slots),
+        tuple((slot.matrix, slot.matrix_row) if slot.matrix >= 0 else None for slot in slots),
+        tuple(slot.row for slot in slots),
+        tuple(slot.row if one.default or one.contexts else -1 for slot, one in zip(slots, alarms, strict=True)),
+        tuple(slot.kind.unit for slot in slots),
+        tuple(slot.labels for slot in slots),
+        tuple(slot.time_offset_ns for slot in slots),
+    )
 
 
 def _needs(plan: Plan, slots: Iterable[Slot]) -> None:

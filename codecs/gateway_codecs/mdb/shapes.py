@@ -28,7 +28,8 @@ from gateway_codecs.mdb.model import (
     StringEncoding,
     TimeEncoding,
 )
-from gateway_codecs.mdb.plan import Plan, closure, compile_plan, gather_slots
+from gateway_codecs.mdb.plan import Plan, compile_plan
+from gateway_codecs.mdb.slots import closure, gather_slots
 from gateway_codecs.mdb.steps import Leaf, Step, names_asked, names_of_integer, names_of_match
 from gateway_codecs.mdb.texts import cut
 from gateway_codecs.mdb.walk import Answer, Layouts, Question, Run, Walk
@@ -89,6 +90,8 @@ class Shapes:
     What a batch may cost is bounded by its octets (`WORK_OF_ANY`, `WORK_PER_OCTET`): the groups of most packets go
     first, then those that asked least, and what is left when the work is done has the values that need no question;
     the others are undecodable. `given_up` counts such packets.
+
+    Its methods work under `np.errstate(all="ignore")`, which is set once for a whole batch (`decoder`).
     """
 
     def __init__(

@@ -26,13 +26,12 @@ from gateway_codecs.mdb.model import (
 )
 from gateway_codecs.mdb.plan import (
     Matrix,
-    Slot,
-    column_of,
     has_limits,
     has_states,
     needs_own_limits,
     own_valid_range,
 )
+from gateway_codecs.mdb.slots import Slot, column_of
 from gateway_codecs.mdb.steps import is_plain
 from gateway_codecs.mdb.texts import as_bytes, cut, text_octets, to_utf8
 from gateway_codecs.mdb.times import absolute, counted_ns, relative_s
