@@ -82,7 +82,7 @@ texts = st.one_of(st.sampled_from(("", *WORDS)), st.text(st.characters(exclude_c
 plain_names = st.one_of(st.sampled_from(WORDS), st.text("ABCxyz_0123456789", min_size=1, max_size=6))
 odd_names = st.text(st.one_of(st.sampled_from(ODD), st.characters(exclude_categories=["Cs"])), min_size=1, max_size=5)
 names = st.one_of(plain_names, plain_names, odd_names)
-floats = st.floats(allow_nan=False)
+floats = st.floats(allow_nan=False, allow_infinity=False)
 numbers: st.SearchStrategy[Number] = st.one_of(st.integers(-(2**64), 2**64), floats, st.sampled_from(VALUES))
 values: st.SearchStrategy[Number | str | bool] = st.one_of(numbers, st.booleans(), texts)
 bounds = st.none() | numbers

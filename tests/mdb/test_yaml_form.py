@@ -9,6 +9,7 @@ import time
 import tracemalloc
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -102,7 +103,6 @@ def test_any_database_comes_back(database: Database) -> None:
 @given(databases())
 def test_what_is_written_follows_the_schema(database: Database) -> None:
     """An editor that knows the published schema finds nothing to mend in what the gateway writes."""
-    jsonschema = pytest.importorskip("jsonschema")
     node = nodes.parse(write_yaml(database).encode(), "x.yaml", Budget())
     jsonschema.Draft202012Validator(json_schema()).validate(_plain(node))
 
@@ -428,6 +428,18 @@ WRONG = [
     ("parameters:\n  V: {bits: 16, byte_order: [0, 0]}\n", 4, "byte_order", "each of 0 to 1 once"),
     ("parameters:\n  V: {signed: true}\n", 4, "signed without bits", "give bits"),
     ("parameters:\n  V: {bits: 8, polynomial: [1, a]}\n", 4, "a coefficient is a", "a number"),
+    ("parameters:\n  V: {bits: 8, polynomial: [1e999, 2]}\n", 4, "a coefficient is .inf", "a finite number"),
+    ("parameters:\n  V: {bits: 8, polynomial: [0, .nan]}\n", 4, "a coefficient is .nan", "a finite number"),
+    ("parameters:\n  V: {bits: 8, logarithmic: [-.inf]}\n", 4, "a coefficient is -.inf", "a finite number"),
+    ("parameters:\n  V: {bits: 8, points: [[0, .inf]]}\n", 4, "is .inf", "a finite number"),
+    ("parameters:\n  V: {bits: 8, points: [[.nan, 0]]}\n", 4, "is .nan", "a finite number"),
+    ("parameters:\n  V: {bits: 8, states: [[0, .inf, A]]}\n", 4, "a state is .inf", "a finite number"),
+    ("parameters:\n  V: {bits: 8, states: {0..1e999: A}}\n", 4, "states has the key 0..1e999", "low..high"),
+    ("parameters:\n  V: {bits: 8, limits: {warning: [.nan, 2]}}\n", 4, "is .nan", "a finite number"),
+    ("parameters:\n  V: {bits: 8, limits: {warning: {change: .inf}}}\n", 4, "change is .inf", "a finite number"),
+    ("parameters:\n  V: {bits: 8, valid_range: [0, .inf]}\n", 4, "is .inf", "a finite number"),
+    ("parameters:\n  V: {bits: 8, time: {scale: .inf}}\n", 4, "scale is .inf", "a finite number"),
+    ("parameters:\n  N: 8\n  V: {binary: {octets: {parameter: N, slope: 1e999}}}\n", 5, "slope is .inf", "a finite"),
     ("parameters:\n  V: {bits: 8, points: [[2, 1], [1, 1]]}\n", 4, "1 stands behind 2", "rise"),
     ("parameters:\n  V: {bits: 8, expression: raw +}\n", 4, "expected at character", ""),
     ("parameters:\n  V: {bits: 8, expression: raw + W}\n", 4, "there is no parameter W", ""),

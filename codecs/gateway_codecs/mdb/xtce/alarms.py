@@ -55,6 +55,9 @@ def interval(element: Element, scope: Scope, what: str) -> Interval:
 
 
 def _bound(element: Element, side: str, scope: Scope, what: str) -> tuple[Number | None, bool]:
+    open_side = "-INF" if side == "min" else "INF"  # as xs:double writes it
+    if open_side in {element.get(f"{side}Inclusive").strip(), element.get(f"{side}Exclusive").strip()}:
+        return None, True
     value = scope.number(element, f"{side}Inclusive", what)
     if value is not None:
         return value, True

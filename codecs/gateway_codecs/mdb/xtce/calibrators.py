@@ -120,7 +120,7 @@ def states(type_element: Element, scope: Scope, what: str) -> States:
         low = number(one.get("value"))
         high = number(one.get("maxValue")) if one.get("maxValue") else low
         label = one.get("label")
-        if low is None or high is None or high < low:
+        if low is None or high is None or high < low or math.inf in {abs(low), abs(high)}:
             why = f"Enumeration {label!r}: value {one.get('value')!r} to {one.get('maxValue')!r} is no range of numbers"
             scope.remarks.wrong(what, why, one.line)
             continue

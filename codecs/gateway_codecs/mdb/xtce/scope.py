@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -61,9 +62,12 @@ class Scope:
         return DatabaseError(message, self.where(element), hint)
 
     def number(self, element: Element, attribute: str, what: str) -> int | float | None:
-        """Return a number of an attribute; None, and a remark, when it is there and none."""
+        """Return a finite number of an attribute; None, and a remark, when it is there and none."""
         text = element.get(attribute)
         value = number(text) if text else None
+        if isinstance(value, float) and not math.isfinite(value):
+            self.remarks.wrong(what, f"{attribute}={_short(text)} is not finite", element.line)
+            return None
         if text and value is None:
             self.remarks.wrong(what, f"{attribute}={_short(text)} is no number", element.line)
         elif has_comma(text):

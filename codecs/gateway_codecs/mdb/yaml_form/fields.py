@@ -71,9 +71,11 @@ def text(node: Node, key: str) -> str:
 
 
 def number(node: Node, key: str) -> Number:
-    """Return a number as it is written, whole or not."""
+    """Return a number as it is written, whole or not; it is finite."""
     if not isinstance(node, Scalar) or isinstance(node.value, bool) or not isinstance(node.value, int | float):
         raise wanted(node, key, "a number")
+    if isinstance(node.value, float) and not math.isfinite(node.value):
+        raise wanted(node, key, "a finite number, below 1.8e308")
     return node.value
 
 
