@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gateway import wiring
+from gateway import packet_range, wiring
 from gateway.access.policy import Policy
-from gateway.errors import Conflict, NotFound, UsageError
+from gateway.errors import Conflict, NotFound
 from gateway.event_pump import EventPump
 from gateway.homes.lines import Lines
 from gateway.homes.registry import SubscriptionRegistry, acknowledged_end
@@ -29,12 +29,12 @@ from gateway_codecs.batches import Kind
 from gateway_codecs.time_scales import format_utc, parse_utc
 from gateway_config import GatewaySettings, LinkConfig, Mission
 from gateway_routes.conditions import Condition, ConditionBook, worst_first
-from gateway_routes.contact import Contact, ContactBook, ContactEvent, ContactRefused
+from gateway_routes.contact import Contact, ContactBook, ContactEvent, ContactRefused, Plan
 from gateway_routes.link_state import LinkStatus
 from gateway_routes.rights import LOCAL_OPERATOR, Actor, Where
 from gateway_routes.selection import Selection
 
-DOWNLOAD_OCTETS = 1 << 16
+EVENTS_OCTETS = 1 << 16
 HOUSEKEEPING_S = 1.0
 RETENTION_S = 60.0
 EVENTS_TOGETHER_S = 0.05
@@ -118,8 +118,7 @@ class MissionInstance:
             lines=around.lines,
             timely=self.timely,
         )
-        for config in self._configs:
-            self._add_link(config)
+        self._put_links({config.name: self.make_link(config, self.mission) for config in self._configs})
         await self.registry.load()
         self._pump = EventPump(self.journal)
         self.values = self.registry.values = self._values_door()
@@ -160,30 +159,23 @@ class MissionInstance:
     def _plan_configured_contacts(self) -> None:
         """Plan what the configuration plans, once: what is in the book stays, what is over is not begun."""
         now_ns = self._around.clock.steady_tai_ns()
-        for craft in self.mission.spacecraft:
-            for contact in craft.contacts:
-                aos_ns, los_ns = parse_utc(contact.aos_utc), parse_utc(contact.los_utc)
-                if now_ns < los_ns and not self._book.has_plan(craft.name, contact.peer, aos_ns):
-                    self._plan_configured(craft.name, contact.peer, aos_ns, los_ns)
+        plans = [plan for plan in _plans(self.mission) if not self._book.has_plan(*plan[:3])]
+        self._tell_not_planned(self._book.follow((), plans, now_ns, self.mission.contact_silence_s))
 
-    def _plan_configured(self, spacecraft: str, peer: str, aos_ns: int, los_ns: int) -> None:
-        """Plan one; what is in its way was planned while the gateway ran, and stays."""
-        try:
-            self._book.plan(spacecraft, peer, aos_ns, los_ns)
-        except ContactRefused as error:
-            message = f"the configured contact of {spacecraft} with {peer} is not planned: {error}"
+    def _tell_not_planned(self, told: list[tuple[str, str]]) -> None:
+        for spacecraft, message in told:
             self.emit({"type": "contact", "severity": "warning", "message": message, "spacecraft": spacecraft})
 
-    def _add_link(self, config: LinkConfig) -> None:
+    def make_link(self, config: LinkConfig, mission: Mission) -> Link:
+        """Return a link as a mission file says, not started, and not yet of this instance. Raises ValueError."""
         around = self._around
-        craft = next(c for c in self.mission.spacecraft if c.name == config.spacecraft)
+        craft = next(c for c in mission.spacecraft if c.name == config.spacecraft)
         recording = None
         if wiring.is_recorded(config):
             keep_days = around.gateway.recording.keep_days
             folder = f"{self.name}/recording/{config.name}"
             about, reserve = wiring.about_recording(self.name, config, craft), around.gateway.journal.reserve_octets
             recording = Recording(around.storage, around.clock, folder, about, keep_days, reserve)
-            self._recordings.append(recording)
         context = LinkContext(
             self.journal,
             around.clock,
@@ -198,7 +190,44 @@ class MissionInstance:
         ids = (self.journal.name_id("links", config.name), self.journal.name_id("spacecraft", craft.name))
         source = wiring.source(config, craft, around.directory, around.network, around.reader)
         maker = wiring.intake_maker(config, craft, *ids)
-        self.links[config.name] = Link(wiring.link_settings(config), source, maker, context)
+        return Link(wiring.link_settings(config), source, maker, context)
+
+    def _put_links(self, links: Mapping[str, Link]) -> None:
+        """Take links, in the order of the configuration; what had their names is gone, and what it does not name."""
+        gone = [link for name, link in self.links.items() if links.get(name, link) is not link]
+        found = {**self.links, **links}
+        gone += [link for name, link in found.items() if name not in {config.name for config in self._configs}]
+        self.links = {config.name: found[config.name] for config in self._configs}
+        left = [link.recording for link in gone]
+        self._recordings = [one for one in self._recordings if one not in left]
+        self._recordings += [link.recording for link in links.values() if link.recording is not None]
+
+    # ---- another configuration (gateway/reload) ----
+
+    def change(self, mission: Mission, configs: list[LinkConfig], links: Mapping[str, Link]) -> None:
+        """Take what a reload has prepared: `links` are the new ones; what is not configured any more is stopped."""
+        before, self.mission, self._configs = self.mission, mission, configs
+        for craft in mission.spacecraft:
+            self.journal.name_id("spacecraft", craft.name)
+        self._put_links(links)
+        self.registry.prime_links = frozenset(config.name for config in configs if config.prime)
+        plans, now_ns = (_plans(before), _plans(mission)), self._around.clock.steady_tai_ns()
+        self._tell_not_planned(self._book.follow(*plans, now_ns, mission.contact_silence_s))
+        self._emit_contacts()
+
+    async def renew_values(self, reason: str) -> None:
+        """Let values go on as the configuration is now; sessions that get some end with a reason, and come again."""
+        name, old = f"values {self.name}", self.values
+        for task in [task for task in self._tasks if task.get_name() == name]:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            self._tasks.remove(task)
+            await old.keep()
+        self.values = self.registry.values = self._values_door()
+        for session in list(self.registry.value_sessions.values()):
+            session.stop(reason)
+        if self.values.around.databases:
+            self._tasks.append(self._around.supervisor.keep(name, self.values.follow))
 
     def start(self) -> None:
         """Start the enabled links; a replay run that has come to its end stays there, to be read."""
@@ -214,7 +243,7 @@ class MissionInstance:
         state = self.journal.state.get("links", {}).get(link.settings.name, {})
         return int(state.get("source_offset", 0))
 
-    async def drain(self) -> None:
+    async def drain(self, reason: str = "the gateway is stopping") -> None:
         """Stop the links, commit what came in, then end the sessions and who waits for events."""
         for link in self.links.values():
             await link.stop()
@@ -224,7 +253,7 @@ class MissionInstance:
         self._stopping.set()
         self.timely.finish()
         for session in self.registry.all_sessions():
-            session.stop("the gateway is stopping")
+            session.stop(reason)
         if self._sessions:
             await asyncio.wait(self._sessions, timeout=2.0)
 
@@ -588,7 +617,7 @@ class MissionInstance:
     async def _events_from(self, at: int, limit: int) -> tuple[list[dict[str, Any]], int]:
         """Return some events from a position on, and how far was looked."""
         only_events = Selection(kinds=frozenset({Kind.EVENT}), bad_quality=True)
-        found = await self.journal.read(at, only_events, limit, DOWNLOAD_OCTETS)
+        found = await self.journal.read(at, only_events, limit, EVENTS_OCTETS)
         rows = [
             {"position": where, **json.loads(found.batch.octets_of(row))}
             for row, where in enumerate(found.positions.tolist())
@@ -603,57 +632,14 @@ class MissionInstance:
     async def packets(
         self, position: int | None, upto: int | None, wish: Mapping[str, Any], partial: bool
     ) -> AsyncIterator[bytes]:
-        """Return the packets of a range, concatenated in position order, in pieces.
+        """Return the packets of a range, in pieces: see `packet_range.packets`."""
+        return await packet_range.packets(self.journal, self.registry, position, upto, wish, partial)
 
-        Raises UsageError for a selection or a range that is none, Conflict when some of it is not there: positions
-        not given yet, and, unless `partial`, what retention or damage took of the packets selected.
-        """
-        try:
-            selection = self.registry.selection({**wish, "units": ["packet"]})
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-        journal = self.journal
-        first, end = journal.tail if position is None else position, journal.head if upto is None else upto
-        if max(first, end) > journal.head:
-            text = f"position {max(first, end)} is beyond the head {journal.head} of journal {journal.journal_id}"
-            raise Conflict(text, "it has not been given yet, or is of another journal")
-        if position is not None and position > end:
-            raise UsageError(f"the range begins at {position} and ends before, at {end}")
-        gone = [] if partial else await self._gone(first, end, selection)
-        if gone:
-            told = ", ".join(f"{a}..{b}" for a, b in gone)
-            raise Conflict(f"gone from {first}..{end}: positions {told}", "partial=true gives what is there")
-        return self._packets(max(first, journal.tail), end, selection, partial)
 
-    async def _gone(self, first: int, end: int, selection: Selection) -> list[tuple[int, int]]:
-        """Return the ranges that retention or damage took; damage that spares what is selected took nothing of it."""
-        journal = self.journal
-        expired = [(first, min(end, journal.tail))] if first < min(end, journal.tail) else []
-        damaged = [(max(first, d.first), min(end, d.end)) for d in journal.damaged if d.first < end and d.end > first]
-        return expired + [span for span in damaged if not await self._whole(*span, selection)]
-
-    async def _whole(self, at: int, end: int, selection: Selection) -> bool:
-        """Whether everything selected of a range can be read."""
-        while at < end:
-            found = await self.journal.read(at, selection, 4096, DOWNLOAD_OCTETS)
-            if found.expired or any(damage.first < end for damage in found.damaged):
-                return False
-            at = max(found.end_position, at + 1)
-        return True
-
-    async def _packets(self, at: int, end: int, selection: Selection, partial: bool) -> AsyncIterator[bytes]:
-        while at < end:
-            data, after = await self._some_packets(at, end, selection, partial)
-            yield data  # nothing else is held while the client does not read
-            if after <= at:
-                return
-            at = after
-
-    async def _some_packets(self, at: int, end: int, selection: Selection, partial: bool) -> tuple[bytes, int]:
-        found = await self.journal.read(at, selection, 4096, DOWNLOAD_OCTETS)
-        gone = found.expired or any(damage.first < end for damage in found.damaged)
-        if gone and not partial:
-            raise Conflict(f"positions near {at} are gone")  # the answer is under way: it breaks off
-        inside = found.positions < end
-        octets = int(found.batch.items["length"][inside].astype("int64").sum())
-        return found.batch.octets[:octets].tobytes(), found.end_position
+def _plans(mission: Mission) -> list[Plan]:
+    """Return the contacts that a mission file plans."""
+    return [
+        (craft.name, contact.peer, parse_utc(contact.aos_utc), parse_utc(contact.los_utc))
+        for craft in mission.spacecraft
+        for contact in craft.contacts
+    ]

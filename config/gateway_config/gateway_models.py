@@ -22,6 +22,9 @@ class ApiSettings(Model):
     connections_per_peer: Annotated[int, Field(ge=1, le=65536)] = Field(
         256, description="connections from one address (IPv6: one /64) at a time; more are refused with 503"
     )
+    line_bps: Annotated[float, Field(ge=1000, le=10**13, allow_inf_nan=False)] | None = Field(
+        None, description="bits/s of the line to the home bases: `gateway check` compares their contracts with it"
+    )
 
 
 class JournalKeys(Model):

@@ -92,6 +92,9 @@ class LinkConfig(Model):
     receive_buffer_octets: Annotated[int, Field(ge=4096, le=1 << 29)] = Field(
         32 << 20, description="udp: asked of the kernel, which drops what does not fit; `gateway status` tells if less"
     )
+    expected_bps: Annotated[float, Field(ge=0, le=10**13, allow_inf_nan=False)] | None = Field(
+        None, description="what it brings on average, bits/s, day and night: `gateway check` reckons with it"
+    )
     data_mode: Literal["real_time", "dump", "playback"] = Field(
         "real_time", description="of its items, unless the frames say otherwise (AOS replay flag)"
     )

@@ -94,7 +94,17 @@ class Lines:
 
     def __init__(self, rates_bps: Mapping[str, float] | None = None) -> None:
         self.reading = Line()
-        self.homes = {home: Line(TokenBucket(rate)) for home, rate in (rates_bps or {}).items()}
+        self.homes: dict[str, Line] = {}
+        self.change(rates_bps or {})
+
+    def change(self, rates_bps: Mapping[str, float]) -> None:
+        """Take other limits: from the next message on, sessions go by them. Who waits for a turn keeps it."""
+        for home in self.homes.keys() - rates_bps.keys():
+            self.homes.pop(home).bucket = None
+        for home, rate in rates_bps.items():
+            line = self.homes.setdefault(home, Line())
+            if line.bucket is None or line.bucket.rate_bps != rate:
+                line.bucket = TokenBucket(rate)
 
 
 class Pace:
@@ -105,20 +115,34 @@ class Pace:
     ) -> None:
         self._lines, self._key, self.priority = lines, key, priority
         self._own = None if rate_bps is None else TokenBucket(rate_bps)
-        self._line = lines.homes.get(key[0])
-        both = (self._own, None if self._line is None else self._line.bucket)
-        self._buckets = [bucket for bucket in both if bucket is not None]
-        self.rate_bps = min((bucket.rate_bps for bucket in self._buckets), default=None)
+
+    @property
+    def _line(self) -> Line | None:
+        """The home base's line, where it has one now: a reload may give it one, or take it."""
+        return self._lines.homes.get(self._key[0])
+
+    @property
+    def _buckets(self) -> list[TokenBucket]:
+        line = self._line
+        both = (self._own, None if line is None else line.bucket)
+        return [bucket for bucket in both if bucket is not None]
+
+    @property
+    def rate_bps(self) -> float | None:
+        """The lower of both limits; None = there is none."""
+        return min((bucket.rate_bps for bucket in self._buckets), default=None)
 
     def described(self) -> dict[str, object]:
         """Return what the welcome and the API say of it."""
-        return {"priority": self.priority.value, "rate_limit_bps": self.rate_bps and int(self.rate_bps)}
+        rate_bps = self.rate_bps
+        return {"priority": self.priority.value, "rate_limit_bps": rate_bps and int(rate_bps)}
 
     def limits(self, items: int, octets: int) -> tuple[int, int]:
         """Return how many items and octets of items a message may have, rows included, at this pace."""
-        if self.rate_bps is None:
+        rate_bps = self.rate_bps
+        if rate_bps is None:
             return items, octets
-        most = message_octets(self.rate_bps, octets)
+        most = message_octets(rate_bps, octets)
         return max(1, min(items, most // (2 * ROW_OCTETS))), max(1, most // 2)
 
     @asynccontextmanager
@@ -127,21 +151,22 @@ class Pace:
         own, loop = self._own, asyncio.get_running_loop()
         while own is not None and (wait_s := own.wait_s(loop.time())) > 0:
             await asyncio.sleep(wait_s)
-        if self._line is None:
+        line = self._line
+        if line is None:
             turn = Turn()
             yield turn
         else:
-            async with self._line.turn(self._key, WEIGHTS[self.priority], live) as turn:
+            async with line.turn(self._key, WEIGHTS[self.priority], live) as turn:
                 yield turn
         if own is not None:
             own.spend(turn.cost, loop.time())
 
     def spend(self, octets: int) -> None:
         """Note a message that does not wait: control, which is small."""
-        if not self._buckets:
+        if not (buckets := self._buckets):
             return
         now_s = asyncio.get_running_loop().time()
-        for bucket in self._buckets:
+        for bucket in buckets:
             bucket.spend(octets, now_s)
 
     @asynccontextmanager

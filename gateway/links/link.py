@@ -72,6 +72,10 @@ class Link(Supervised):
         self._source.refused = 0
         self._hint = ""
 
+    async def prepare(self) -> None:
+        """Listen, where peers come to us. Raises OSError."""
+        await self._source.prepare()
+
     async def stop(self) -> None:
         """End for a shutdown."""
         await super().stop()

@@ -38,6 +38,10 @@ class Source(Protocol):
         """Whether peers can come without a new attempt of ours."""
         ...
 
+    async def prepare(self) -> None:
+        """Take the port that peers come to, if there is one. Raises OSError: it is another's."""
+        ...
+
     async def open(self, offset: int) -> str:
         """Open (at `offset` when resumable) and return the peer's name. Raises OSError."""
         ...
@@ -87,6 +91,9 @@ class FileSource:
     _at: int = 0
     _size: int = 0
     _due: float = 0.0
+
+    async def prepare(self) -> None:
+        """Nothing: a file may come later."""
 
     async def open(self, offset: int) -> str:
         """Open the file; its size is taken now."""
@@ -152,6 +159,9 @@ class _StreamSource:
     def listening(self) -> bool:
         """Whether peers can connect."""
         return False
+
+    async def prepare(self) -> None:
+        """Nothing: the peer may be there later."""
 
     async def close(self) -> None:
         """Close the connection."""
@@ -224,10 +234,14 @@ class TcpServerSource(_StreamSource):
         """The port bound, 0 when not listening."""
         return self._listener.port if self._listener else 0
 
-    async def open(self, offset: int) -> str:
-        """Listen if need be, and wait for a peer."""
+    async def prepare(self) -> None:
+        """Listen, if need be."""
         if self._listener is None:
             self._listener = await self._network.listen(self._host, self._port, self._on_stream)
+
+    async def open(self, offset: int) -> str:
+        """Listen if need be, and wait for a peer."""
+        await self.prepare()
         self._stream = await self._arrived.get()
         self._replaced = False
         return self._stream.peer

@@ -105,6 +105,9 @@ class Supervised:
         """Return what was counted by channel and APID, JSON-able."""
         raise NotImplementedError
 
+    async def prepare(self) -> None:
+        """Take what others may have, such as a port, before the start. Raises OSError: somebody has it."""
+
     async def stop(self) -> None:
         """End for a shutdown."""
         await self._end_task()
@@ -202,6 +205,16 @@ class Supervised:
         link_id = self._context.journal.name_id("links", self.settings.name)
         event = {"type": what, "severity": severity, "message": message, "link": self.settings.name, "link_id": link_id}
         self._context.emit(event | more)
+
+    @property
+    def running(self) -> bool:
+        """Whether it is enabled: it has what it needs, or looks for it."""
+        return self._task is not None and not self._task.done()
+
+    @property
+    def recording(self) -> Recording | None:
+        """Where its raw octets go."""
+        return self._context.recording
 
     @property
     def status(self) -> LinkStatus:

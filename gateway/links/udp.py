@@ -50,13 +50,21 @@ class UdpSource:
         """The port bound, 0 when none."""
         return self._socket.port if self._socket else 0
 
-    async def open(self, offset: int) -> str:
-        """Bind if need be; returns where."""
+    async def prepare(self) -> None:
+        """Bind, if need be. Datagrams that come before the link reads wait in the kernel."""
+        await self._bound()
+
+    async def _bound(self) -> DatagramSocket:
         if self._socket is None:
             self._socket = await self._network.receive_datagrams(self._host, self._port, self._buffer_octets)
             self._notice = _advice(self._socket, self._buffer_octets)
+        return self._socket
+
+    async def open(self, offset: int) -> str:
+        """Bind if need be; returns where."""
+        socket = await self._bound()
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{host}:{self._socket.port}"
+        return f"{host}:{socket.port}"
 
     async def read(self) -> Datagrams:
         """Wait for datagrams of allowed peers, and return those that are here."""

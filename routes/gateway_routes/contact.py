@@ -20,6 +20,7 @@ What closes is done when it had good data, else missed. Two plans can only be du
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
@@ -76,6 +77,8 @@ class ContactRefused(ValueError):
         self.hint = hint
 
 
+Plan = tuple[str, str, int, int]
+"""Spacecraft, peer, planned AOS and LOS (ns TAI since 1958-01-01)."""
 CLOSED_KEPT = 200
 PLANNED_MAX = 1000
 EARLY_NS = 60 * 1_000_000_000
@@ -117,6 +120,43 @@ class ContactBook:
         """Whether a contact with this plan is in the book, whatever became of it."""
         plans = ((c.spacecraft, c.peer, c.planned_aos_ns) for c in self._contacts.values())
         return (spacecraft, peer, aos_ns) in plans
+
+    def follow(
+        self, before: Iterable[Plan], after: Iterable[Plan], now_ns: int, silence_s: float
+    ) -> list[tuple[str, str]]:
+        """Take another configuration's plans: new ones are planned, others withdrawn if they have not begun.
+
+        A plan whose LOS alone is another keeps its contact. What the operator planned stays; returned is what is not
+        planned because of it, with its spacecraft.
+        """
+        self._silence_s, old, new = silence_s, set(before), set(after)
+        kept = {plan[:3] for plan in new}
+        for contact in list(self._contacts.values()):
+            plan = (contact.spacecraft, contact.peer, contact.planned_aos_ns, contact.planned_los_ns)
+            if plan in old and plan[:3] not in kept and contact.state == ContactState.PLANNED:
+                self.close(contact.id, "configuration")
+        return [(plan[0], told) for plan in sorted(new - old) if (told := self._follow_one(plan, now_ns))]
+
+    def _follow_one(self, plan: Plan, now_ns: int) -> str:
+        spacecraft, peer, aos_ns, los_ns = plan
+        contacts = [c for c in self._contacts.values() if c.state in OPEN]
+        known = next((c for c in contacts if (c.spacecraft, c.peer, c.planned_aos_ns) == plan[:3]), None)
+        try:
+            if known is None and now_ns < los_ns:
+                self.plan(spacecraft, peer, aos_ns, los_ns)
+            elif known is not None and known.planned_los_ns != los_ns:
+                self._move_los(known, aos_ns, los_ns)
+        except ContactRefused as error:
+            return f"the configured contact of {spacecraft} with {peer} is not planned: {error}"
+        return ""
+
+    def _move_los(self, contact: Contact, aos_ns: int, los_ns: int) -> None:
+        before, contact.planned_los_ns = contact.planned_los_ns, None  # so that it does not overlap itself
+        if (other := self._overlapping(contact.spacecraft, aos_ns, los_ns)) is not None:
+            contact.planned_los_ns = before
+            raise ContactRefused(f"it overlaps {_planned(other)}", f"close contact {other.id} first")
+        contact.planned_los_ns = los_ns
+        self._tell(contact, "its planned LOS is another")
 
     def open(self, spacecraft: str, peer: str, now_s: float, by: str = "operator") -> Contact:
         """Open a contact now. Raises ContactRefused while one is active."""
