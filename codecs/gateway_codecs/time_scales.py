@@ -172,3 +172,27 @@ def format_utc(tai_ns: int) -> str:
     year, month, of_month = date_of(day)
     clock = f"{minutes // 60:02}:{minutes % 60:02}:{seconds - 60 * minutes:02}"
     return f"{year:04}-{month:02}-{of_month:02}T{clock}.{ns:09}Z"
+
+
+_UTC_TEXT = np.frombuffer(b"0000-00-00T00:00:00.000000000Z", np.uint8)
+
+
+def format_utc_batch(tai_ns: I64Array) -> list[str]:
+    """As format_utc for an int64 array (n,). Raises ValueError when one is ABSENT."""
+    if len(tai_ns) and int(tai_ns.min()) <= ABSENT:
+        raise ValueError(f"{ABSENT} is no time in int64 nanoseconds TAI")
+    days, ns_of_day = tai_ns_to_utc_batch(tai_ns)
+    seconds, ns = np.divmod(ns_of_day, np.int64(SECOND_NS))
+    minutes = np.minimum(seconds // 60, 1439)
+    text = np.tile(_UTC_TEXT, (len(tai_ns), 1))
+    known, row = np.unique(days, return_inverse=True)
+    dates = "".join("{:04}-{:02}-{:02}".format(*date_of(day)) for day in known.tolist()).encode()
+    text[:, :10] = np.frombuffer(dates, np.uint8).reshape(-1, 10)[row]
+    fields = ((11, 2, minutes // 60), (14, 2, minutes % 60), (17, 2, seconds - 60 * minutes), (20, 9, ns))
+    for first, digits, value in fields:
+        left = value.astype(np.uint32)
+        for column in range(first + digits - 1, first - 1, -1):
+            left, digit = np.divmod(left, np.uint32(10))
+            text[:, column] += digit.astype(np.uint8)
+    found: list[str] = text.view("S30").ravel().astype("U30").tolist()
+    return found

@@ -22,7 +22,7 @@ CSV = {
     "description": "rows, with a line of names",
     "content": {"text/csv": {"schema": {"type": "string", "examples": [CSV_EXAMPLE]}}},
 }
-PAGE_MAX, CSV_PAGE = 10_000, 10_000
+PAGE_MAX, CSV_PAGE = 10_000, 32_768
 
 SpacecraftName = Annotated[
     str | None, Query(max_length=64, description="whose database; default the only one that has one")

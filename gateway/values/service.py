@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway.databases import load_database
 from gateway.errors import Conflict, NotFound, UsageError
 from gateway.journal import Slice
-from gateway.values import described, rendered
+from gateway.values import as_csv, described, rendered
 from gateway.values.cache import ValueCache
 from gateway.values.door import ValuesAround
 from gateway.values.history import After, Found, History, Query
@@ -180,6 +181,24 @@ class Values:
             found = self._history.page(query, version, limit, after)
             rows = rendered.rows(found.samples, kind, links, with_raw)
             return self._told(found, craft, version, name) | {"samples": rows, "after": _next_page(found, order)}
+
+        return await self._long(work)
+
+    async def history_csv(
+        self, spacecraft: str | None, parameter: str, span: tuple[int, int], digest: str | None, limit: int,
+        after: str | None,
+    ) -> as_csv.Page:  # fmt: skip
+        """Return a page of samples in generation-time order as CSV. Raises NotFound, UsageError, OSError."""
+        craft = self.spacecraft(spacecraft)
+        version = await self.version(craft, digest)
+        name = self.parameter(version, parameter)
+        query, begin = Query(craft, name, *span), None if after is None else parse_after(after)
+        kind, links = kind_of(version.database, name), self._around.journal.names("links")
+
+        def work() -> as_csv.Page:
+            found = self._history.page(query, version, limit, begin)
+            pieces = tuple(as_csv.pieces(replace(found.samples, parameter=name), kind, links, found.digest))
+            return as_csv.Page(pieces, found.digest, _next_page(found, query.order))
 
         return await self._long(work)
 

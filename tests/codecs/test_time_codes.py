@@ -27,7 +27,7 @@ from gateway_codecs.time_codes import (
     p_field,
     read_p_field,
 )
-from gateway_codecs.time_scales import DAY_NS, format_utc, parse_utc
+from gateway_codecs.time_scales import DAY_NS, format_utc, format_utc_batch, parse_utc
 
 VECTORS = Path(__file__).parents[3] / "shared" / "spec" / "vectors" / "time_codes.json"
 GPS_EPOCH = "1980-01-06T00:00:00Z"
@@ -365,3 +365,15 @@ def test_batch_wants_rows() -> None:
     """A caller's mistake, not the wire's, is an exception."""
     with pytest.raises(ValueError, match="2 dimensions"):
         decode_batch(np.zeros(8, np.uint8), CUC)
+
+
+def test_many_times_as_text_are_each_as_text() -> None:
+    """What is formatted for a whole column is what is formatted one by one: eras, midnights, leap seconds."""
+    rng = np.random.default_rng(5)
+    leap = parse_utc("2016-12-31T23:59:59Z") + np.arange(0, 3 * 10**9, 250_000_000)
+    ends = np.array([-(2**63) + 1, 2**63 - 1, 0, -1, DAY_NS - 1, DAY_NS])
+    times = np.concatenate((leap, ends, rng.integers(-(2**63) + 1, 2**63 - 1, 500)))
+    assert format_utc_batch(times) == [format_utc(one) for one in times.tolist()]
+    assert format_utc_batch(times[:0]) == []
+    with pytest.raises(ValueError, match="no time"):
+        format_utc_batch(np.array([0, -(2**63)]))
