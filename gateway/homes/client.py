@@ -57,6 +57,7 @@ class Wish:
     upto_position: int | None = None
     rate_limit_bps: int | None = None
     priority: str = "normal"
+    whole: bool = False  # a new store begins at the oldest item, whatever another one has acknowledged before
 
 
 @dataclass(slots=True)
@@ -158,6 +159,10 @@ class Subscriber:
         known = not self._store.meta and not self._wish.from_head and self._wish.mode == "complete"
         self.progress.began_at = welcome["low_water"] if known and welcome["low_water"] > welcome["tail"] else 0
         self._reception = Reception(welcome)
+        if self._wish.whole and known and (welcome["low_water"] > welcome["tail"] or welcome["ranges"]):
+            begin = (welcome["journal_id"], welcome["revision"], welcome["tail"], self._wish.selection)
+            await self._worker(lambda: self._store.begin(*begin, names=welcome["names"]))
+            raise ConnectionError("another store has acknowledged what this new one is to have: asking for all of it")
         self.progress.head = max(self.progress.head, welcome["head"] if self._wish.mode == "complete" else 0)
         known_ranges = [(first, end) for first, end in welcome["ranges"]]
         identity = (welcome["journal_id"], welcome["revision"], welcome["low_water"], self._wish.selection)

@@ -190,7 +190,7 @@ class HomeBase:
             around = self._open_around()
             wish = Wish(
                 self._home, _checked(name), selection, from_head=from_head, priority=priority,
-                rate_limit_bps=rate_limit_bps,
+                rate_limit_bps=rate_limit_bps, whole=not from_head,
             )  # fmt: skip
             keeper = Keeper(
                 around.dial(name), around.storage, name, around.writer, wish, reserve_octets=RESERVE_OCTETS,

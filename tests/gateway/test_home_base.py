@@ -15,7 +15,7 @@ from gateway.homes import HomeBase, PacketBatch
 from gateway.homes.client import SubscriptionRefused
 from gateway.homes.store import HomeStore
 from tests.gateway.home_world import HOME, HomeWorld
-from tests.gateway.simulated import end_all, on_virtual_time
+from tests.gateway.simulated import SimStorage, end_all, on_virtual_time
 from tests.gateway.test_journal import packets
 
 KINDS = st.sampled_from(["commit", "loop", "leave", "kill", "cut", "full", "away"])
@@ -256,6 +256,21 @@ async def test_what_cannot_be_is_refused() -> None:
     async with HomeBase.around(world.around(), "stranger") as stranger:
         with pytest.raises(SubscriptionRefused, match="unknown home"):
             await anext(stranger.packets())
+    await world.end()
+
+
+@on_virtual_time
+async def test_a_new_store_gets_everything_again() -> None:
+    """A home base that lost its store gets all that the gateway still has, though it was acknowledged before."""
+    world = await HomeWorld.open(13)
+    await world.commit(50)
+    async with world.home() as home:
+        assert await take(home, 50, subscription="s") == world.wanted()
+        await asyncio.sleep(5)
+    assert world.registry.subscriptions[HOME, "s"].cursor.low_water == 50
+    world.disk = SimStorage(world.rng)
+    async with world.home() as home:
+        assert await take(home, 50, subscription="s") == world.wanted()
     await world.end()
 
 

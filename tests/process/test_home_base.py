@@ -1,0 +1,100 @@
+"""The Python client against a real gateway: the examples of docs/home-base.md as they stand there, and kills."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.values_world import database, temperature, use
+from tests.home_files import everything
+from tests.process.running import ENV, ROOT, Daemon
+
+pytestmark = pytest.mark.process
+PAGE = ROOT / "docs/home-base.md"
+MISSION = """name: demo
+spacecraft:
+  - name: picard
+    database: {file: x.json}
+    packets: {packet_versions: [0]}
+"""
+LINK = "name: l\nmission: demo\nspacecraft: picard\ntype: file\nunit: packets\npath: packets.bin\n"
+COUNT = 300
+PACKETS = [temperature(k, k % 200) for k in range(COUNT)]
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A gateway that has taken a file of packets."""
+    folder = tmp_path_factory.mktemp("gateway")
+    files = {"missions/demo": MISSION, "links/l": LINK, "homes/laboratory-a": everything("laboratory-a", "demo")}
+    for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / f"{name}.yaml").write_text(text)
+    (folder / "packets.bin").write_bytes(b"".join(PACKETS))
+    use(folder, database())
+    running = Daemon(folder)
+    running.start()
+    yield running
+    running.kill()
+
+
+def examples(daemon: Daemon) -> list[str]:
+    """The Python programs of the page; of their text the address alone is changed."""
+    found: list[str] = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
+    assert len(found) == 3
+    assert all("http://127.0.0.1:8440" in text for text in found)
+    return [text.replace("http://127.0.0.1:8440", daemon.url) for text in found]
+
+
+def program(text: str, folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", text], cwd=folder, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def run(text: str, folder: Path) -> list[str]:
+    process = program(text, folder)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    return out.splitlines()
+
+
+def test_the_examples_of_the_page_run(daemon: Daemon, tmp_path: Path) -> None:
+    """docs/home-base.md: each program does what the page says, and a second run gets nothing a second time."""
+    packets, _, values = examples(daemon)
+    assert run(packets, tmp_path) == [f"{k} {octets.hex()}" for k, octets in enumerate(PACKETS)]
+    rows = [line.split()[1:4] for line in run(values, tmp_path)]
+    assert rows == [["/X/TEMP", str(k % 200 * 0.5), "degC"] for k in range(COUNT)]
+    again = program(packets, tmp_path)
+    with pytest.raises(subprocess.TimeoutExpired):
+        again.communicate(timeout=2)
+    again.terminate()
+    assert again.communicate(timeout=10)[0] == "", "what was finished came again"
+
+
+def test_a_program_that_is_killed_ends_exact(daemon: Daemon, tmp_path: Path) -> None:
+    """R4: the page's database program, killed with SIGKILL at any moment, has each packet once in the end."""
+    text, rng = examples(daemon)[1], random.Random(5)
+    for _ in range(4):
+        process = program(text, tmp_path)
+        time.sleep(rng.uniform(0.3, 1.2))
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate(timeout=10)
+    found = sqlite3.connect(tmp_path / "packets.db")
+    if found.execute("SELECT count(*) FROM sqlite_master").fetchone() != (1,) or found.execute(
+        "SELECT count(*) FROM packet"
+    ).fetchone() != (COUNT,):
+        run(text, tmp_path)
+    rows = found.execute("SELECT count, octets FROM packet ORDER BY position").fetchall()
+    found.close()
+    assert rows == list(enumerate(PACKETS))
