@@ -21,6 +21,8 @@ from gateway.instance_rows import apid_row, channel_of, channel_order, condition
 from gateway.journal import Journal, Recording, SmallStore, stored_id
 from gateway.journal.events import event_items
 from gateway.links import Link, LinkContext
+from gateway.playback.book import PlaybackBook
+from gateway.playback.resend import resend
 from gateway.supervision import Supervisor
 from gateway.timely import TimelyTap
 from gateway.values.door import ValuesAround, ValuesDoor
@@ -31,6 +33,7 @@ from gateway_config import GatewaySettings, LinkConfig, Mission
 from gateway_routes.conditions import Condition, ConditionBook, worst_first
 from gateway_routes.contact import Contact, ContactBook, ContactEvent, ContactRefused, Plan
 from gateway_routes.link_state import LinkStatus
+from gateway_routes.playback import OPEN, Span
 from gateway_routes.rights import LOCAL_OPERATOR, Actor, Where
 from gateway_routes.selection import Selection
 
@@ -89,6 +92,7 @@ class MissionInstance:
         self.registry: SubscriptionRegistry
         self.timely = TimelyTap()
         self.values: ValuesDoor
+        self.playbacks: PlaybackBook
         self._pump: EventPump
         self._recordings: list[Recording] = []
         self._house_problem = ""
@@ -122,6 +126,8 @@ class MissionInstance:
         await self.registry.load()
         self._pump = EventPump(self.journal)
         self.values = self.registry.values = self._values_door()
+        self.playbacks = self.registry.playbacks = self._playback_book()
+        await self.playbacks.load()
         self._book.restore(
             await around.keeper(lambda: around.small_store.get(f"contacts {self.name}")) or [], self._now()
         )
@@ -135,6 +141,17 @@ class MissionInstance:
         ]
         if self.values.around.databases:
             self._tasks.append(keep(f"values {self.name}", self.values.follow))
+
+    def _playback_book(self) -> PlaybackBook:
+        around = self._around
+        return PlaybackBook(self.name, self.registry, around.small_store, around.keeper, around.clock, self.emit)
+
+    async def resend(self, home: str, subscription: str, span: Span, by: str) -> dict[str, Any]:
+        """Order positions that a subscription has acknowledged to be sent again. Raises NotFound, Conflict, OSError."""
+        resent = await resend(self.registry, home, subscription, span, self._around.historian or self._around.thinker)
+        told = resent.told(home, subscription, by)
+        self.emit(told)
+        return told
 
     def _values_door(self) -> ValuesDoor:
         around, folder = self._around, self._around.values_folder
@@ -476,6 +493,7 @@ class MissionInstance:
             "subscriptions": self.subscriptions(),
             "timely": self.registry.timely_snapshot(),
             "values": self.values.state(),
+            "playbacks": [row for row in self.playbacks.rows() if row["state"] in OPEN],
             "conditions": self.conditions(),
         }
 

@@ -11,10 +11,10 @@ from pydantic import Field
 from gateway_config.models import CONTACT_YEARS, EPOCH, Model, Name, Rule, SupportMode, Wrong
 
 GrantedKind = Literal["tm", "tc", "video", "voice", "event"]
-GrantedMode = Literal["complete", "timely", "offline", "values"]
+GrantedMode = Literal["complete", "timely", "offline", "values", "playback"]
 DataModeName = Literal["real_time", "dump", "playback"]
 Pattern = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\s\x00-\x1f]+$")]
-ALL_MODES: list[GrantedMode] = ["complete", "timely", "offline", "values"]
+ALL_MODES: list[GrantedMode] = ["complete", "timely", "offline", "values", "playback"]
 
 
 class Grant(Model):

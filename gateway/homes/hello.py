@@ -13,7 +13,7 @@ HELLO_KEYS = {"type", "home", "subscription", "mode", "selection", "sequential",
 HELLO_KEYS |= {"from_position", "upto_position", "max_delay_ms", "rate_limit_bps", "priority", "path"}
 VALUE_KEYS = {"parameters", "delivery", "interval_ms", "spacecraft", "mdb"}
 HELLO_KEYS |= VALUE_KEYS
-MODES = ("complete", "timely", "offline", "values")
+MODES = ("complete", "timely", "offline", "values", "playback")
 
 
 def parse_control(message: str | bytes) -> dict[str, Any]:

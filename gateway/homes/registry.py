@@ -18,12 +18,13 @@ from gateway.journal import Journal, SmallStore
 from gateway.timely import TimelyTap
 from gateway.values.door import ValuesDoor
 from gateway.world import Worker
-from gateway_routes.delivery import Cursor, DeliveryError, parse_cursor
+from gateway_routes.delivery import Cursor, DeliveryError, Range, parse_cursor
 from gateway_routes.rights import Decision, Where
 from gateway_routes.selection import Selection, parse_selection, within
 
 if TYPE_CHECKING:
     from gateway.homes.session import Session
+    from gateway.playback.book import PlaybackBook
 
 log = structlog.get_logger()
 Key = tuple[str, str]
@@ -40,6 +41,7 @@ class Subscription:
     cursor: Cursor
     version_from: int = 0
     drops: int = 0  # positions told as missing
+    resend: tuple[Range, ...] = ()  # ordered to be sent again, and not acknowledged since
     granted: dict[str, Any] = field(default_factory=dict)  # the selection within the rights of that version
 
     def stored(self, journal: Journal) -> dict[str, Any]:
@@ -54,15 +56,22 @@ class Subscription:
             "granted": self.granted,
             "low_water": self.cursor.low_water,
             "ranges": [list(r) for r in self.cursor.ranges],
+            "resend": [list(r) for r in self.resend],
         }
 
 
 def acknowledged_end(kept: Mapping[str, Any]) -> int:
-    """Return the end of all that a stored cursor has acknowledged; 0 for a row that is no cursor."""
+    """Return the end of all that a stored cursor has ever acknowledged; 0 for a row that is no cursor."""
     try:
-        return parse_cursor(kept).highest
+        return max([parse_cursor(kept).highest, *(end for _, end in _resend(kept))])
     except DeliveryError:
         return 0
+
+
+def _resend(kept: Mapping[str, Any]) -> tuple[Range, ...]:
+    """Return what is ordered to be sent again. Raises DeliveryError."""
+    cursor = parse_cursor({"ranges": kept.get("resend", [])})
+    return (((0, cursor.low_water),) if cursor.low_water else ()) + cursor.ranges
 
 
 @dataclass(slots=True)
@@ -83,6 +92,7 @@ class SubscriptionRegistry:
     timely_sessions: dict[Key, Session] = field(default_factory=dict)
     values: ValuesDoor | None = None
     value_sessions: dict[Key, Session] = field(default_factory=dict)
+    playbacks: PlaybackBook | None = None
     timely_counts: dict[str, TimelyCount] = field(default_factory=dict)
     paths: Paths = field(init=False)
     problem: str = ""  # why cursors cannot be stored now
@@ -105,9 +115,8 @@ class SubscriptionRegistry:
         if cursor.highest > self.journal.head:
             raise DeliveryError("cursor beyond head", f"it reaches {cursor.highest}, the head is {self.journal.head}")
         drops, granted = kept.get("drops", 0), kept.get("granted", {})
-        return Subscription(
-            home, name, kept["version"], kept["selection"], cursor, kept["version_from"], drops, granted
-        )
+        version, begin, resend = kept["version"], kept["version_from"], _resend(kept)
+        return Subscription(home, name, version, kept["selection"], cursor, begin, drops, resend, granted)
 
     @property
     def _journal_id(self) -> str:
@@ -120,6 +129,19 @@ class SubscriptionRegistry:
         if refused := not_granted(wish, asked, given, spacecraft):
             raise ValueError(f"{refused} is not granted in {self.where.instance}")
         return within(asked, given)
+
+    @property
+    def book(self) -> PlaybackBook:
+        """The playback requests. Raises DeliveryError when there are none here."""
+        if self.playbacks is None:
+            raise DeliveryError("unknown playback", "this mission instance has no playback requests")
+        return self.playbacks
+
+    def playback_wish(self, home: str, name: str, told: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a playback request selects, for the session that fetches it. Raises DeliveryError."""
+        if told:
+            raise DeliveryError("bad selection", "the playback request says what comes: leave the selection out")
+        return dict(self.book.of(home, name).selection)
 
     def recheck(self) -> None:
         """The rights may have changed: each session whose rights are not the same any more ends, at once."""
@@ -177,7 +199,8 @@ class SubscriptionRegistry:
         return [*self.sessions.values(), *self.offline, *self._without_cursor()]
 
     def _without_cursor(self) -> list[Session]:
-        return [*self.timely_sessions.values(), *self.value_sessions.values()]
+        returns = [] if self.playbacks is None else self.playbacks.sessions.values()
+        return [*self.timely_sessions.values(), *self.value_sessions.values(), *returns]
 
     def snapshot(self) -> list[dict[str, Any]]:
         """Return every subscription's state for the API."""
@@ -195,6 +218,7 @@ class SubscriptionRegistry:
                 "lag_items": self._lag(subscription.cursor),
                 "selection": subscription.selection,
                 "drops": subscription.drops,
+                "resend": [list(r) for r in subscription.resend],
             }
             rows.append(row | (session.snapshot() if session else {}))
         return rows + [session.snapshot() for session in [*self.offline, *self._without_cursor()]]

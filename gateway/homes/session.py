@@ -21,9 +21,11 @@ from gateway.homes.registry import Subscription, SubscriptionRegistry
 from gateway.homes.timely_sender import TimelyCount, TimelySender, timely_limits
 from gateway.homes.value_sender import ValueSender, value_wish
 from gateway.journal import Slice
+from gateway.playback.resend import still_to_send
+from gateway.playback.returning import PlaybackReturn, as_playback
 from gateway_codecs.batches import ItemBatch, empty_items
 from gateway_codecs.delivery_block import FINAL, encode_data, encode_mark
-from gateway_routes.delivery import Cursor, Delivery, DeliveryError, Lane, parse_cursor
+from gateway_routes.delivery import Cursor, Delivery, DeliveryError, Lane, Range, parse_cursor
 from gateway_routes.rights import LOCAL_OPERATOR, Actor
 from gateway_routes.selection import Selection
 
@@ -109,6 +111,7 @@ class Session:
         self._delivery: Delivery
         self._timely: TimelySender | None = None
         self._values: ValueSender | None = None
+        self._return: PlaybackReturn | None = None
         self._pace: Pace
         self._end: int | None = None
         self._path: list[str] | None = None  # the journals that we told items pass through; None = it was not asked for
@@ -132,6 +135,9 @@ class Session:
         finally:
             self.state = "away"
             self._leave()
+            if self._return is not None:
+                with contextlib.suppress(OSError):  # not durable: after a restart it goes on from what is
+                    await self._return.keep()
             await self._say_goodbye()
 
     async def _say_goodbye(self) -> None:
@@ -156,6 +162,8 @@ class Session:
         self.home, self.name, mode, wish = checked(hello)
         self._path = [] if hello.get("path") is True else None
         self.mode = mode
+        if mode == "playback":
+            wish = self._registry.playback_wish(self.home, self.name, wish)
         self._rights = Entitlement(self._registry, self.actor, self.home, self.name, mode, wish)
         await self._begin(hello, wish)
         self.recheck()  # the rights may have changed while it began
@@ -184,6 +192,9 @@ class Session:
         elif mode == "complete":
             await self._begin_complete(hello, wish)
             await self._send_welcome()
+        elif mode == "playback":
+            await self._begin_playback(hello)
+            await self._send_welcome()
         else:
             self._begin_offline(hello)
             await self._send_welcome()
@@ -198,13 +209,10 @@ class Session:
             if owned >= most:
                 raise DeliveryError("too many", f"home base {self.home!r} has {most} subscriptions, as many as it may")
         cursor = self._cursor(hello, known)
-        self._delivery = Delivery(
-            cursor,
-            self._journal.head,
-            sequential=hello.get("sequential") is True,
-            window_octets=self._limits.window_octets,
-            window_blocks=self._limits.window_blocks,
-        )
+        again = known.resend if known is not None else ()
+        for first, end in again:  # whatever the client holds: the operator ordered it to be sent again
+            cursor = cursor.without(first, end)
+        self._delivery = self._lanes_of(cursor, self._journal.head, hello.get("sequential") is True, again)
         before = self._registry.sessions.get(key)
         if before is not None:
             before.stop("replaced by a newer session of the same subscription")
@@ -259,11 +267,20 @@ class Session:
             most = OFFLINE_PER_HOME_MAX
             raise DeliveryError("too many", f"a home base has at most {most} offline sessions at a time")
         self._end = upto
-        self._delivery = Delivery(
-            Cursor(first), upto, sequential=True, window_octets=self._limits.window_octets,
-            window_blocks=self._limits.window_blocks,
-        )  # fmt: skip
+        self._delivery = self._lanes_of(Cursor(first), upto)
         self._registry.offline.append(self)
+
+    def _lanes_of(self, cursor: Cursor, head: int, sequential: bool = True, again: tuple[Range, ...] = ()) -> Delivery:
+        octets, blocks = self._limits.window_octets, self._limits.window_blocks
+        return Delivery(cursor, head, sequential=sequential, window_octets=octets, window_blocks=blocks, again=again)
+
+    async def _begin_playback(self, hello: Mapping[str, Any]) -> None:
+        """Go on with the return of a playback request; the subscription bears the request's name."""
+        told = hello.get("cursor")
+        cursor = None if told is None else self._cursor(hello, None)
+        self._return = await self._registry.book.begin(self.name, cursor, self)
+        self._end = self._return.end
+        self._delivery = self._lanes_of(self._return.cursor, self._end)
 
     async def _begin_timely(self, hello: Mapping[str, Any]) -> None:
         """Listen, then welcome: from the welcome on everything comes, or is told as skipped."""
@@ -323,6 +340,7 @@ class Session:
             "head": self._head,
             "low_water": cursor.low_water,
             "ranges": [list(r) for r in cursor.ranges],
+            "resend": [list(r) for r in self._subscription.resend] if self._subscription else [],
             "lanes": {
                 lane.name.lower(): state.todo[0][0] for lane, state in self._delivery.lanes.items() if state.todo
             },
@@ -401,11 +419,20 @@ class Session:
                 raise DeliveryError("bad message", f"a running session takes ack, not {message['type'][:64]!r}")
             moved = self._delivery.acknowledge(message.get("lane", -1), message.get("upto", -1))
             if moved and self._subscription is not None and not self._told_to_end.is_set():
-                self._change(replace(self._subscription, cursor=self._delivery.cursor))
+                resend = still_to_send(self._subscription.resend, self._delivery.cursor)
+                self._change(replace(self._subscription, cursor=self._delivery.cursor, resend=resend))
                 self._store_wake.set()
             if moved:
+                self._note_return()
                 self._block_octets = min(2 * self._block_octets, self._limits.block_octets)
             self._wake.set()
+
+    def _note_return(self) -> None:
+        """Count what was acknowledged of a playback; it is done when all was sent, marked and acknowledged."""
+        if self._return is not None:
+            done = Lane.LIVE in self._finals and self._delivery.idle(self._head)
+            self._return.moved(self._delivery.cursor, done)
+            self._store_wake.set()
 
     def _change(self, subscription: Subscription) -> None:
         """Take the subscription's new state; it is stored with the next cursor."""
@@ -424,11 +451,15 @@ class Session:
         while True:
             await self._store_wake.wait()
             self._store_wake.clear()
-            if self._subscription is None or self._told_to_end.is_set():
+            if self._told_to_end.is_set():
                 continue
-            cursor = self._subscription.cursor
+            cursor = self._delivery.cursor
             try:
-                await self._registry.put(self._subscription)
+                if self._return is not None:
+                    await self._return.keep()
+                elif self._subscription is not None:
+                    cursor = self._subscription.cursor
+                    await self._registry.put(self._subscription)
             except OSError:  # not durable, so not told; tried again
                 self._store_wake.set()
                 await asyncio.sleep(self._limits.cursor_retry_s)
@@ -475,20 +506,24 @@ class Session:
     async def _read(self, at: int, near: bool) -> Slice:
         """Read a block; who is behind takes turns with the others who are, and leaves the loop to those who are not."""
         limits = self._pace.limits(self._limits.block_items, self._block_octets)
+        wanted = self._selection if self._return is None else self._return.limited(self._selection)
         if near:
-            return await self._journal.read(at, self._selection, *limits)
+            return await self._journal.read(at, wanted, *limits)
         async with self._pace.reading() as turn:
-            found = await self._journal.read(at, self._selection, *limits)
+            found = await self._journal.read(at, wanted, *limits)
             turn.cost = len(found.batch.octets) + found.batch.items.nbytes
         return found
 
     async def _send_block(self, lane: Lane, first: int, found: Slice, live: bool) -> None:
-        data = encode_data(lane, first, found.end_position, found.positions, found.batch)
+        batch = found.batch if self._return is None else as_playback(found.batch)
+        data = encode_data(lane, first, found.end_position, found.positions, batch)
         tally = self._tally(lane, first)
         tally.items += len(found.positions)
         tally.upto = found.end_position
         tally.digest.update(found.batch.octets)
         self._delivery.sent(lane, first, found.end_position, len(data))
+        if self._return is not None:
+            self._return.sent(found.end_position, batch)
         async with self._pace.sending(live) as turn:
             turn.cost = len(data)
         await self._tell_path()
@@ -531,6 +566,8 @@ class Session:
         mark = encode_mark(lane, tally.first, tally.upto, tally.items, tally.digest.digest(), flags)
         self._pace.spend(len(mark))
         await self._channel.send(mark)
+        if final:
+            self._note_return()
 
     async def _idle_mark(self, lane: Lane) -> None:
         """Nothing for this home below the head: say so, but not for every commit of others."""
@@ -549,7 +586,7 @@ class Session:
     async def _tell_expired(self, lane: Lane, tail: int) -> None:
         if lane in self._tallies:
             await self._send_mark(lane)  # what was delivered before the hole is confirmed first
-        gone = self._delivery.skip_expired(lane, tail)
+        gone = self._delivery.skip_expired(lane, tail if self._end is None else min(tail, self._end))
         self._scanned.pop(lane, None)
         if gone is not None:
             await self._tell_missing(lane, *gone, "expired")
@@ -575,6 +612,8 @@ class Session:
 
     def _count_drops(self, positions: int) -> None:
         self.drops += positions
+        if self._return is not None:
+            self._return.missing(positions)
         if self._subscription is not None and not self._told_to_end.is_set():
             self._change(replace(self._subscription, drops=self._subscription.drops + positions))
 
@@ -592,6 +631,8 @@ class Session:
             del self._registry.sessions[self.home, self.name]
         if self in self._registry.offline:
             self._registry.offline.remove(self)
+        if self._registry.playbacks is not None:
+            self._registry.playbacks.leave(self.name, self)
         if self._registry.timely_sessions.get((self.home, self.name)) is self:
             del self._registry.timely_sessions[self.home, self.name]
         if self._registry.value_sessions.get((self.home, self.name)) is self:
@@ -601,10 +642,8 @@ class Session:
 
     def snapshot(self) -> dict[str, Any]:
         """Return what the API shows of this session."""
-        if self.mode == "timely":
-            return self._timely_snapshot()
-        if self.mode == "values":
-            return self._values_snapshot()
+        if self.mode in {"timely", "values"}:
+            return self._unpositioned_snapshot(self._timely or self._values)
         return {
             "home": self.home,
             "subscription": self.name,
@@ -619,24 +658,8 @@ class Session:
             **(self._pace.described() if self.state == "live" else {}),
         }  # fmt: skip
 
-    def _timely_snapshot(self) -> dict[str, Any]:
-        sender = self._timely
-        return {
-            "home": self.home,
-            "subscription": self.name,
-            "mode": self.mode,
-            "state": self.state,
-            "sent_items": sender.sent_items if sender else 0,
-            "sent_octets": sender.sent_octets if sender else 0,
-            "drops": sender.feed.counts.skipped_items if sender else 0,
-            "waiting_items": sender.feed.counts.waiting_items if sender else 0,
-            "max_delay_ms": round(sender.feed.counts.limits.max_delay_s * 1000) if sender else None,
-            **self._pace.described(),
-        }
-
-    def _values_snapshot(self) -> dict[str, Any]:
-        sender = self._values
-        return {
+    def _unpositioned_snapshot(self, sender: TimelySender | ValueSender | None) -> dict[str, Any]:
+        row: dict[str, Any] = {
             "home": self.home,
             "subscription": self.name,
             "mode": self.mode,
@@ -644,8 +667,13 @@ class Session:
             "sent_items": sender.sent_items if sender else 0,
             "sent_octets": sender.sent_octets if sender else 0,
             "drops": 0,
-            **self._pace.described(),
         }
+        if self.mode == "timely":
+            counts = self._timely.feed.counts if self._timely else None
+            row["drops"] = counts.skipped_items if counts else 0
+            row["waiting_items"] = counts.waiting_items if counts else 0
+            row["max_delay_ms"] = round(counts.limits.max_delay_s * 1000) if counts else None
+        return {**row, **self._pace.described()}
 
 
 def _trimmed(found: Slice, end: int) -> Slice:

@@ -255,7 +255,7 @@ class HomeStore:
             if into is None or into.closed:
                 return False
         else:
-            if any(r.first <= block.from_position and block.upto_position <= r.end for r in self._ranges):
+            if self._holds(block.from_position, block.upto_position):
                 return False
             into = self._range_for(block)
         file = self._open.get(into.name) or self._storage.open_append(self.path(into.name))
@@ -269,6 +269,13 @@ class HomeStore:
             into.end = block.upto_position
             _count(into, block)
         return True
+
+    def _holds(self, first: int, upto: int) -> bool:
+        """Whether all of [first, upto) is stored, in whatever files: what is sent again may lie in several."""
+        for known in sorted((r.first, r.end) for r in self._ranges):
+            if known[0] <= first < known[1]:
+                first = known[1]
+        return first >= upto
 
     def check_room(self) -> None:
         """Raises OSError when less than the reserve is free."""

@@ -73,7 +73,7 @@ class Grant:
     replays: bool = False
     items: Mapping[str, Any] = field(default_factory=dict)
     parameters: tuple[str, ...] = ()
-    modes: frozenset[str] = frozenset({"complete", "timely", "offline", "values"})
+    modes: frozenset[str] = frozenset({"complete", "timely", "offline", "values", "playback"})
 
     def reaches(self, where: Where) -> bool:
         """Whether it is about a mission instance."""

@@ -127,7 +127,7 @@ async def test_there_is_nothing_to_acknowledge(message: dict[str, Any]) -> None:
         ({"max_delay_ms": True}, "from 10 to 60000"),
         ({"max_delay_ms": "x" * 1000}, "from 10 to 60000"),
         ({"mode": "complete", "max_delay_ms": 100}, "is for mode timely"),
-        ({"mode": "hasty"}, "mode is complete, timely, offline or values"),
+        ({"mode": "hasty"}, "mode is complete, timely, offline, values or playback"),
     ],
 )
 @on_virtual_time
