@@ -218,7 +218,7 @@ class SubscriptionState(Answer):
 
     home: str
     subscription: str
-    mode: Literal["complete", "timely", "offline", "values"]
+    mode: Literal["complete", "timely", "offline", "values", "playback"]
     state: Literal["connecting", "live", "away"]
     drops: int = Field(
         description="positions told as missing, by retention or damage; complete: since it was made; "
@@ -227,6 +227,9 @@ class SubscriptionState(Answer):
     version: int | None = Field(default=None, description="complete: rises with each change of the selection")
     low_water: int | None = Field(default=None, description="complete: everything below is acknowledged")
     acknowledged_ranges: list[list[int]] | None = Field(default=None, description="complete: [first, end) above that")
+    resend: list[list[int]] | None = Field(
+        default=None, description="complete: [first, end) ordered to be sent again, not acknowledged since"
+    )
     lag_items: int | None = Field(default=None, description="complete: positions between cursor and head")
     selection: dict[str, Any] | None = Field(default=None, description="complete: docs/wire-format.md")
     sent_items: int | None = Field(default=None, description="by this session")

@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from gateway.api import answers, models, value_answers
+from gateway.api import answers, models, playback_answers, value_answers
 from gateway.api.described import SCHEMAS
 
 
@@ -27,7 +27,8 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
 
 def _models() -> list[type[BaseModel]]:
     """Return the models of all modules, without the bases that they share."""
-    modules = (answers, models, value_answers)
+    modules = (answers, models, playback_answers, value_answers)
     found = {name: value for module in modules for name, value in vars(module).items() if name[0] != "_"}
     kinds = [kind for kind in found.values() if isinstance(kind, type) and issubclass(kind, BaseModel)]
-    return [kind for kind in dict.fromkeys(kinds) if kind not in {BaseModel, answers.Answer}]
+    bodies = {playback_answers.SpanBody, playback_answers.PlaybackAsk, playback_answers.ResendOrder}
+    return [kind for kind in dict.fromkeys(kinds) if kind not in {BaseModel, answers.Answer, *bodies}]

@@ -24,6 +24,7 @@ from gateway.api.answers import (
     TimelyCounts,
     example,
 )
+from gateway.api.playback_answers import PLAYBACK, PlaybackRow
 from gateway.api.value_answers import VALUES, ValuesState
 
 Range = Annotated[list[int], Field(min_length=2, max_length=2)]
@@ -62,7 +63,7 @@ INSTANCE = {
     "instance": "demo.simulation", "mission": "demo", "support_mode": "simulation", "data_mode": "real time",
     "lifecycle": "operational", "replay": None, "spacecraft": ["picard"], "journal": JOURNAL, "links": [LINK],
     "contacts": [CONTACT], "streams": [STREAM], "subscriptions": [SUBSCRIPTION], "timely": [TIMELY],
-    "values": VALUES, "conditions": [CONDITION],
+    "values": VALUES, "playbacks": [PLAYBACK], "conditions": [CONDITION],
 }  # fmt: skip
 REPORT = {
     **RUN, "finished": True, "state": "finished", "detail": "end of the file", "head": 2470,
@@ -224,6 +225,7 @@ class InstanceState(Answer):
     subscriptions: list[SubscriptionState]
     timely: list[TimelyCounts] = Field(description="by home base, those that ever were in timely mode")
     values: ValuesState | None = Field(description="live values, or null where no spacecraft has a database")
+    playbacks: list[PlaybackRow] = Field(description="playback requests that are open")
     conditions: list[Condition]
 
     model_config = example(INSTANCE)

@@ -6,6 +6,7 @@ of each home base. The source of what is returned is this gateway's own journal:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 OPEN_PER_HOME_MAX = 8
 CLOSED_KEPT_PER_HOME = 64
+ASKS_PER_MINUTE, PACE_S = 120, 60.0
 SOURCE = "journal"
 
 
@@ -61,6 +63,7 @@ class PlaybackBook:
     requests: dict[str, PlaybackRequest] = field(default_factory=dict)
     sessions: dict[str, Session] = field(default_factory=dict)
     _number: int = 0
+    _asked_s: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def journal(self) -> Journal:
@@ -133,12 +136,16 @@ class PlaybackBook:
         return request
 
     def _beyond_rights(self, asked: Asked) -> Refused | None:
-        """Return why the home base may not have it. Raises ValueError for a selection that is none."""
+        """Return why the home base is not granted it. Raises ValueError for a selection that is none, Refused for who
+        may not ask for this home base at all: nothing is kept of that."""
         registry = self.registry
         registry.selection(asked.selection)
         decision = registry.policy.decide(
             asked.by, Action.RECEIVE, home=asked.home, where=registry.where, selector="playback"
         )
+        if not decision.allowed and decision.code != "not granted":
+            raise Refused(decision.why)
+        self._check_pace(asked.home)
         if not decision.allowed:
             return Refused(decision.why, "the operator grants it in homes/NAME.yaml")
         try:
@@ -146,6 +153,14 @@ class PlaybackBook:
         except ValueError as error:
             return Refused(str(error), "ask for what is granted, or leave that key out")
         return Refused("nothing of it is granted") if wanted.grants == () else None
+
+    def _check_pace(self, home: str) -> None:
+        """Each request is a forced write and an event: not too many in a minute. Raises Conflict."""
+        now_s = asyncio.get_running_loop().time()
+        recent = [at for at in self._asked_s.get(home, []) if now_s - at < PACE_S]
+        if len(recent) >= ASKS_PER_MINUTE:
+            raise Conflict(f"home base {home} asked {ASKS_PER_MINUTE} times within a minute", "ask again later")
+        self._asked_s[home] = [*recent, now_s]
 
     def _check_positions(self, span: Span) -> None:
         head = self.journal.head

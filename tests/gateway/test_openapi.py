@@ -12,7 +12,7 @@ import httpx
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from gateway.api import answers, models, requests, value_answers
+from gateway.api import answers, models, playback_answers, requests, value_answers
 from gateway.api.app import build_app
 from gateway.service import Gateway
 from gateway_config import load
@@ -27,7 +27,7 @@ LINK = "name: l\nmission: m\nspacecraft: s\ntype: file\nunit: packets\npath: pac
 PACKET = bytes.fromhex("0064c000000300010203")
 REPLAY = {"file": "packets.bin", "mission": "m", "run": "first"}
 INSTANCE = "/api/v1/instances/m.simulation"
-MODULES = (answers, models, requests, value_answers)
+MODULES = (answers, models, playback_answers, requests, value_answers)
 MODELS = [m for module in MODULES for m in vars(module).values() if isinstance(m, type)]
 ANSWERS = list(dict.fromkeys(m for m in MODELS if issubclass(m, BaseModel) and m.__module__.startswith("gateway.api.")))
 
@@ -89,7 +89,22 @@ def checked(model: Any, answer: httpx.Response) -> Any:
     return value
 
 
+PLAYBACK = {"home": "h", "from_position": 0, "upto_position": 1}
+
+
+async def asks_for_playbacks(client: httpx.AsyncClient) -> None:
+    """Two playback requests, one of them cancelled."""
+    for wish in (PLAYBACK, {"home": "h", "from_utc": "2020-01-01T00:00:00Z", "to_utc": "2100-01-01T00:00:00Z"}):
+        asked = await client.post(f"{INSTANCE}/playbacks", json=wish)
+        assert asked.status_code == 201, asked.text
+        row = checked(playback_answers.PlaybackRow, asked)
+    assert checked(playback_answers.PlaybackRow, await client.post(f"{INSTANCE}/playbacks/{row.playback}/cancel"))
+
+
 GETS = {
+    f"{INSTANCE}/playbacks": list[playback_answers.PlaybackRow],
+    f"{INSTANCE}/playbacks?home=h": list[playback_answers.PlaybackRow],
+    f"{INSTANCE}/playbacks/playback-1": playback_answers.PlaybackRow,
     "/api/v1/status": models.GatewayState,
     "/api/v1/instances": list[models.InstanceState],
     INSTANCE: models.InstanceState,
@@ -121,6 +136,7 @@ async def test_answers_are_what_the_document_says(service: Gateway, client: http
     started = await client.post("/api/v1/replays", json=REPLAY)
     assert started.status_code == 201, started.text
     checked(answers.ReplayState, started)
+    await asks_for_playbacks(client)
     for path, model in GETS.items():
         answer = await client.get(path)
         assert answer.status_code == 200, answer.text
@@ -140,10 +156,16 @@ async def test_subscriptions_are_what_the_document_says(service: Gateway, client
 
     registry = service.instance("m.simulation").registry
     registry.subscriptions["h", "all"] = Subscription("h", "all", 1, {"apids": [1]}, Cursor(0), 0)
+    again = await client.post(f"{INSTANCE}/subscriptions/h/all/resend", json={"from_position": 0, "upto_position": 1})
+    assert (again.status_code, "has acknowledged nothing" in again.text) == (409, True)
     answer = await client.get(f"{INSTANCE}/subscriptions")
     (row,) = checked(list[answers.SubscriptionState], answer)
     assert (row.state, row.lag_items) == ("away", service.instance("m.simulation").journal.head)
     assert set(answer.json()[0]) == set(registry.snapshot()[0])
+    registry.subscriptions["h", "all"] = Subscription("h", "all", 1, {"apids": [1]}, Cursor(2), 0)
+    again = await client.post(f"{INSTANCE}/subscriptions/h/all/resend", json={"from_position": 0, "upto_position": 1})
+    assert checked(playback_answers.ResendRow, again).ranges == [[0, 1]]
+    assert (await client.get(f"{INSTANCE}/subscriptions")).json()[0]["resend"] == [[0, 1]]
     assert (await client.delete(f"{INSTANCE}/subscriptions/h/all")).status_code == 204
 
 
@@ -257,6 +279,26 @@ REFUSALS: list[tuple[str, str, dict[str, Any], int]] = [
     ("POST", "/api/v1/replays", {"json": {**REPLAY, "frames_per_s": 1e-9}}, 422),
     ("POST", "/api/v1/replays", {"json": {**REPLAY, "file": "/etc/passwd"}}, 403),
     ("POST", "/api/v1/replays", {"json": {**REPLAY, "mission": "nope"}}, 404),
+    ("POST", f"{INSTANCE}/playbacks", {"json": {}}, 422),
+    ("POST", f"{INSTANCE}/playbacks", {"json": {"home": "h"}}, 422),
+    ("POST", f"{INSTANCE}/playbacks", {"json": {"home": "h", "from_position": 0}}, 422),
+    ("POST", f"{INSTANCE}/playbacks", {"json": {**PLAYBACK, "from_utc": "2026-01-01T00:00:00Z"}}, 422),
+    ("POST", f"{INSTANCE}/playbacks", {"json": {**PLAYBACK, "upto_position": 0}}, 422),
+    ("POST", f"{INSTANCE}/playbacks", {"json": {**PLAYBACK, "upto_position": 1 << 70}}, 422),
+    ("POST", f"{INSTANCE}/playbacks", {"json": {**PLAYBACK, "upto_position": 4000}}, 409),
+    ("POST", f"{INSTANCE}/playbacks", {"json": {**PLAYBACK, "home": "nobody"}}, 403),
+    ("POST", f"{INSTANCE}/playbacks", {"json": {**PLAYBACK, "selection": {"colour": 1}}}, 422),
+    ("POST", f"{INSTANCE}/playbacks", {"json": {**PLAYBACK, "selection": {"apids": {"a": 1}}}}, 422),
+    ("POST", f"{INSTANCE}/playbacks", {"json": {**PLAYBACK, "selection": {"kinds": ["voice"]}}}, 403),
+    ("POST", f"{INSTANCE}/playbacks", {"json": {**PLAYBACK, "selection": [1]}}, 422),
+    ("POST", f"{INSTANCE}/playbacks", {"content": b'{"home": "\xff"}'}, 400),
+    ("POST", f"{INSTANCE}/playbacks", {"content": b'{"home": "h", "from_position": 1e400, "upto_position": 2}'}, 422),
+    ("GET", f"{INSTANCE}/playbacks/playback-1", {}, 404),
+    ("POST", f"{INSTANCE}/playbacks/..%2f..%2f/cancel", {}, 404),
+    ("POST", f"{INSTANCE}/playbacks/playback-9/cancel", {}, 404),
+    ("POST", f"{INSTANCE}/subscriptions/h/nope/resend", {"json": {"from_position": 0, "upto_position": 1}}, 404),
+    ("POST", f"{INSTANCE}/subscriptions/h/nope/resend", {"json": {"from_utc": "soon", "to_utc": "later"}}, 422),
+    ("POST", "/api/v1/instances/nope/playbacks", {"json": PLAYBACK}, 404),
 ]
 
 

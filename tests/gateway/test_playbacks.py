@@ -14,7 +14,7 @@ from gateway.errors import Conflict, NotFound, Refused
 from gateway.homes.client import Progress, Subscriber, SubscriptionRefused, Wish
 from gateway.homes.store import HomeStore
 from gateway.journal import SmallStore
-from gateway.playback.book import CLOSED_KEPT_PER_HOME, OPEN_PER_HOME_MAX, Asked, PlaybackBook
+from gateway.playback.book import ASKS_PER_MINUTE, CLOSED_KEPT_PER_HOME, OPEN_PER_HOME_MAX, Asked, PlaybackBook
 from gateway.playback.resend import RESEND_RANGES_MAX, Resent, resend
 from gateway_codecs.batches import DataMode, IntakeBatch
 from gateway_codecs.delivery_block import MARK, DeliveryBlock, decode
@@ -237,10 +237,13 @@ async def test_what_is_refused() -> None:
     await world.receive(*range(20))
     with pytest.raises(Refused, match="no home base is named 'nobody'"):
         await world.ask(0, 5, home="nobody")
+    with pytest.raises(Refused, match="this token is of home base 'b', not of 'a'"):
+        await world.book.ask(Asked(Actor(ActorKind.HOME, "b"), "a", {}, Span(RangeBy.POSITIONS, 0, 5)))
+    assert not world.book.rows(), "nobody fills another's list"
     world.registry.policy.exchange(
         {**world.registry.policy.rights, "b": HomeRights((replace(EVERYTHING, items={"apids": [5]}),))}
     )
-    with pytest.raises(Refused, match="playback-2 is refused: apids 6 is not granted in "):
+    with pytest.raises(Refused, match="playback-1 is refused: apids 6 is not granted in "):
         await world.ask(0, 5, home="b", apids=[6])
     assert [r["state"] for r in world.book.rows("b")] == ["refused"]
     with pytest.raises(Conflict, match="beyond the head 20"):
@@ -266,6 +269,13 @@ async def test_what_is_refused() -> None:
     await world.ask(10, 20)
     assert len(world.book.rows("a")) == CLOSED_KEPT_PER_HOME + 1
     assert len(world.book.rows("b")) == 2
+    with pytest.raises(Conflict, match="asked 120 times within a minute"):  # noqa: PT012 some of them are refused
+        for _ in range(ASKS_PER_MINUTE):
+            with contextlib.suppress(Refused):
+                await world.ask(0, 5, home="b", apids=[6])
+    await asyncio.sleep(60)
+    with pytest.raises(Refused, match="apids 6 is not granted"):
+        await world.ask(0, 5, home="b", apids=[6])
 
 
 @on_virtual_time

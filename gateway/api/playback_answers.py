@@ -1,0 +1,142 @@
+"""What is asked and told of playback requests and re-sending, as pydantic models with examples."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.api.answers import Answer, Data, example
+from gateway.api.requests import Utc
+from gateway.errors import UsageError
+from gateway_codecs.time_scales import parse_utc
+from gateway_routes.playback import RangeBy, Span
+
+Position = Annotated[int, Field(ge=0, lt=1 << 62)]
+PLAYBACK: Data = {
+    "playback": "playback-7", "instance": "hera.flight", "home": "laboratory-a", "asked_by": "home laboratory-a",
+    "selection": {"apids": [200]}, "source": "journal", "state": "running", "reason": "",
+    "range": {"by": "receive_time", "first": "2026-11-24T10:00:00.000000000Z", "end": "2026-11-24T11:00:00.000000000Z"},
+    "first_position": 0, "end_position": 48_000, "low_water": 12_000, "progress": 0.25, "items": 311, "octets": 77_750,
+    "missing_positions": 0, "sessions": 2, "receiving": True, "requested_utc": "2026-11-26T08:00:00.000000000Z",
+    "accepted_utc": "2026-11-26T08:00:00.000000000Z", "began_utc": "2026-11-26T08:00:04.000000000Z", "ended_utc": None,
+}  # fmt: skip
+RESENT: Data = {
+    "type": "resend", "severity": "info", "home": "laboratory-a", "subscription": "all", "by": "operator local",
+    "message": "operator local ordered positions 1200..1500 to be sent again to laboratory-a/all",
+    "ranges": [[1200, 1500]], "positions": 300, "waiting": [[1200, 1500]], "expired": None,
+}  # fmt: skip
+
+
+class SpanBody(BaseModel):
+    """A range of positions or of time: [from, upto)."""
+
+    from_position: Position | None = Field(default=None, description="first position")
+    upto_position: Position | None = Field(default=None, description="behind the last position")
+    from_utc: Utc | None = Field(default=None, description="first instant; UTC")
+    to_utc: Utc | None = Field(default=None, description="behind the last instant; UTC")
+    by: Literal["receive_time", "generation_time"] = Field(
+        default="receive_time", description="which time; an item that has none is in no range of it"
+    )
+
+    model_config = ConfigDict(extra="forbid")
+
+    def span(self) -> Span:
+        """Return the range. Raises UsageError."""
+        of_positions, of_times = (self.from_position, self.upto_position), (self.from_utc, self.to_utc)
+        given = [pair for pair in (of_positions, of_times) if pair != (None, None)]
+        if len(given) != 1 or None in given[0]:
+            hint = "from_position and upto_position, or from_utc and to_utc"
+            raise UsageError("a range has two ends, either positions or times", hint)
+        try:
+            if self.from_position is not None and self.upto_position is not None:
+                return Span(RangeBy.POSITIONS, self.from_position, self.upto_position)
+            return Span(RangeBy(self.by), parse_utc(str(self.from_utc)), parse_utc(str(self.to_utc)))
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+
+
+class PlaybackAsk(SpanBody):
+    """Ask for a playback: what of which range a home base wants once more."""
+
+    home: str = Field(max_length=64, description="the home base that gets it")
+    selection: dict[str, Any] = Field(
+        default_factory=dict, max_length=16, description="as in a subscription: docs/wire-format.md"
+    )
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "home": "laboratory-a",
+                    "selection": {"apids": [200]},
+                    "from_utc": "2026-11-24T10:00:00Z",
+                    "to_utc": "2026-11-24T11:00:00Z",
+                }
+            ]
+        },
+    )
+
+
+class ResendOrder(SpanBody):
+    """Order what a subscription has acknowledged of a range to be sent again."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"from_utc": "2026-11-24T10:00:00Z", "to_utc": "2026-11-24T11:00:00Z"}]},
+    )
+
+
+class PlaybackRange(Answer):
+    """[first, end): positions, or times in UTC."""
+
+    by: Literal["positions", "receive_time", "generation_time"]
+    first: int | str
+    end: int | str
+
+
+class PlaybackRow(Answer):
+    """A playback request: who asked for what, and how far its return is. Times in UTC, null = not yet."""
+
+    playback: str = Field(description="its id, and the name of the subscription that fetches it")
+    instance: str
+    home: str
+    asked_by: str = Field(description="the home base or the operator")
+    selection: dict[str, Any]
+    range: PlaybackRange
+    source: Literal["journal"] = Field(description="where the data come from: this gateway's journal")
+    state: Literal["requested", "accepted", "refused", "running", "done", "failed", "cancelled"]
+    reason: str = Field(description="why it is refused, failed or cancelled, or empty")
+    first_position: int = Field(description="from here on the journal is looked through")
+    end_position: int = Field(description="up to here, as it was at the acceptance")
+    low_water: int = Field(description="everything below is acknowledged, or told as missing")
+    progress: float = Field(description="of the positions, 0 to 1")
+    items: int = Field(description="acknowledged; what is fetched once more counts once more")
+    octets: int = Field(description="of these items")
+    missing_positions: int = Field(description="told as missing: removed by retention, or damaged")
+    sessions: int = Field(description="how often it was fetched, or went on")
+    receiving: bool = Field(description="a session of the home base is open")
+    requested_utc: str | None
+    accepted_utc: str | None
+    began_utc: str | None
+    ended_utc: str | None
+
+    model_config = example(PLAYBACK)
+
+
+class ResendRow(Answer):
+    """What became of an order; the same is journalled as an event."""
+
+    type: Literal["resend"]
+    severity: Literal["info"]
+    message: str
+    home: str
+    subscription: str
+    by: str = Field(description="who ordered it")
+    ranges: list[list[int]] = Field(description="[first, end): what was acknowledged and is sent again")
+    positions: int = Field(description="how many these are")
+    waiting: list[list[int]] = Field(description="all that is to be sent again, earlier orders included")
+    expired: list[int] | None = Field(description="[first, end) of the range that retention has removed")
+
+    model_config = example(RESENT)
