@@ -30,5 +30,4 @@ def _models() -> list[type[BaseModel]]:
     modules = (answers, models, playback_answers, value_answers)
     found = {name: value for module in modules for name, value in vars(module).items() if name[0] != "_"}
     kinds = [kind for kind in found.values() if isinstance(kind, type) and issubclass(kind, BaseModel)]
-    bodies = {playback_answers.SpanBody, playback_answers.PlaybackAsk, playback_answers.ResendOrder}
-    return [kind for kind in dict.fromkeys(kinds) if kind not in {BaseModel, answers.Answer, *bodies}]
+    return [kind for kind in dict.fromkeys(kinds) if kind not in {BaseModel, answers.Answer}]

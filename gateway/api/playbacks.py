@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query
 from gateway.api.access import ServiceDep
 from gateway.api.described import described
 from gateway.api.parameters import HomeName, InstanceName, SubscriptionName
-from gateway.api.playback_answers import PlaybackAsk, ResendOrder
+from gateway.api.playback_requests import PlaybackAsk, ResendOrder
 from gateway.errors import UsageError
 from gateway.playback.book import Asked
 from gateway_routes.rights import LOCAL_OPERATOR

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from gateway.api import answers, models, playback_answers, requests, value_answers
+from gateway.api import answers, models, playback_answers, playback_requests, requests, value_answers
 from gateway.api.app import build_app
 from gateway.service import Gateway
 from gateway_config import load
@@ -27,7 +27,7 @@ LINK = "name: l\nmission: m\nspacecraft: s\ntype: file\nunit: packets\npath: pac
 PACKET = bytes.fromhex("0064c000000300010203")
 REPLAY = {"file": "packets.bin", "mission": "m", "run": "first"}
 INSTANCE = "/api/v1/instances/m.simulation"
-MODULES = (answers, models, playback_answers, requests, value_answers)
+MODULES = (answers, models, playback_answers, playback_requests, requests, value_answers)
 MODELS = [m for module in MODULES for m in vars(module).values() if isinstance(m, type)]
 ANSWERS = list(dict.fromkeys(m for m in MODELS if issubclass(m, BaseModel) and m.__module__.startswith("gateway.api.")))
 
