@@ -257,10 +257,11 @@ class Bucket(Answer):
 class BucketPage(_HistoryAnswer):
     """A range of time summed up."""
 
+    kind: str | None = Field(description="of its values; absolute times are numbers of ns TAI since 1958-01-01 here")
     labels: list[str]
     buckets: list[Bucket]
 
-    model_config = example({**ABOUT, "labels": [], "buckets": [BUCKET]})
+    model_config = example({**ABOUT, "kind": "float", "labels": [], "buckets": [BUCKET]})
 
 
 class PacketTypeCounts(Answer):

@@ -8,10 +8,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console
-
 from gateway.console import tables
 from gateway.console.remote import Remote, Unreachable
+from gateway.console.terminal import Terminal
 from gateway.errors import Conflict, NotFound
 
 FOLLOW_WAIT_S = 5.0
@@ -25,7 +24,7 @@ def show_status(url: str, as_json: bool) -> int:
     if as_json:
         print(json.dumps(state, indent=2))
     else:
-        Console().print(tables.overview(state))
+        Terminal().print(tables.overview(state))
     return int(any(c["severity"] in {"critical", "error"} for c in state["conditions"]))
 
 
@@ -35,7 +34,7 @@ def show_links(url: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    console = Console()
+    console = Terminal()
     for instance in sorted({row["instance"] for row in rows}):
         console.print(f"\n[bold]{instance}[/bold]")
         console.print(tables.links([row for row in rows if row["instance"] == instance]))
@@ -52,7 +51,7 @@ def act_on_link(url: str, instance: str | None, link: str, action: str) -> None:
     if instance is None:
         instance = _only(owners, link)
     after = remote.post(f"/instances/{instance}/links/{link}/{action}")
-    Console().print(tables.links([after]))
+    Terminal().print(tables.links([after]))
 
 
 def _only(owners: list[str], link: str) -> str:
@@ -72,7 +71,7 @@ def accept_clock(url: str) -> None:
 def show_events(url: str, instance: str | None, follow: bool, count: int, as_json: bool) -> None:
     """Print the newest events and, if wanted, follow; a gateway that goes away is waited for."""
     remote = Remote(url, timeout_s=FOLLOW_WAIT_S + 10)
-    console = Console()
+    console = Terminal()
     positions: dict[str, int] = {}
     for name in [instance] if instance else _instances(remote):
         answer = remote.get(f"/instances/{name}/events", limit=count)
@@ -106,7 +105,7 @@ def _new_events(remote: Remote, positions: dict[str, int]) -> Iterator[dict[str,
     time.sleep(TOGETHER_S if wait_s else RECONNECT_S)
 
 
-def _print_events(console: Console, events: list[dict[str, Any]], as_json: bool) -> None:
+def _print_events(console: Terminal, events: list[dict[str, Any]], as_json: bool) -> None:
     for event in events:
         if as_json:
             print(json.dumps(event), flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import typer
-from rich.console import Console
 
 from gateway.console import mdb_pictures as pictures
+from gateway.console.harmless import harmless
+from gateway.console.tables import many
+from gateway.console.terminal import Terminal
 from gateway.databases import Format, load_database
 from gateway.errors import GatewayError, UsageError
 from gateway_codecs.mdb import canonical, words
@@ -24,6 +27,7 @@ from gateway_codecs.mdb.report import DatabaseError, Reading, Remark
 
 STANDARD_OUTPUT = "-"
 REMARKS_SHOWN = 200
+PIPE_WIDTH = 160
 WRITTEN = {".yaml": "yaml", ".yml": "yaml", ".json": "canonical"}
 
 
@@ -64,8 +68,10 @@ def _error(one: DatabaseError) -> dict[str, Any]:
     return {"file": one.where.file, "line": one.where.line, "error": one.message, "hint": one.hint}
 
 
-def _console() -> Console:
-    return Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 160)
+def _console() -> Terminal:
+    """Return the console; in a pipe that says no width (COLUMNS) lines are as long as they are."""
+    fits = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Terminal(soft_wrap=not fits, width=None if fits else PIPE_WIDTH)
 
 
 # ---- check
@@ -143,7 +149,7 @@ def show_database(source: Source, names: list[str], as_json: bool) -> int:
     for name in missing:
         near = pictures.nearest(database, name)
         hint = (
-            f"did you mean {', '.join(near)}?"
+            f"did you mean {harmless(', '.join(near))}?"
             if near
             else f"gateway mdb find {source.path} TEXT looks for parts of names"
         )
@@ -166,7 +172,7 @@ def _show_all(reading: Reading, as_json: bool) -> int:
     console.print(pictures.heading(database))
     console.print(pictures.tree(database))
     if reading.remarks:
-        console.print(f"{len(reading.remarks):,} remarks of the reader: gateway mdb check", style="dim")
+        console.print(f"{many(len(reading.remarks), 'remark')} of the reader: gateway mdb check", style="dim")
     return 0
 
 
@@ -256,7 +262,7 @@ def convert_database(source: Source, target: str, force: bool) -> int:
     else:
         path.write_bytes(octets)
     database = reading.database
-    told = f"{len(database.parameters):,} parameters in {len(pictures.packets(database)):,} packets"
+    told = f"{many(len(database.parameters), 'parameter')} in {many(len(pictures.packets(database)), 'packet')}"
     typer.echo(
         f"{'' if target == STANDARD_OUTPUT else f'{target}: '}{told}, version {canonical.digest(database)[:12]}",
         err=True,
@@ -280,7 +286,7 @@ def _written(database: Database, form: str) -> bytes:
 def _tell_ignored(source: Source, remarks: Iterable[Remark]) -> None:
     rows = list(remarks)
     if rows:
-        typer.echo(f"{len(rows):,} remarks on what was not read: gateway mdb check {source.path}", err=True)
+        typer.echo(f"{many(len(rows), 'remark')} on what was not read: gateway mdb check {source.path}", err=True)
 
 
 def print_schema() -> None:

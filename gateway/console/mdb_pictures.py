@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from gateway.console.tables import many
 from gateway_codecs.mdb import canonical, layout, words
 from gateway_codecs.mdb.diff import Change, Difference
 from gateway_codecs.mdb.model import (
@@ -46,7 +47,8 @@ def heading(database: Database) -> RenderableType:
     """Return what a database is, on a line or two."""
     text = Text(database.name or "(no name)", style="bold")
     text.append(f" {database.version}" if database.version else "", style="bold")
-    text.append(f"  {len(packets(database)):,} packets, {len(database.parameters):,} parameters", style="not bold")
+    counts = f"{many(len(packets(database)), 'packet')}, {many(len(database.parameters), 'parameter')}"
+    text.append(f"  {counts}", style="not bold")
     derived = sum(bool(one.derivation) for one in database.parameters.values())
     text.append(f" ({derived:,} derived)" if derived else "", style="not bold")
     text.append(f"  version {canonical.digest(database)[:12]}", style="dim not bold")
@@ -118,7 +120,7 @@ def _node(database: Database, name: str, short: words.Short) -> Text:
     if one.restriction != ALWAYS:
         text.append(f"  {told_by(one, short)}", style="cyan not bold")
     count = sum(isinstance(entry, ParameterEntry) for entry in one.entries)
-    text.append(f"  {count} parameter{'' if count == 1 else 's'}", style="not bold")
+    text.append(f"  {many(count, 'parameter')}", style="not bold")
     size = layout.size_bits(database, name)
     text.append(f", {_octets(size)}", style="not bold")
     if one.description:
@@ -179,7 +181,10 @@ def _row(database: Database, place: layout.Place, short: words.Short) -> tuple[R
     kind = database.types.get(one.type_name) if one is not None else None
     if kind is None:
         return Text(at or "varies"), Text(bits), name, Text("not defined", "red"), "", ""
-    return Text(at or "varies"), Text(bits), name, _coding(kind, short), _value(kind, short), limits(kind)
+    meaning = _value(kind, short)
+    if one is not None and one.valid_when != ALWAYS:
+        meaning.append(f"{chr(10) if meaning else ''}valid if {words.match(one.valid_when, short)}", style="dim")
+    return Text(at or "varies"), Text(bits), name, _coding(kind, short), meaning, limits(kind)
 
 
 def _extra(place: layout.Place, short: words.Short) -> str:
@@ -386,16 +391,16 @@ def difference(one: Difference, short: words.Short) -> RenderableType:
     lines: list[RenderableType] = [Text(f"version {one.old_digest[:12]} -> {one.new_digest[:12]}", style="dim")]
     values = [each for each in one.changes if each.kind == "parameter" and each.what == "changed" and each.values]
     if values:
-        lines.append(Text(f"\nother values: {len(values):,} parameters", style="bold yellow"))
+        lines.append(Text(f"\nother values: {many(len(values), 'parameter')}", style="bold yellow"))
         lines += [_change(each, short) for each in values]
     said = [each for each in one.changes if each.kind == "parameter" and each.what == "changed" and not each.values]
     if said:
-        lines.append(Text(f"\nthe same values, told otherwise: {len(said):,} parameters", style="bold"))
+        lines.append(Text(f"\nthe same values, told otherwise: {many(len(said), 'parameter')}", style="bold"))
         lines += [_change(each, short) for each in said]
     for what in ("added", "removed"):
         rows = [each for each in one.changes if each.kind == "parameter" and each.what == what]
         if rows:
-            lines.append(Text(f"\n{what}: {len(rows):,} parameters", style=f"bold {WHAT_STYLES[what]}"))
+            lines.append(Text(f"\n{what}: {many(len(rows), 'parameter')}", style=f"bold {WHAT_STYLES[what]}"))
             lines += [_change(each, short) for each in rows]
     for kind in ("packet", "type"):
         rows = [each for each in one.changes if each.kind == kind]
@@ -458,6 +463,7 @@ def parameter_json(database: Database, name: str) -> dict[str, Any]:
         "coding": words.type_of(kind) if kind is not None else "",
         "calibration": words.calibrator(kind.calibration.default) if kind is not None else "",
         "limits": words.limits(kind.alarms.default) if kind is not None else [],
+        "valid_when": words.match(one.valid_when) if one.valid_when != ALWAYS else None,
         "file": one.where.file,
         "line": one.where.line,
     }

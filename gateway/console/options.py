@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from gateway.console.harmless import harmless
 from gateway.errors import GatewayError, UsageError
 
 Url = Annotated[str, typer.Option("--url", envvar="GATEWAY_URL", help="Address of the running gateway.")]
@@ -19,10 +20,10 @@ DEFAULT_URL = "http://127.0.0.1:8440"
 
 
 def fail(message: str, hint: str = "", code: int = 1) -> NoReturn:
-    """Print an error and the way out on standard error, and exit."""
-    typer.secho(f"error: {message}", fg="red", err=True)
+    """Print an error and the way out on standard error, and exit; what it quotes harms no terminal."""
+    typer.secho(f"error: {harmless(message)}", fg="red", err=True)
     if hint:
-        typer.echo(f"  hint: {hint}", err=True)
+        typer.echo(f"  hint: {harmless(hint)}", err=True)
     raise typer.Exit(code)
 
 

@@ -12,14 +12,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from gateway.console import tables
+from gateway.console.harmless import harmless
 from gateway.console.remote import Remote
 from gateway.console.tables import Column
+from gateway.console.terminal import Terminal
 from gateway.errors import NotFound, UsageError
 from gateway_codecs.time_scales import SECOND_NS, format_utc, parse_utc
 
@@ -104,7 +105,7 @@ def list_parameters(place: Place, words: str, limit: int, as_json: bool, as_csv:
         console, width = _console()
         console.print(_list_table(rows, width))
         more = found["total"] - len(rows)
-        console.print(f"{found['total']} parameters" + (f", {more} more: -n shows them" if more > 0 else ""))
+        console.print(tables.many(found["total"], "parameter") + (f", {more} more: -n shows them" if more > 0 else ""))
 
 
 def _of_latest(row: Row | None) -> Row:
@@ -157,10 +158,10 @@ def _latest_table(rows: Iterable[Row], width: int | None) -> Table:
     return tables.fitted(LATEST_COLUMNS, cells, width)
 
 
-def _console() -> tuple[Console, int | None]:
+def _console() -> tuple[Terminal, int | None]:
     """Return the console, and the width that tables must fit; in a pipe they are as wide as they are."""
     fits = sys.stdout.isatty() or "COLUMNS" in os.environ
-    console = Console(width=None if fits else PIPE_WIDTH)
+    console = Terminal(width=None if fits else PIPE_WIDTH)
     return console, console.width if fits else None
 
 
@@ -261,8 +262,9 @@ def reload_database(place: Place, as_json: bool) -> None:
     if as_json:
         print(json.dumps(row, indent=2))
     else:
-        about = f"{row['name']} {row['version']}".strip()
-        print(f"{row['spacecraft']}: {about}, {row['parameters']} parameters, digest {row['digest'][:12]}")
+        about = harmless(f"{row['name']} {row['version']}".strip())
+        parameters = tables.many(row["parameters"], "parameter")
+        print(f"{row['spacecraft']}: {about}, {parameters}, digest {row['digest'][:12]}")
 
 
 # ---- shown ----
@@ -291,6 +293,9 @@ def limit_style(limit: str) -> str:
 
 
 def _print_csv(names: tuple[str, ...], rows: Iterable[Row], head: bool = True) -> None:
+    """Print rows; what texts say is for programs as it is, for a terminal harmless."""
+    if sys.stdout.isatty():
+        rows = [{key: harmless(one) if isinstance(one, str) else one for key, one in row.items()} for row in rows]
     writer = csv.DictWriter(sys.stdout, names, extrasaction="ignore", restval="")
     if head:
         writer.writeheader()

@@ -37,6 +37,11 @@ To = Annotated[str, typer.Option("--to", help="Time behind the last, UTC, or bef
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 
 
+def _refuse_both(as_json: bool, as_csv: bool) -> None:
+    if as_json and as_csv:
+        raise UsageError("--json and --csv are two forms", "say one of them")
+
+
 @params_app.command("list")
 def params_list(
     words: Annotated[list[str] | None, typer.Argument(help="Words in name, alias or description.")] = None,
@@ -50,6 +55,7 @@ def params_list(
 ) -> None:
     """List parameters, with the newest value of those that have one."""
     with readable_errors():
+        _refuse_both(as_json, as_csv)
         from gateway.console.params import Place, list_parameters
 
         list_parameters(Place(url, instance, spacecraft, mdb), " ".join(words or []), limit, as_json, as_csv)
@@ -74,6 +80,7 @@ def params_get(
 ) -> None:
     """Show the newest values of parameters, or with --from their history. Exit 1 when one has no newest value."""
     with readable_errors():
+        _refuse_both(as_json, as_csv)
         from gateway.console.params import Place, show_history, show_latest
 
         place = Place(url, instance, spacecraft, mdb)
@@ -118,17 +125,23 @@ def params_plot(
     to_time: To = "now",
     svg: Annotated[Path | None, typer.Option(help="Write a picture (SVG) instead.")] = None,
     png: Annotated[Path | None, typer.Option(help=r"Write a picture (PNG) instead; needs usoc-gateway\[plot].")] = None,
-    width: Annotated[int, typer.Option(min=200, max=8000, help="Of a picture, in pixels.")] = 1200,
-    height: Annotated[int, typer.Option(min=100, max=8000, help="Of a picture, in pixels.")] = 500,
+    width: Annotated[
+        int | None, typer.Option(min=200, max=8000, help="Of a picture, in pixels; default 1200.", show_default=False)
+    ] = None,
+    height: Annotated[
+        int | None, typer.Option(min=100, max=8000, help="Of a picture, in pixels; default 500.", show_default=False)
+    ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Draw anew each two seconds until Ctrl-C.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Plot a parameter in the terminal: each column shows lowest and highest, so nothing that stands out is lost."""
     with readable_errors():
+        if svg is None and png is None and (width is not None or height is not None):
+            raise UsageError("--width and --height are of a picture", "say --svg or --png; a terminal has its own size")
         from gateway.console.params import Place
         from gateway.console.params_plot import PlotOptions, plot
 
-        options = PlotOptions(name, from_time, to_time, svg, png, width, height, follow, as_json)
+        options = PlotOptions(name, from_time, to_time, svg, png, width or 1200, height or 500, follow, as_json)
         plot(Place(url, instance, spacecraft, mdb), options)
 
 

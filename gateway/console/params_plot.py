@@ -15,9 +15,12 @@ from rich.live import Live
 from rich.text import Text
 
 from gateway.console.braille import Canvas, Span, margins, nice_steps
+from gateway.console.harmless import harmless
 from gateway.console.params import Place, limit_style, value_text
+from gateway.console.tables import many
+from gateway.console.terminal import Terminal
 from gateway.errors import UsageError
-from gateway_codecs.time_scales import format_utc, parse_utc
+from gateway_codecs.time_scales import SECOND_NS, format_utc, parse_utc
 
 FOLLOW_S = 2.0
 MARGIN, MARGIN_NARROW, NARROW = 14, 9, 50
@@ -27,6 +30,7 @@ LAST_HOUR, EMPTY_SHARE = "-1h", 0.1
 JOINED_SHARE = 0.1
 """Means so far apart, as a share of the width, are joined by a line."""
 PICTURE_BUCKETS = 2000
+YEAR_NS = 300 * 86_400 * SECOND_NS
 FONTS = [Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path.home() / ".fonts", Path("/Library/Fonts")]
 LEFT, RIGHT, TOP, BOTTOM = 90, 20, 40, 40
 COLOURS = {"": "#1f4e9c", "cyan": "#0a8a8a", "yellow": "#c98a00", "bold red": "#c21f1f"}
@@ -82,8 +86,14 @@ class Curve:
     def title(self) -> str:
         """Return what it is of."""
         told, samples = self.told, sum(row["count"] for row in self.told["buckets"])
-        unit = f" [{told['unit']}]" if told["unit"] else ""
-        return f"{told['parameter']}{unit}  {told['spacecraft']}, {samples} samples, database {told['database'][:12]}"
+        unit = told["unit"] or ("UTC" if self.of_times else "")
+        named = told["parameter"] + (f" [{unit}]" if unit else "")
+        return harmless(f"{named}  {told['spacecraft']}, {many(samples, 'sample')}, database {told['database'][:12]}")
+
+    @property
+    def of_times(self) -> bool:
+        """Whether the values are absolute times, in ns TAI."""
+        return bool(self.told["kind"] == "absolute_time")
 
 
 def plot(place: Place, options: PlotOptions) -> None:
@@ -95,12 +105,12 @@ def plot(place: Place, options: PlotOptions) -> None:
     elif options.as_json:
         print(json.dumps(_curve(place, options, 500).told, indent=2))
     elif options.follow:
-        with Live(console=Console(), auto_refresh=False, screen=sys.stdout.isatty()) as live:
+        with Live(console=Terminal(), auto_refresh=False, screen=sys.stdout.isatty()) as live:
             while True:  # the size is looked at each time: the plot follows the window
                 live.update(_in_terminal(place, options, live.console), refresh=True)
                 time.sleep(FOLLOW_S)
     else:
-        console = Console()
+        console = Terminal()
         console.print(_in_terminal(place, options, console))
 
 
@@ -157,7 +167,17 @@ def _steps(curve: Curve, low: float, high: float, count: int) -> list[float]:
 
 def _label(curve: Curve, value: float) -> str:
     labels = curve.told["labels"]
-    return str(labels[int(value)]) if labels else value_text(round(value, 12))
+    if curve.of_times:
+        return _time_label(value, curve.range() or (value, value))
+    return harmless(labels[int(value)]) if labels else value_text(round(value, 12))
+
+
+def _time_label(ns: float, span: tuple[float, float]) -> str:
+    """Return an absolute time for an axis: as much of it in UTC as tells it from others of the range."""
+    first, last, here = (format_utc(int(one)) for one in (*span, ns))
+    if first[:10] == last[:10] == here[:10]:
+        return here[11:19]
+    return here[5:16].replace("T", " ") if span[1] - span[0] < YEAR_NS else here[:10]
 
 
 # ---- pictures ----
@@ -221,8 +241,6 @@ def svg(curve: Curve, width: int, height: int) -> str:
 
 
 def _time_axis(curve: Curve, width: int, height: int) -> list[str]:
-    from gateway_codecs.time_scales import format_utc
-
     first, last = (format_utc(ns)[:19].replace("T", " ") + " UTC" for ns in (curve.from_ns, curve.to_ns))
     y = height - BOTTOM
     return [

@@ -187,6 +187,11 @@ def values(rows: Iterable[State]) -> Table:
     return table
 
 
+def many(count: int, what: str) -> str:
+    """Return `1 packet`, `2 packets`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def short_value(value: Any, decimals: int | None = None) -> str:
     """Return a value for people: real numbers with the decimals that the database says, else six digits."""
     if isinstance(value, float):

@@ -214,7 +214,7 @@ class Values:
         def work() -> dict[str, Any]:
             buckets, found = self._history.buckets(query, version, count)
             return self._told(found, craft, version, name) | described.unit_and_labels(version.database, name) | {
-                "buckets": described.bucket_rows(buckets)
+                "kind": kind_of(version.database, name), "buckets": described.bucket_rows(buckets)
             }  # fmt: skip
 
         return await self._long(work)

@@ -75,7 +75,7 @@ def as_json(*words: object, code: int = 0) -> Any:
 def test_the_tree_shows_how_packets_are_told(small: Path) -> None:
     """At a glance: what there is, what tells it, how large it is."""
     text = run("show", small).output
-    assert "SMALL 2  1 packets, 18 parameters (1 derived)" in text
+    assert "SMALL 2  1 packet, 18 parameters (1 derived)" in text
     assert "for a test" in text
     assert "└── PUS  CCSDS_SEC_HDR = 1  7 parameters, 19 octets" in text
     assert "└── HK  CCSDS_APID = 100, PUS_TYPE = 3, PUS_SUBTYPE = 25  3 parameters, length varies" in text
@@ -266,3 +266,92 @@ def test_other_commands_load_no_database_code() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+# ---- texts of others
+
+EVIL = "\\e[2J\\e]0;owned\\a\\e]8;;file:///x\\e\\\\ [bold]b[/bold] \\x9b31m \\u202Eesrever \\N"
+"""As YAML writes it: clear the screen, a title, a link, markup, a one-character control sequence, backwards."""
+HOSTILE = f"""mission_database: 1
+name: "N{EVIL}"
+version: "{EVIL}"
+description: "{EVIL}"
+header: ccsds
+packets:
+  P:
+    apid: 100
+    description: "{EVIL}"
+    parameters:
+      - "V{EVIL}": {{bits: 8, unit: "{EVIL}", description: "{EVIL}", aliases: ["{EVIL}"], long_description: "{EVIL}"}}
+      - M:
+          bits: 8
+          states: {{0: "{EVIL}", 1: ON}}
+          limits: {{critical: "{EVIL}"}}
+          valid_when: "CCSDS_APID == '{EVIL}'"
+"""
+
+
+@pytest.mark.parametrize(
+    "command", [["show"], ["show", "P"], ["show", "M"], ["find", "e"], ["show", "VN"], ["check"]], ids=" ".join
+)
+def test_what_a_database_says_does_nothing_to_a_terminal(command: list[str], tmp_path: Path) -> None:
+    """Names, units, descriptions and labels are shown and not obeyed: no control character comes through."""
+    path = tmp_path / "evil.yaml"
+    path.write_text(HOSTILE, encoding="utf-8")
+    result = CliRunner().invoke(app, ["mdb", command[0], str(path), *command[1:]])
+    assert [one for one in result.output if not one.isprintable() and one not in "\n "] == []
+    if command != ["show", "VN"]:
+        assert "\N{REPLACEMENT CHARACTER}" in result.output
+    if command == ["show"]:
+        assert "\N{REPLACEMENT CHARACTER}[2J" in result.output
+        assert "[bold]b[/bold]" in result.output
+
+
+def test_a_difference_does_nothing_to_a_terminal(tmp_path: Path) -> None:
+    """Names and descriptions that differ are shown and not obeyed."""
+    old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
+    old.write_text(HOSTILE, encoding="utf-8")
+    new.write_text(HOSTILE.replace("bits: 8", "bits: 16"), encoding="utf-8")
+    result = CliRunner().invoke(app, ["mdb", "diff", str(old), str(new)])
+    assert result.exit_code == 1
+    assert all(one.isprintable() or one in "\n " for one in result.output)
+    assert "[bold]b[/bold]" in result.output
+
+
+# ---- words and widths
+
+ONE = f"""mission_database: 1
+name: ONE
+header: ccsds
+packets:
+  P: {{apid: 1, parameters: [A: {{bits: 8, description: {"words " * 40}, valid_when: CCSDS_SEQ_COUNT == 3}}]}}
+"""
+
+
+def test_one_is_no_plural(tmp_path: Path) -> None:
+    """One packet, one parameter, one remark."""
+    path = tmp_path / "one.yaml"
+    path.write_text(ONE, encoding="utf-8")
+    shown = CliRunner().invoke(app, ["mdb", "show", str(path)]).output
+    assert "1 packet," in shown
+    assert "1 parameter," in shown
+    assert "1 packets" not in shown
+
+
+def test_a_packet_tells_when_its_values_are_valid(tmp_path: Path) -> None:
+    """Whoever reads the table of a packet sees which values may be invalid; so does a program."""
+    path = tmp_path / "one.yaml"
+    path.write_text(ONE, encoding="utf-8")
+    assert "valid if CCSDS_SEQ_COUNT = 3" in CliRunner().invoke(app, ["mdb", "show", str(path), "P"]).output
+    told = json.loads(CliRunner().invoke(app, ["mdb", "show", str(path), "A", "--json"]).output)
+    assert told["parameters"][0]["valid_when"] == "/ONE/CCSDS_SEQ_COUNT = 3"
+
+
+@pytest.mark.parametrize("width", [50, 80])
+def test_a_pipe_of_a_width_is_kept(width: int, tmp_path: Path) -> None:
+    """COLUMNS says how wide a pipe is: no line is wider."""
+    path = tmp_path / "one.yaml"
+    path.write_text(ONE, encoding="utf-8")
+    for names in ([], ["P"], ["A"]):
+        output = CliRunner().invoke(app, ["mdb", "show", str(path), *names], env={"COLUMNS": str(width)}).output
+        assert max(len(line.rstrip()) for line in output.splitlines()) <= width, output

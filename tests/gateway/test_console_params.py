@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from gateway.console import params, params_plot
+from gateway.console import params, params_plot, tables
 from gateway.console.app import app
+from gateway.console.terminal import Terminal
+from gateway_codecs.time_scales import SECOND_NS, parse_utc
 
 NAMES = ("/JPSS_Geolocation_Packets/ADGPSPOSX", "/JPSS_Geolocation_Packets/MSEC", "/JPSS_Geolocation_Packets/MODE")
 
@@ -90,15 +93,16 @@ class Answers:
 
     mdb = None
 
-    def __init__(self, buckets: list[dict[str, Any]]) -> None:
-        self.buckets = buckets
+    def __init__(self, buckets: list[dict[str, Any]], kind: str = "float") -> None:
+        self.buckets, self.kind = buckets, kind
 
     def time(self, text: str) -> str:
         return text
 
     def get(self, path: str, **_: Any) -> dict[str, Any]:
         assert path == "/parameters/buckets"
-        about = {"parameter": NAMES[0], "unit": "m", "spacecraft": "jpss-1", "database": "3f1c" * 16, "labels": []}
+        about = {"parameter": NAMES[0], "unit": "m", "spacecraft": "jpss-1", "database": "3f1c" * 16}
+        about |= {"labels": [], "kind": self.kind}
         return {**about, "buckets": self.buckets}
 
 
@@ -138,3 +142,76 @@ def test_options_of_history_alone_are_refused() -> None:
         result = CliRunner().invoke(app, ["params", "get", "T1", *options])
         assert result.exit_code == 2
         assert "--from" in result.output
+
+
+def test_two_forms_at_once_are_refused() -> None:
+    """JSON and CSV at once is told, and not decided in silence."""
+    for command in (["get", "T1"], ["list"], ["get", "T1", "--from", "-1h"]):
+        result = CliRunner().invoke(app, ["params", *command, "--json", "--csv"])
+        assert result.exit_code == 2
+        assert "say one of them" in result.output
+
+
+def test_the_size_of_no_picture_is_refused() -> None:
+    """A size that would do nothing is told."""
+    for options in (["--width", "400"], ["--height", "400"]):
+        result = CliRunner().invoke(app, ["params", "plot", "T1", *options])
+        assert result.exit_code == 2
+        assert "--svg or --png" in result.output
+
+
+@pytest.mark.parametrize(
+    ("seconds", "label"),
+    [(3_600, r"\d\d:\d\d:\d\d"), (10 * 86_400, r"04-\d\d \d\d:\d\d"), (9 * 10**8, r"20\d\d-\d\d-\d\d")],
+)
+def test_a_plot_of_times_has_an_axis_in_utc(seconds: int, label: str) -> None:
+    """An on-board time is plotted as a time, not as 2 10^18 nanoseconds; in a picture too."""
+    first = parse_utc("2021-04-09T00:10:00Z")
+    buckets = [
+        {"from_utc": f"2021-04-09T00:{k:02}:00Z", "limit": "ok", "count": 1}
+        | dict.fromkeys(("min", "max", "mean"), float(first + k * seconds * SECOND_NS / 40))
+        for k in range(40)
+    ]
+    options = params_plot.PlotOptions(
+        "T", "2021-04-09T00:00:00Z", "2021-04-09T01:00:00Z", None, None, 1200, 500, False, False
+    )
+    place, console = Answers(buckets, "absolute_time"), Console(width=100, height=20, color_system=None)
+    with console.capture() as capture:
+        console.print(params_plot._in_terminal(cast(Any, place), options, console))
+    lines = [line for line in capture.get().splitlines() if "\u2524" in line]
+    labels = [found for line in lines if (found := line.partition("\u2524")[0].strip())]
+    assert labels
+    assert all(re.fullmatch(label, one) for one in labels)
+    picture = params_plot.svg(params_plot._curve(cast(Any, place), options, 500), 1200, 500)
+    assert re.search(f'text-anchor="end">{label}</text>', picture)
+    assert "e+18" not in picture
+
+
+EVIL = "\x1b[2J\x1b]0;owned\x07\x9b31m[bold]b\u202e"
+
+
+def test_what_a_database_says_does_nothing_to_a_terminal() -> None:
+    """Names, units, labels and descriptions come from untrusted files: shown, not obeyed."""
+    row = {
+        **latest("/X/" + EVIL, EVIL),
+        "unit": EVIL,
+        "description": EVIL,
+        "kind": EVIL,
+        "data_mode": EVIL,
+        "raw": EVIL,
+    }
+    console = Terminal(width=300, force_terminal=True)
+    with console.capture() as capture:
+        console.print(params._latest_table([row], 300))
+        console.print(params._list_table([{**row, "latest": row}], 300))
+        console.print(params._history_table([row], True, 2, True, 300))
+        console.print(tables.values([row]))
+    shown = re.sub("\x1b\\[[0-9;]*m", "", capture.get())  # rich's own colours
+    assert all(one.isprintable() or one in "\n " for one in shown)
+    assert shown.count("owned\N{REPLACEMENT CHARACTER}") >= 8
+    assert "[bo" in shown
+
+
+def test_one_parameter_is_no_plural() -> None:
+    """One parameter, two parameters."""
+    assert [tables.many(k, "parameter") for k in (0, 1, 1000)] == ["0 parameters", "1 parameter", "1,000 parameters"]
