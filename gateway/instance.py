@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway import packet_range, wiring
 from gateway.access.policy import Policy
+from gateway.accounting.accountant import Accountant, AccountedFor
 from gateway.errors import Conflict, NotFound
 from gateway.event_pump import EventPump
 from gateway.homes.lines import Lines
@@ -67,6 +68,7 @@ class Surroundings:
     decoder: Worker | None = None  # of live values, with `historian`, of long ranges; None = no values
     historian: Worker | None = None
     values_folder: Path | None = None  # of their cache
+    accountant: Worker | None = None  # of reports and digests; None = the thinker
 
 
 class MissionInstance:
@@ -93,6 +95,7 @@ class MissionInstance:
         self.timely = TimelyTap()
         self.values: ValuesDoor
         self.playbacks: PlaybackBook
+        self.accounts: Accountant
         self._pump: EventPump
         self._recordings: list[Recording] = []
         self._house_problem = ""
@@ -125,6 +128,8 @@ class MissionInstance:
         self._put_links({config.name: self.make_link(config, self.mission) for config in self._configs})
         await self.registry.load()
         self._pump = EventPump(self.journal)
+        self.accounts = self._new_accountant()
+        await self.accounts.open()
         self.values = self.registry.values = self._values_door()
         self.playbacks = self.registry.playbacks = self._playback_book()
         await self.playbacks.load()
@@ -138,6 +143,7 @@ class MissionInstance:
             keep(f"events {self.name}", self._pump.run),
             keep(f"contacts {self.name}", self._keep_time),
             keep(f"housekeeping {self.name}", self._keep_house),
+            keep(f"accounts {self.name}", self.accounts.run),
         ]
         if self.values.around.databases:
             self._tasks.append(keep(f"values {self.name}", self.values.follow))
@@ -152,6 +158,15 @@ class MissionInstance:
         told = resent.told(home, subscription, by)
         self.emit(told)
         return told
+
+    def _new_accountant(self) -> Accountant:
+        around = self._around
+        return Accountant(
+            AccountedFor(
+                self.name, self.mission, self._configs, self.registry, around.small_store, around.keeper,
+                around.accountant or around.thinker, around.clock, self._book.snapshot, self.emit,
+            )
+        )  # fmt: skip
 
     def _values_door(self) -> ValuesDoor:
         around, folder = self._around, self._around.values_folder
@@ -283,6 +298,7 @@ class MissionInstance:
         await asyncio.gather(*self._tasks, *self._sessions, return_exceptions=True)
         with contextlib.suppress(OSError):  # the disk refuses: they are as they were kept last
             await self._keep_contacts()
+            await self.accounts.keep_seen()
         await self.journal.close()
 
     async def _keep_time(self) -> None:
@@ -491,6 +507,7 @@ class MissionInstance:
             "contacts": self.contacts()[-20:],
             "streams": self.streams(),
             "subscriptions": self.subscriptions(),
+            "homes": self.accounts.homes(),
             "timely": self.registry.timely_snapshot(),
             "values": self.values.state(),
             "playbacks": [row for row in self.playbacks.rows() if row["state"] in OPEN],
@@ -511,7 +528,7 @@ class MissionInstance:
 
     def _found(self) -> list[Condition]:
         own = [*self._journal_conditions(), *self._link_conditions(), *self._subscription_conditions()]
-        return own + self.values.conditions(self._now())
+        return own + self.values.conditions(self._now()) + self.accounts.conditions()
 
     def _journal_conditions(self) -> list[Condition]:
         subject, found = f"journal {self.name}", list[Condition]()

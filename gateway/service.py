@@ -98,7 +98,9 @@ class Gateway:
         self._writer, self._reader, self._keeper, self._thinker = self._workers = tuple(
             ThreadWorker(name) for name in ("journal-writer", "journal-reader", "small-store", "thinker")
         )
-        self._decoder, self._historian = (ThreadWorker(name) for name in ("values-live", "values-history"))
+        self._decoder, self._historian, self._accountant = (
+            ThreadWorker(name) for name in ("values-live", "values-history", "accounts")
+        )
         self._clock = clock or SystemClock()
         rates = {home.name: home.quotas.rate_limit_bps for home in configuration.homes.values()}
         self._lines = Lines({name: rate for name, rate in rates.items() if rate is not None})
@@ -221,7 +223,7 @@ class Gateway:
             self._clock, self._storage, TcpNetwork(), self._writer, self._reader, self._keeper,
             self._thinker, self.configuration.gateway,
             self.configuration.directory, self._small_store, self.policy, self.supervisor,
-            self._lines, self._decoder, self._historian, self.data_dir / "values",
+            self._lines, self._decoder, self._historian, self.data_dir / "values", self._accountant,
         )  # fmt: skip
         if name in self.instances:
             raise Conflict(f"the mission instance {name} is open already", "one journal has one writer")

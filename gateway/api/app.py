@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from gateway import __version__
-from gateway.api import clock, contacts, downloads, instances, links, playbacks, replays, stream, values
+from gateway.api import clock, contacts, downloads, instances, links, playbacks, replays, reports, stream, values
 from gateway.api.described import answer, described
 from gateway.api.door import Door
 from gateway.api.pages import add_pages
@@ -53,7 +53,7 @@ def build_app(service: Gateway) -> FastAPI:
     add_refusals(app)
     add_pages(app, DOCUMENT)
     app.add_api_route(DOCUMENT, _document, methods=["GET"], include_in_schema=False)
-    for module in (instances, links, contacts, downloads, values, replays, playbacks, clock, stream):
+    for module in (instances, links, contacts, downloads, values, replays, playbacks, reports, clock, stream):
         app.include_router(module.router, prefix="/api/v1")
     app.add_api_route("/metrics", _metrics, methods=["GET"], response_class=PlainTextResponse, tags=["operation"])
     ready = described("Health")

@@ -25,6 +25,7 @@ from gateway.api.answers import (
     example,
 )
 from gateway.api.playback_answers import PLAYBACK, PlaybackRow
+from gateway.api.report_answers import HOME, HomeState
 from gateway.api.value_answers import VALUES, ValuesState
 
 Range = Annotated[list[int], Field(min_length=2, max_length=2)]
@@ -62,7 +63,7 @@ STREAM = {
 INSTANCE = {
     "instance": "demo.simulation", "mission": "demo", "support_mode": "simulation", "data_mode": "real time",
     "lifecycle": "operational", "replay": None, "spacecraft": ["picard"], "journal": JOURNAL, "links": [LINK],
-    "contacts": [CONTACT], "streams": [STREAM], "subscriptions": [SUBSCRIPTION], "timely": [TIMELY],
+    "contacts": [CONTACT], "streams": [STREAM], "subscriptions": [SUBSCRIPTION], "homes": [HOME], "timely": [TIMELY],
     "values": VALUES, "playbacks": [PLAYBACK], "conditions": [CONDITION],
 }  # fmt: skip
 REPORT = {
@@ -223,6 +224,7 @@ class InstanceState(Answer):
     contacts: list[ContactState] = Field(description="the newest 20")
     streams: list[StreamRow]
     subscriptions: list[SubscriptionState]
+    homes: list[HomeState] = Field(description="home bases that were seen or have a subscription, the worst first")
     timely: list[TimelyCounts] = Field(description="by home base, those that ever were in timely mode")
     values: ValuesState | None = Field(description="live values, or null where no spacecraft has a database")
     playbacks: list[PlaybackRow] = Field(description="playback requests that are open")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 from collections.abc import Awaitable, Callable
@@ -74,6 +75,8 @@ class Progress:
     connected: bool = False
     heard_s: float = 0.0  # when the newest message came, by the event loop's time
     head: int = 0  # the highest end of positions that the gateway has shown us
+    digests_confirmed: int = 0  # of ranges, from what is stored
+    digests_differing: int = 0
 
 
 class Subscriber:
@@ -90,7 +93,13 @@ class Subscriber:
         jitter: Callable[[], float] = random.random,
         on_missing: Callable[[int, int, str], None] = lambda first, end, reason: None,
         on_stored: Callable[[], None] = lambda: None,
+        digester: Callable[[int, int], Awaitable[tuple[int, str]]] | None = None,
+        on_confirmed: Callable[[int, int, bool], None] = lambda first, end, same: None,
     ) -> None:
+        """`digester` computes the digest of a range from the store (gateway.homes.digests); without one the gateway
+        asks for none. `on_confirmed` is told what came of each."""
+        self._digester, self._on_confirmed = digester, on_confirmed
+        self._digesting: asyncio.Task[None] | None = None
         self._on_stored = on_stored
         self._dial, self._store, self._worker, self._wish = dial, store, worker, wish
         self._enough, self._jitter, self._on_missing = enough, jitter, on_missing
@@ -123,6 +132,9 @@ class Subscriber:
             await self._receive(channel)
         finally:
             self.progress.connected = False
+            if self._digesting is not None:
+                self._digesting.cancel()
+                await asyncio.gather(self._digesting, return_exceptions=True)
             await channel.close("")
 
     def again(self) -> None:
@@ -136,6 +148,8 @@ class Subscriber:
             "sequential": wish.sequential, "selection": wish.selection, "from": "head" if wish.from_head else "tail",
             "rate_limit_bps": wish.rate_limit_bps, "priority": wish.priority,
         }  # fmt: skip
+        if wish.mode == "complete" and self._digester is not None:
+            hello["confirm"] = True
         if wish.mode == "offline":
             hello |= {k: v for k in ("from_position", "upto_position") if (v := getattr(wish, k)) is not None}
         elif cursor is not None:
@@ -194,7 +208,7 @@ class Subscriber:
         blocks: list[tuple[DeliveryBlock, bytes]] = []
         for message in messages:
             if isinstance(message, str):
-                await self._control(message)
+                await self._control(channel, message)
             else:
                 blocks.append((_positioned(message), message))
         if blocks:
@@ -230,13 +244,34 @@ class Subscriber:
             raise DigestMismatch(str(error)) from error
         self.progress.marks_confirmed += block.kind == MARK
 
-    async def _control(self, message: str) -> None:
+    async def _control(self, channel: Channel, message: str) -> None:
         told = self._told(message)
         if told["type"] == "missing":
             self._reception.note_missing(told["first"], told["end"])
             await self._worker(lambda: self._store.note_missing(told["first"], told["end"]))
             self._on_stored()
             self._on_missing(told["first"], told["end"], told["reason"])
+        elif told["type"] == "confirm" and self._digester is not None:
+            digest = self._digest(channel, told["first"], told["end"], self._digester)
+            self._digesting = asyncio.create_task(digest, name="subscriber digest")
+        elif told["type"] in ("confirmed", "differs"):
+            same = told["type"] == "confirmed"
+            self.progress.digests_confirmed += same
+            self.progress.digests_differing += not same
+            self._on_confirmed(told["first"], told["end"], same)
+
+    async def _digest(
+        self, channel: Channel, first: int, end: int, digester: Callable[[int, int], Awaitable[tuple[int, str]]]
+    ) -> None:
+        """Say what the store holds of a range; a store that cannot say it says so, and the gateway asks again later."""
+        answer: dict[str, Any] = {"type": "digest", "first": first, "end": end}
+        try:
+            items, sha256 = await digester(first, end)
+            answer |= {"items": items, "sha256": sha256}
+        except (OSError, GatewayError) as error:
+            answer |= {"items": None, "sha256": None, "why": str(error)[:200]}
+        with contextlib.suppress(ConnectionError):
+            await channel.send(json.dumps(answer))
 
 
 def _positioned(message: bytes) -> DeliveryBlock:

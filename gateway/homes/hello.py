@@ -10,7 +10,7 @@ from gateway_routes.delivery import DeliveryError
 
 CONTROL_MAX_OCTETS = 1 << 18
 HELLO_KEYS = {"type", "home", "subscription", "mode", "selection", "sequential", "from", "cursor"}
-HELLO_KEYS |= {"from_position", "upto_position", "max_delay_ms", "rate_limit_bps", "priority", "path"}
+HELLO_KEYS |= {"from_position", "upto_position", "max_delay_ms", "rate_limit_bps", "priority", "path", "confirm"}
 VALUE_KEYS = {"parameters", "delivery", "interval_ms", "spacecraft", "mdb"}
 HELLO_KEYS |= VALUE_KEYS
 MODES = ("complete", "timely", "offline", "values", "playback")
@@ -36,7 +36,7 @@ def checked(hello: Mapping[str, Any]) -> tuple[str, str, str, dict[str, Any]]:
     if unknown := sorted(set(hello) - HELLO_KEYS):
         known = ", ".join(sorted(HELLO_KEYS))
         raise DeliveryError("bad message", f"subscribe has no {unknown[0][:64]!r}; it takes {known}")
-    for key in ("sequential", "path"):
+    for key in ("sequential", "path", "confirm"):
         if not isinstance(hello.get(key, False), bool):
             raise DeliveryError("bad message", f'"{key}" is true or false')
     if hello.get("from", "tail") not in ("tail", "head"):

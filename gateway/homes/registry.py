@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import structlog
 
 from gateway.access.policy import Policy, granted_selections, not_granted
 from gateway.errors import Conflict, NotFound
+from gateway.homes.ledger import HomeLedger
 from gateway.homes.lines import Lines
 from gateway.homes.paths import Paths
 from gateway.homes.timely_sender import TimelyCount
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 Key = tuple[str, str]
+DigestTaken = Callable[["Session", Mapping[str, Any]], Awaitable[dict[str, Any] | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,8 @@ class SubscriptionRegistry:
     value_sessions: dict[Key, Session] = field(default_factory=dict)
     playbacks: PlaybackBook | None = None
     timely_counts: dict[str, TimelyCount] = field(default_factory=dict)
+    ledger: HomeLedger = field(default_factory=HomeLedger)
+    on_digest: DigestTaken | None = None  # keeps what home bases confirm; returns what to answer
     paths: Paths = field(init=False)
     problem: str = ""  # why cursors cannot be stored now
     _dirty: dict[Key, Subscription | None] = field(default_factory=dict)

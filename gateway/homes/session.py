@@ -8,14 +8,17 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import structlog
 
 from gateway.access.policy import described
+from gateway.homes.channel import Channel, SessionLimits
+from gateway.homes.digest_asking import DigestAsking
 from gateway.homes.entitlement import Entitlement
 from gateway.homes.hello import VALUE_KEYS, checked, parse_control
+from gateway.homes.ledger import HomeLedger, SentBlocks
 from gateway.homes.lines import Pace, asked_pace
 from gateway.homes.registry import Subscription, SubscriptionRegistry
 from gateway.homes.timely_sender import TimelyCount, TimelySender, timely_limits
@@ -35,38 +38,6 @@ NEAR_POSITIONS = 8192
 """So close to the head a session waits for nobody's reading: what it reads is in memory, or little."""
 OFFLINE_PER_HOME_MAX = 4
 TIMELY_PER_HOME_MAX = 16
-
-
-class Channel(Protocol):
-    """A connection that carries whole messages: text for control, octets for data."""
-
-    async def receive(self) -> str | bytes:
-        """Return the next message. Raises ConnectionError when the channel is closed."""
-        ...
-
-    async def send(self, message: str | bytes) -> None:
-        """Send one message, waiting while the peer does not read. Raises ConnectionError."""
-        ...
-
-    async def close(self, reason: str) -> None:
-        """Close; never raises."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class SessionLimits:
-    """What one session may hold and take."""
-
-    block_items: int = 2048
-    block_octets: int = 1 << 18
-    window_octets: int = 4 << 20
-    window_blocks: int = 256
-    hello_s: float = 10.0
-    mark_items: int = 4096
-    idle_mark_s: float = 0.2
-    cursor_every_s: float = 0.2
-    cursor_retry_s: float = 1.0
-    goodbye_s: float = 2.0
 
 
 FIRST_BLOCK_OCTETS = 1 << 15
@@ -115,6 +86,8 @@ class Session:
         self._pace: Pace
         self._end: int | None = None
         self._path: list[str] | None = None  # the journals that we told items pass through; None = it was not asked for
+        self.asking = DigestAsking(self._say)
+        self._blocks: SentBlocks
 
     async def run(self) -> None:
         """Shake hands and serve. Ends without raising, whatever the peer does."""
@@ -164,11 +137,13 @@ class Session:
         self.mode = mode
         if mode == "playback":
             wish = self._registry.playback_wish(self.home, self.name, wish)
+        self.asking.wanted = hello.get("confirm") is True and mode == "complete"
         self._rights = Entitlement(self._registry, self.actor, self.home, self.name, mode, wish)
         await self._begin(hello, wish)
         self.recheck()  # the rights may have changed while it began
         if self._told_to_end.is_set():
             raise ConnectionError(self._ending)
+        self._registry.ledger.seen(self.home)
         self.state = "live"
 
     def recheck(self) -> None:
@@ -180,6 +155,7 @@ class Session:
 
     async def _begin(self, hello: Mapping[str, Any], wish: dict[str, Any]) -> None:
         mode = self.mode
+        self._blocks = SentBlocks(self._registry.ledger if mode == "complete" else HomeLedger(), self.home, self.name)
         if mode != "timely" and hello.get("max_delay_ms") is not None:
             raise DeliveryError("bad message", '"max_delay_ms" is for mode timely: the other modes skip nothing')
         self._pace = asked_pace(self._registry.lines, (self.home, self.name, mode), hello)
@@ -415,9 +391,14 @@ class Session:
     async def _receive(self) -> None:
         while True:
             message = self._control(await self._channel.receive())
+            self._registry.ledger.seen(self.home)
+            if message["type"] == "digest" and self.asking.asked is not None:
+                await self._take_digest(message)
+                continue
             if message["type"] != "ack":
                 raise DeliveryError("bad message", f"a running session takes ack, not {message['type'][:64]!r}")
             moved = self._delivery.acknowledge(message.get("lane", -1), message.get("upto", -1))
+            self._blocks.acknowledged(message["lane"], message["upto"])
             if moved and self._subscription is not None and not self._told_to_end.is_set():
                 resend = still_to_send(self._subscription.resend, self._delivery.cursor)
                 self._change(replace(self._subscription, cursor=self._delivery.cursor, resend=resend))
@@ -433,6 +414,15 @@ class Session:
             done = Lane.LIVE in self._finals and self._delivery.idle(self._head)
             self._return.moved(self._delivery.cursor, done)
             self._store_wake.set()
+
+    async def _take_digest(self, told: Mapping[str, Any]) -> None:
+        answer = await self.asking.take(told, self, self._registry.on_digest)
+        if answer is not None:
+            await self._say(answer)
+
+    def sent_ranges(self) -> list[Range]:
+        """Return the ranges that were sent in complete mode and are not acknowledged, in order of position."""
+        return self._delivery.in_flight() if self.mode == "complete" and self.state == "live" else []
 
     def _change(self, subscription: Subscription) -> None:
         """Take the subscription's new state; it is stored with the next cursor."""
@@ -524,6 +514,7 @@ class Session:
         self._delivery.sent(lane, first, found.end_position, len(data))
         if self._return is not None:
             self._return.sent(found.end_position, batch)
+        self._blocks.sent(lane, first, found.end_position, found.batch)
         async with self._pace.sending(live) as turn:
             turn.cost = len(data)
         await self._tell_path()
@@ -607,6 +598,7 @@ class Session:
 
     async def _tell_missing(self, lane: Lane, first: int, end: int, reason: str) -> None:
         self._count_drops(end - first)
+        self._registry.ledger.dropped(self.home, reason, end - first)
         told = {"type": "missing", "lane": int(lane), "first": first, "end": end, "reason": reason}
         await self._say(told)
 
@@ -684,3 +676,6 @@ def _trimmed(found: Slice, end: int) -> Slice:
     items = found.batch.items[:count]
     octets = found.batch.octets[: int(items["length"].astype(np.int64).sum())]
     return Slice(found.positions[:count], ItemBatch(octets, items), end, found.damaged)
+
+
+__all__ = ["Channel", "Session", "SessionLimits"]

@@ -20,9 +20,10 @@ from gateway.journal.commit_times import CommitTimes, Durations
 from gateway.journal.events import Event, event_items, gap_event
 from gateway.journal.recent import RecentBlocks
 from gateway.journal.segments import IDENTITY, Damage, Mark, Recovery, Segments
-from gateway.journal.state import merge
+from gateway.journal.state import merge, names_not_in
 from gateway.world import AppendFile, Clock, Storage, Worker
 from gateway_codecs.batches import (
+    ABSENT,
     I64Array,
     IntakeBatch,
     ItemBatch,
@@ -32,13 +33,14 @@ from gateway_codecs.batches import (
     gather,
     joined_rows,
 )
+from gateway_routes.selection import Selection
 
 log = structlog.get_logger()
 T = TypeVar("T")
 DAY_NS = 86_400 * 1_000_000_000
 TURN_S, TURN_BLOCKS = 0.002, 64
 NEAR_ITEMS, WALKERS_MAX = 8192, 4
-DISK_BLOCKS_MAX = 256
+DISK_BLOCKS_MAX, HEADS_ONLY = 256, Selection(units=frozenset())
 PROMISED = "destroyed: acknowledged by a home base"
 RESERVE_FOR_EVENTS = 0.75
 """Events may use this share of the reserve; the rest is for cursors, command states and audit."""
@@ -395,7 +397,7 @@ class Journal:
 
     def _publish(self, group: list[_Waiting], block: Block, state: dict[str, Any]) -> None:
         self.state = state
-        self._names_patch = _not_in(state, self._names_patch)
+        self._names_patch = names_not_in(state, self._names_patch)
         self.commits += 1
         self._recent.add(block)
         self.head = block.header.end_position
@@ -475,6 +477,14 @@ class Journal:
             elif found is not None and (kept := _within(*found, first, end)) is not None:
                 yield kept
             at = max(following, at + 1, self.tail)
+
+    def committed(self, position: int) -> tuple[int, int, int]:
+        """Return when the block that holds a position (tail <= position < head) was committed, in ns TAI, and its
+        first and end positions; of a damaged one ABSENT and its range. Blocking: for a worker. Raises OSError."""
+        block, following, _ = self._segments.at(position, self.head, HEADS_ONLY)
+        if block is None:
+            return ABSENT, position, following
+        return block.header.commit_time_ns, block.header.first_position, block.header.end_position
 
     def _walked(
         self, at: int, end: int, wanted: GroupFilter, small: bool
@@ -666,15 +676,6 @@ def stored_id(storage: Storage, name: str) -> UUID | None:
 def _belong_together(one: Damage, other: Damage) -> bool:
     overlap = one.first < other.end and other.first < one.end
     return overlap or (one.segment == other.segment and one.first <= other.end and other.first <= one.end)
-
-
-def _not_in(state: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the names of a patch that the state does not hold."""
-    known, left = state.get("names", {}), dict[str, Any]()
-    for what, names in patch.get("names", {}).items():
-        fresh = {name: number for name, number in names.items() if name not in known.get(what, {})}
-        left |= {what: fresh} if fresh else {}
-    return {"names": left} if left else {}
 
 
 def _damage_event(damage: Damage) -> Event:

@@ -17,8 +17,14 @@ CREATE TABLE IF NOT EXISTS journal_cursors (
     journal_id TEXT NOT NULL, home TEXT NOT NULL, subscription TEXT NOT NULL, cursor TEXT NOT NULL,
     PRIMARY KEY (journal_id, home, subscription)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS confirmations (
+    journal_id TEXT NOT NULL, home TEXT NOT NULL, subscription TEXT NOT NULL, what TEXT NOT NULL,
+    end INTEGER NOT NULL, value TEXT NOT NULL, PRIMARY KEY (journal_id, home, subscription, what)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
+
+CONFIRMATIONS_KEPT = 400  # of one subscription
 
 
 class SmallStore:
@@ -62,6 +68,29 @@ class SmallStore:
                 self._db.executemany(
                     "DELETE FROM journal_cursors WHERE journal_id = ? AND home = ? AND subscription = ?", gone
                 )
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+
+    def confirmations(self, journal_id: str) -> list[tuple[str, str, dict[str, Any]]]:
+        """Return what home bases confirmed of a journal, as (home, subscription, confirmation), oldest range first."""
+        query = "SELECT home, subscription, value FROM confirmations WHERE journal_id = ? ORDER BY end, what"
+        with self._told():
+            rows = self._db.execute(query, (journal_id,)).fetchall()
+        return [(home, subscription, json.loads(value)) for home, subscription, value in rows]
+
+    def put_confirmation(self, journal_id: str, home: str, subscription: str, value: Mapping[str, Any]) -> None:
+        """Store a confirmation (`what`, `end` and more) durably; of each subscription the newest ranges are kept."""
+        key = (journal_id, home, subscription)
+        of_it = "FROM confirmations WHERE journal_id = ? AND home = ? AND subscription = ?"
+        oldest = f"DELETE {of_it} AND end < (SELECT end {of_it} ORDER BY end DESC LIMIT 1 OFFSET ?)"
+        row = (*key, value["what"], value["end"], json.dumps(value))
+        with self._told():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.execute("INSERT OR REPLACE INTO confirmations VALUES (?, ?, ?, ?, ?, ?)", row)
+                self._db.execute(oldest, (*key, *key, CONFIRMATIONS_KEPT - 1))
                 self._db.execute("COMMIT")
             finally:
                 if self._db.in_transaction:

@@ -21,3 +21,12 @@ def merge(state: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
         else:
             result[key] = value
     return result
+
+
+def names_not_in(state: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the names of a patch that the state does not hold."""
+    known, left = state.get("names", {}), dict[str, Any]()
+    for what, names in patch.get("names", {}).items():
+        fresh = {name: number for name, number in names.items() if name not in known.get(what, {})}
+        left |= {what: fresh} if fresh else {}
+    return {"names": left} if left else {}

@@ -223,6 +223,11 @@ class Delivery:
             (not lane.todo or lane.todo[0][0] >= head) and not lane.unacknowledged for lane in self.lanes.values()
         )
 
+    def in_flight(self) -> list[Range]:
+        """Return the ranges that were sent and are not acknowledged, in order of position."""
+        lanes = self.lanes.values()
+        return sorted((first, upto) for lane in lanes for first, upto, _ in lane.unacknowledged)
+
     def drained(self, lane: Lane, head: int) -> bool:
         """Whether everything below `head` was sent in a lane."""
         state = self.lanes[lane]

@@ -12,7 +12,15 @@ import httpx
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from gateway.api import answers, models, playback_answers, playback_requests, requests, value_answers
+from gateway.api import (
+    answers,
+    models,
+    playback_answers,
+    playback_requests,
+    report_answers,
+    requests,
+    value_answers,
+)
 from gateway.api.app import build_app
 from gateway.service import Gateway
 from gateway_config import load
@@ -27,7 +35,7 @@ LINK = "name: l\nmission: m\nspacecraft: s\ntype: file\nunit: packets\npath: pac
 PACKET = bytes.fromhex("0064c000000300010203")
 REPLAY = {"file": "packets.bin", "mission": "m", "run": "first"}
 INSTANCE = "/api/v1/instances/m.simulation"
-MODULES = (answers, models, playback_answers, playback_requests, requests, value_answers)
+MODULES = (answers, models, playback_answers, playback_requests, report_answers, requests, value_answers)
 MODELS = [m for module in MODULES for m in vars(module).values() if isinstance(m, type)]
 ANSWERS = list(dict.fromkeys(m for m in MODELS if issubclass(m, BaseModel) and m.__module__.startswith("gateway.api.")))
 
@@ -108,6 +116,8 @@ GETS = {
     "/api/v1/status": models.GatewayState,
     "/api/v1/instances": list[models.InstanceState],
     INSTANCE: models.InstanceState,
+    f"{INSTANCE}/reports": report_answers.Report,
+    f"{INSTANCE}/reports?first=0&end=1&home=h": report_answers.Report,
     "/api/v1/missions": list[answers.MissionRow],
     "/api/v1/spacecraft": list[answers.SpacecraftRow],
     "/api/v1/links": list[answers.LinkRow],

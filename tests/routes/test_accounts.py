@@ -330,6 +330,7 @@ def test_entitled_is_acknowledged_sent_and_waiting(data: Any) -> None:
     version_from = data.draw(st.integers(90, 145))
     contract = Contract("h", "s", wish, granted, cursor, 1, version_from, sent)
     found = []
+    cuts: list[int]
     for cuts in ([], data.draw(st.lists(st.integers(1, 40), max_size=4))):
         streams, entitled = StreamAccounts(lambda key: "apid"), Entitled(contract)
         for positions, part in pieces(batch, cuts):

@@ -1,0 +1,232 @@
+"""The accounting of one mission instance: reports, confirmed digests, and what is seen of each home base."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.accounting.confirmations import Confirmations
+from gateway.accounting.ranges import DAY_NS, LATE_NS, Span, contact_span, day_span, resolved, time_span
+from gateway.accounting.report import ReportAsked, report
+from gateway.accounting.rules import CountingRules
+from gateway.errors import Conflict, UsageError
+from gateway.homes.registry import SubscriptionRegistry
+from gateway.journal import SmallStore
+from gateway.world import Clock, Worker
+from gateway_codecs.batches import ABSENT
+from gateway_codecs.time_scales import format_utc
+from gateway_config import LinkConfig, Mission
+from gateway_routes.conditions import Condition
+
+LOOK_S = 1.0
+DAYS_CONFIRMED = 7
+REPORTS_WAITING_MAX = 8
+SEEN_EVERY_S = 30.0
+LAGS_LOOKED_UP = 64
+Ranges = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountedFor:
+    """What the accountant is given. `worker` is for what takes long, `keeper` of the small store; `contacts` are the
+    rows of the contact book."""
+
+    instance: str
+    mission: Mission
+    links: Sequence[LinkConfig]
+    registry: SubscriptionRegistry
+    store: SmallStore
+    keeper: Worker
+    worker: Worker
+    clock: Clock
+    contacts: Callable[[], list[dict[str, Any]]]
+    emit: Callable[[dict[str, Any]], None]
+
+
+class Accountant:
+    """See the module. All methods run on the event loop."""
+
+    def __init__(self, around: AccountedFor) -> None:
+        self._around = around
+        registry = around.registry
+        self.confirmations = Confirmations(
+            registry, around.store, around.keeper, around.worker, around.clock.tai_ns, around.emit
+        )
+        registry.on_digest = self.confirmations.answered
+        registry.ledger.wall_ns = around.clock.tai_ns
+        self._ended: dict[str, tuple[Span, int, int]] = {}  # ranges that do not change any more
+        self.ranges: Ranges = ()
+        self._one_report = asyncio.Lock()
+        self._reports_waiting = 0
+        self._committed: dict[int, int] = {}  # when the block of a low water was committed
+        self._seen_kept: dict[str, int] = {}
+        self.problem = ""
+
+    async def open(self) -> None:
+        """Read what is kept. Raises OSError."""
+        await self.confirmations.load()
+        kept = await self._around.keeper(lambda: self._around.store.get(self._seen_name)) or {}
+        ledger = self._around.registry.ledger
+        self._seen_kept = {str(home): int(at_ns) for home, at_ns in kept.items()}
+        ledger.last_seen_ns.update(self._seen_kept)
+
+    @property
+    def _seen_name(self) -> str:
+        return f"homes seen {self._around.instance}"
+
+    async def run(self) -> None:
+        """Each second: ask for digests that are due, look how late who lags is; tried again when the disk refuses."""
+        loop = asyncio.get_running_loop()
+        seen_s = loop.time()
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                await self._look()
+                if loop.time() - seen_s >= SEEN_EVERY_S:
+                    seen_s = loop.time()
+                    await self.keep_seen()
+            except (OSError, ConnectionError) as error:
+                self.problem = str(error)
+            else:
+                self.problem = ""
+
+    async def _look(self) -> None:
+        await self._look_up_lags()
+        if any(session.asking.wanted for session in self._around.registry.sessions.values()):
+            self.ranges = await self._due()
+            await self.confirmations.ask(self.ranges)
+
+    async def keep_seen(self) -> None:
+        """Keep when each home base was heard last, durably. Raises OSError."""
+        seen = dict(self._around.registry.ledger.last_seen_ns)
+        if seen != self._seen_kept:
+            await self._around.keeper(lambda: self._around.store.put(self._seen_name, seen))
+            self._seen_kept = seen
+
+    # ---- ranges that home bases confirm ----
+
+    async def _due(self) -> Ranges:
+        """Return the contacts that have ended and the days that are over, oldest first, as (what, first, end)."""
+        now_ns = self._around.clock.steady_tai_ns()
+        spans = [*self._contact_spans(), *_days_before(now_ns)]
+        journal = self._around.registry.journal
+        over = {span.what: span for span in spans if span.end_ns is not None and span.end_ns + LATE_NS <= now_ns}
+        self._ended = {what: kept for what, kept in self._ended.items() if over.get(what) == kept[0]}
+        for what, span in over.items():
+            if what not in self._ended:
+                first, end = await self._around.worker(lambda span=span: resolved(journal, span))  # type: ignore[misc]
+                self._ended[what] = (span, first, end)
+        found = [(what, first, end) for what, (_, first, end) in self._ended.items() if first < end]
+        return tuple(sorted(found, key=lambda row: (row[2], row[1], row[0])))
+
+    def _contact_spans(self) -> list[Span]:
+        rows = self._around.contacts()
+        return [contact_span(rows, row["id"]) for row in rows if row["state"] == "done" and row["first_good_ns"]]
+
+    # ---- reports ----
+
+    async def report(self, span: Span, homes: frozenset[str] | None = None, whole: bool = True) -> dict[str, Any]:
+        """Return the reconciliation of a span. One at a time. Raises Conflict, OSError."""
+        around = self._around
+        if self._reports_waiting >= REPORTS_WAITING_MAX:
+            raise Conflict(f"{REPORTS_WAITING_MAX} reports of {around.instance} wait already", "try again later")
+        self._reports_waiting += 1
+        try:
+            async with self._one_report:
+                links = {link.name: link for link in around.links}
+                rules = CountingRules(around.mission, links, around.registry.journal.names("links"))
+                now_ns = around.clock.steady_tai_ns()
+                return await report(
+                    ReportAsked(
+                        around.instance, span, homes, around.registry, rules, self.confirmations, around.worker,
+                        now_ns, whole,
+                    )
+                )  # fmt: skip
+        finally:
+            self._reports_waiting -= 1
+
+    def span_of_contact(self, contact: str) -> Span:
+        """Return the span of a contact. Raises NotFound, Conflict."""
+        return contact_span(self._around.contacts(), contact)
+
+    # ---- what is seen of home bases ----
+
+    async def _look_up_lags(self) -> None:
+        """Find when what the laggards wait for was committed; who is near the head needs no disk."""
+        registry = self._around.registry
+        journal = registry.journal
+        waters = sorted({one.cursor.low_water for one in registry.subscriptions.values()})
+        wanted = [water for water in waters if journal.tail <= water < journal.head]
+        self._committed = {water: at for water, at in self._committed.items() if water in set(wanted)}
+        for water in [water for water in wanted if water not in self._committed][:LAGS_LOOKED_UP]:
+            committed_ns, _, _ = await self._around.worker(lambda water=water: journal.committed(water))  # type: ignore[misc]
+            if committed_ns != ABSENT:
+                self._committed[water] = committed_ns
+
+    def homes(self) -> list[dict[str, Any]]:
+        """Return one row for each home base that has a subscription, a session or was heard, the worst first."""
+        registry = self._around.registry
+        names = {key[0] for key in registry.subscriptions} | set(registry.ledger.last_seen_ns)
+        names |= {session.home for session in registry.all_sessions() if session.home}
+        rows = [self._home(name) for name in sorted(names)]
+        return sorted(rows, key=lambda row: (-row["digests_differing"], -row["backlog_items"], row["home"]))
+
+    def _home(self, home: str) -> dict[str, Any]:
+        registry, ledger = self._around.registry, self._around.registry.ledger
+        mine = [one for key, one in registry.subscriptions.items() if key[0] == home]
+        journal, now_ns = registry.journal, self._around.clock.steady_tai_ns()
+        lags = [sum(b - a for a, b in one.cursor.missing(journal.head)) for one in mine]
+        late = [one.cursor.low_water for one in mine if one.cursor.low_water < journal.head]
+        known = [now_ns - self._committed[water] for water in late if water in self._committed]
+        timely = registry.timely_counts.get(home)
+        drops = dict(ledger.drops.get(home, {})) | ({"late": timely.skipped_items} if timely else {})
+        seen_ns = ledger.last_seen_ns.get(home)
+        ranges, confirmations = self.ranges, self.confirmations
+        return {
+            "home": home,
+            "sessions": sum(session.home == home for session in registry.all_sessions()),
+            "subscriptions": len(mine),
+            "lag_items": max(lags, default=0),
+            "lag_s": max([0.0, *(age / 1e9 for age in known)]) if known or not late else None,
+            "backlog_items": sum(lags),
+            "drops": drops,
+            "last_seen_utc": None if seen_ns is None else format_utc(seen_ns),
+            "last_seen_age_s": None if seen_ns is None else max(0.0, (ledger.wall_ns() - seen_ns) / 1e9),
+            "digests_unconfirmed": sum(
+                confirmations.unconfirmed((home, one.name), ranges, one.version_from) for one in mine
+            ),
+            "digests_differing": sum(c.subject.startswith(f"subscription {home}/") for c in confirmations.conditions()),
+        }
+
+    def conditions(self) -> list[Condition]:
+        """Return what the operator should know."""
+        return self.confirmations.conditions()
+
+
+def _days_before(now_ns: int) -> list[Span]:
+    """Return the UTC days that ended last."""
+    days = {format_utc(now_ns - back * DAY_NS)[:10] for back in range(1, DAYS_CONFIRMED + 1)}
+    return [day_span(day) for day in sorted(days)]
+
+
+def span_asked(accountant: Accountant, asked: Mapping[str, Any]) -> Span:
+    """Return the span of a request: `contact`, `day`, `from_utc`/`to_utc` or `first`/`end`; none = everything.
+
+    Raises UsageError, NotFound, Conflict.
+    """
+    kinds = (("contact",), ("day",), ("from_utc", "to_utc"), ("first", "end"))
+    given = [kind for kind in kinds if any(asked.get(key) is not None for key in kind)]
+    if len(given) > 1:
+        raise UsageError("give a contact, a day, times or positions: one of them", "")
+    if asked.get("contact") is not None:
+        return accountant.span_of_contact(asked["contact"])
+    if asked.get("day") is not None:
+        return day_span(asked["day"])
+    first, end = asked.get("first"), asked.get("end")
+    if first is not None or end is not None:
+        if first is not None and end is not None and first > end:
+            raise UsageError(f"the range begins at {first} and ends before, at {end}")
+        return Span("positions", first=first, end=end)
+    return time_span(asked.get("from_utc"), asked.get("to_utc"))

@@ -1,0 +1,243 @@
+"""The reconciliation of a range: from the journal, in pieces, with bounded memory (docs/homes.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from gateway.accounting.confirmations import Confirmations
+from gateway.accounting.ranges import Span, resolved, utc_of
+from gateway.accounting.rules import CountingRules, contract_of
+from gateway.accounting.walking import walk_in_pieces
+from gateway.homes.registry import Subscription, SubscriptionRegistry
+from gateway.journal import Damage
+from gateway.world import Worker
+from gateway_codecs.batches import I64Array, ItemBatch, Kind, Quality, Unit
+from gateway_routes.accounts import Counter, GapTold, Stream, StreamAccounts, gap_told
+from gateway_routes.delivery import Lane
+from gateway_routes.entitled import Counts, Entitled
+from gateway_routes.latency import percentiles
+
+DAMAGED_SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReportAsked:
+    """A range, whose home bases (None = all), and what the report is made of. `whole`: streams too that no home base
+    shown is entitled to."""
+
+    instance: str
+    span: Span
+    homes: frozenset[str] | None
+    registry: SubscriptionRegistry
+    rules: CountingRules
+    confirmations: Confirmations
+    worker: Worker
+    now_ns: int
+    whole: bool = True
+
+
+async def report(asked: ReportAsked) -> dict[str, Any]:
+    """Return the reconciliation, JSON-able. Cancelled between two pieces. Raises Conflict, OSError."""
+    journal = asked.registry.journal
+    first, end = await asked.worker(lambda: resolved(journal, asked.span))
+    work = _Work(asked, first, end)
+    damaged = await walk_in_pieces(journal, asked.worker, first, end, work.take)
+    return work.result(damaged)
+
+
+class _Work:
+    def __init__(self, asked: ReportAsked, first: int, end: int) -> None:
+        self._asked, self._first, self._end = asked, first, end
+        journal = asked.registry.journal
+        self._crafts, self._links = journal.names("spacecraft"), journal.names("links")
+        self._accounts = StreamAccounts(asked.rules, {name: number for number, name in self._crafts.items()})
+        self._entitled: list[tuple[Subscription, Entitled]] = []
+        self._unread: list[str] = []
+        self._items = 0
+        self._tail = journal.tail
+        for (home, name), subscription in sorted(asked.registry.subscriptions.items()):
+            if asked.homes is not None and home not in asked.homes:
+                continue
+            try:
+                self._entitled.append((subscription, Entitled(contract_of(asked.registry, subscription))))
+            except ValueError as error:
+                self._unread.append(f"{home}/{name} is left out: {error}")
+
+    def take(self, positions: I64Array, batch: ItemBatch) -> None:
+        """Take items of whole commits. In the worker."""
+        self._items += len(positions)
+        which = self._accounts.take(positions, batch.items, _gaps(positions, batch))
+        for _, entitled in self._entitled:
+            entitled.take(positions, batch, which)
+
+    # ---- what is shown ----
+
+    def result(self, damaged: list[Damage]) -> dict[str, Any]:
+        """Return the report."""
+        asked, first, end, journal = self._asked, self._first, self._end, self._asked.registry.journal
+        tail = max(self._tail, journal.tail)
+        expired = max(0, min(end, tail) - first)
+        holes = [(max(d.first, first), min(d.end, end), d.cause) for d in damaged]
+        told = [hole for hole in holes if hole[0] < hole[1]]
+        span, accounts = asked.span, self._accounts
+        shown = [(index, stream) for index, stream in enumerate(accounts.streams) if self._is_shown(index, stream)]
+        return {
+            "instance": asked.instance,
+            "range": {
+                "what": span.what, "first": first, "end": end, "from_utc": utc_of(span.from_ns),
+                "to_utc": utc_of(span.end_ns), "under_way": span.under_way(asked.now_ns),
+                "spacecraft": span.spacecraft, "peer": span.contact["peer"] if span.contact else None,
+            },
+            "journal": {
+                "journal_id": str(journal.journal_id), "revision": journal.revision, "items": self._items,
+                "events": accounts.events, "idle_packets": accounts.idle, "expired_positions": expired,
+                "damaged_positions": sum(b - a for a, b, _ in told),
+                "damaged": [list(hole) for hole in told[:DAMAGED_SHOWN]],
+            },
+            "streams": sorted((self._stream_row(stream) for _, stream in shown), key=_order),
+            "shared_counts": [self._group_row(key, accounts.groups[key]) for key in sorted(accounts.groups)],
+            "refused": self._refused(),
+            "link_gaps": [
+                {"link": self._links.get(link), "what": what, "reason": reason, "missing": missing}
+                for (link, what, reason), missing in sorted(accounts.link_gaps.items())
+            ],
+            "homes": self._homes(bool(expired or told), dict(shown)),
+            "remarks": self._remarks(expired, told),
+        }  # fmt: skip
+
+    def _is_shown(self, index: int, stream: Stream) -> bool:
+        craft = self._asked.span.spacecraft
+        mine = any(one.streams[index].entitled for _, one in self._entitled if index in one.streams)
+        return (craft is None or self._crafts.get(stream.key.spacecraft) == craft) and (self._asked.whole or mine)
+
+    def _stream_row(self, stream: Stream) -> dict[str, Any]:
+        shared = stream.shared
+        return {
+            **self._stream_name(stream),
+            "counting": stream.rule or None,
+            "expected": stream.expected,
+            "received": stream.received,
+            "octets": stream.octets,
+            "missing": {} if shared else _missing(stream.counter),
+        }
+
+    def _stream_name(self, stream: Stream) -> dict[str, Any]:
+        key = stream.key
+        return {
+            "spacecraft": self._crafts.get(key.spacecraft), "link": self._links.get(key.link),
+            "vcid": key.vcid, "apid": key.apid, "unit": "others" if not key.unit else Unit(key.unit).name.lower(),
+        }  # fmt: skip
+
+    def _group_row(self, key: tuple[int, int, str], counter: Counter) -> dict[str, Any]:
+        link, vcid, group = key
+        members = [stream for stream in self._accounts.streams if stream.counter is counter]
+        received = sum(stream.received for stream in members)
+        return {
+            "link": self._links.get(link), "vcid": vcid, "group": group,
+            "apids": sorted(stream.key.apid for stream in members), "received": received,
+            "expected": received + counter.missing_items, "missing": _missing(counter),
+        }  # fmt: skip
+
+    def _refused(self) -> list[dict[str, Any]]:
+        rows = sorted(self._accounts.refused.items())
+        return [
+            {"link": self._links.get(link), "cause": _cause(cause), "units": units} for (link, cause), units in rows
+        ]
+
+    def _homes(self, holes: bool, shown: Mapping[int, Stream]) -> list[dict[str, Any]]:
+        found: dict[str, list[dict[str, Any]]] = {}
+        for subscription, entitled in self._entitled:
+            found.setdefault(subscription.home, []).append(self._subscription(subscription, entitled, holes, shown))
+        return [{"home": home, "subscriptions": rows} for home, rows in sorted(found.items())]
+
+    def _subscription(
+        self, subscription: Subscription, entitled: Entitled, holes: bool, shown: Mapping[int, Stream]
+    ) -> dict[str, Any]:
+        contract, ledger = entitled.contract, self._asked.registry.ledger
+        by_lane = ledger.latencies.get((subscription.home, subscription.name), {})
+        points = {lane: kept.of(self._first, self._end) for lane, kept in by_lane.items()}
+        live, every = points.get(Lane.LIVE, []), [point for of_lane in points.values() for point in of_lane]
+        streams = [
+            {**self._stream_name(stream), **_counts(entitled.streams[index])}
+            for index, stream in shown.items()
+            if index in entitled.streams and entitled.streams[index].entitled
+        ]
+        return {
+            "subscription": subscription.name,
+            "version": contract.version,
+            "version_from": contract.version_from,
+            **_counts(entitled.total),
+            "streams": sorted(streams, key=_order),
+            "latency": {
+                "measured_items": sum(items for _, _, items, _ in every), **percentiles(every),
+                "live": {"measured_items": sum(items for _, _, items, _ in live), **percentiles(live)},
+            },
+            "digest": self._digest(entitled, holes),
+        }  # fmt: skip
+
+    def _digest(self, entitled: Entitled, holes: bool) -> dict[str, Any]:
+        """Return what the gateway computes, and what the home base has said of the same range."""
+        contract = entitled.contract
+        begin = contract.begin(self._first)
+        row: dict[str, Any] = {
+            "first": begin, "end": max(begin, self._end), "items": entitled.items, "octets": entitled.octets,
+            "sha256": entitled.sha256, "state": "not confirmed", "confirmed_utc": None,
+        }  # fmt: skip
+        key = (contract.home, contract.name)
+        told = self._asked.confirmations.of_range(key, begin, self._end)
+        if holes:
+            row["state"] = "cannot be compared"
+        elif told is not None and told.state == "confirmed":
+            same = (told.items, told.sha256) == (entitled.items, entitled.sha256)
+            row |= {"state": "confirmed" if same else "differs", "confirmed_utc": utc_of(told.at_ns)}
+        elif told is not None:
+            row |= {"state": told.state, "home_items": told.told_items, "home_sha256": told.told_sha256}
+        return row
+
+    def _remarks(self, expired: int, damaged: list[tuple[int, int, str]]) -> list[str]:
+        """Return what a reader must know to read the numbers rightly."""
+        remarks = list(self._unread)
+        if expired:
+            remarks.append(f"{expired} positions of the range were removed by retention: what they held is not known")
+        if damaged:
+            remarks.append(f"{sum(b - a for a, b, _ in damaged)} positions cannot be read: what they held is not known")
+        for subscription, entitled in self._entitled:
+            if count := entitled.total.of_before:
+                name = f"{subscription.home}/{subscription.name}"
+                remarks.append(
+                    f"{name}: {count} items below position {subscription.version_from} were acknowledged under another "
+                    "version of the subscription, whose selection is not kept, or before it began"
+                )
+        if any(stream.rule == "" for stream in self._accounts.streams):
+            remarks.append("streams without a counting rule are of links that the configuration does not have (so)")
+        return remarks
+
+
+def _gaps(positions: I64Array, batch: ItemBatch) -> list[GapTold]:
+    rows = np.flatnonzero(batch.items["kind"] == Kind.EVENT)
+    told = (gap_told(int(positions[row]), batch.octets_of(row)) for row in rows.tolist())
+    return [gap for gap in told if gap is not None]
+
+
+def _counts(counts: Counts) -> dict[str, int]:
+    return {**asdict(counts), "delivered": counts.delivered}
+
+
+def _missing(counter: Counter) -> dict[str, int]:
+    return {reason.value: count for reason, count in sorted(counter.missing.items())}
+
+
+def _order(row: Mapping[str, Any]) -> tuple[str, str, int, int, str]:
+    return row["spacecraft"] or "", row["link"] or "", row["vcid"], row["apid"], row["unit"]
+
+
+def _cause(cause: int) -> str:
+    return Quality(cause).name.lower() if cause in CAUSES else str(cause)
+
+
+CAUSES: frozenset[int] = frozenset(int(cause) for cause in Quality)
+__all__ = ["ReportAsked", "report"]

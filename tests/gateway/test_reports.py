@@ -1,0 +1,457 @@
+"""Reports and confirmed digests: a journal, sessions, a home base's real store, a world without time."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gateway.access.policy import described
+from gateway.accounting.accountant import LOOK_S, Accountant, AccountedFor, span_asked
+from gateway.accounting.ranges import LATE_NS, day_span, position_at
+from gateway.accounting.rules import selection_of
+from gateway.errors import Conflict, NotFound, UsageError
+from gateway.homes.client import Subscriber, Wish
+from gateway.homes.digests import StoreDigester
+from gateway.homes.registry import SubscriptionRegistry
+from gateway.homes.session import Session
+from gateway.homes.store import HomeStore
+from gateway.journal import Journal, JournalSettings, SmallStore
+from gateway_codecs.batches import Gap, IntakeBatch
+from gateway_codecs.time_scales import format_utc
+from gateway_config import example_mission, example_names
+from gateway_routes.selection import Selection
+from tests.gateway.simulated import SimClock, SimStorage, granted, inline, on_virtual_time, small_store
+from tests.gateway.test_journal import packets
+from tests.gateway.test_sessions import LIMITS, Peer
+
+S = 1_000_000_000
+DAY = 86_400 * S
+SETTINGS = JournalSettings(reserve_octets=0, segment_octets=1 << 16)
+
+
+class World:
+    """A journal, its registry, its accountant, and a contact book that the test writes."""
+
+    def __init__(self, disk: SimStorage, store: SmallStore, clock: SimClock) -> None:
+        self.disk, self.store, self.clock = disk, store, clock
+        self.contacts: list[dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = []
+        self.journal: Journal
+        self.registry: SubscriptionRegistry
+        self.accounts: Accountant
+        self.sent = 0
+
+    @classmethod
+    async def open(cls, before: World | None = None) -> World:
+        world = cls(SimStorage(random.Random(1)), small_store(), SimClock()) if before is None else before
+        world.journal = await Journal.open(world.disk, world.clock, inline, inline, SETTINGS, "m")
+        world.journal.name_id("spacecraft", "picard")
+        world.journal.name_id("links", "station")
+        world.registry = SubscriptionRegistry(world.journal, world.store, inline, *granted("a", "b"))
+        await world.registry.load()
+        mission = example_mission(example_names()[0])
+        world.accounts = Accountant(
+            AccountedFor(
+                "m", mission, [], world.registry, world.store, inline, inline, world.clock,
+                lambda: world.contacts, world.events.append,
+            )
+        )  # fmt: skip
+        await world.accounts.open()
+        return world
+
+    async def commit(self, count: int, apid: int = 5, missing: int = 0, reason: str = "space link") -> None:
+        """Commit packets one by one; the first has a gap before it."""
+        for k in range(count):
+            batch = packets([b"%d %d %d" % (apid, self.sent, k)], apid=apid)
+            batch.items["link"] = batch.items["spacecraft"] = 1
+            batch.items["receive_time_ns"] = self.clock.tai_ns()
+            gaps: tuple[Gap, ...] = ()
+            if missing and not k:
+                batch.items["missing_before"] = missing
+                gaps = (Gap("packets", 1, 0, apid, 0, missing + 1, missing, reason),)
+            self.sent += 1
+            await self.journal.append(IntakeBatch(batch, gaps=gaps), "station")
+
+    def contact(self, number: int, first: int, last: int, state: str = "done") -> None:
+        """Write a contact into the book, with good data then."""
+        row = {"id": str(number), "spacecraft": "picard", "peer": "kiruna", "state": state}
+        self.contacts.append(row | {"first_good_ns": first, "last_good_ns": last})
+
+    async def report(self, **asked: Any) -> dict[str, Any]:
+        return await self.accounts.report(span_asked(self.accounts, asked))
+
+
+def row_of(report: dict[str, Any], home: str = "a", subscription: str = "all") -> dict[str, Any]:
+    (found,) = [
+        row
+        for one in report["homes"]
+        if one["home"] == home
+        for row in one["subscriptions"]
+        if row["subscription"] == subscription
+    ]
+    return dict(found)
+
+
+@on_virtual_time
+async def test_a_report_adds_up() -> None:
+    """Issue: expected, received, entitled, delivered, acknowledged, and gaps with their reasons."""
+    world = await World.open()
+    await world.commit(3)
+    await world.commit(4, missing=2)
+    await world.commit(5, apid=7, missing=3, reason="gateway restart")
+    peer = Peer(world.registry)
+    await peer.hello(selection={"apids": [5], "kinds": ["tm"]})
+    await peer.take(8)
+    await asyncio.sleep(1)
+    report = await world.report()
+    assert [(row["apid"], row["received"], row["missing"]) for row in report["streams"]] == [
+        (5, 7, {"space_link": 2}), (7, 5, {"gateway_restart": 3}),
+    ]  # fmt: skip
+    assert {row["counting"] for row in report["streams"]} == {None}, "the configuration has no such link"
+    row = row_of(report)
+    assert (row["entitled"], row["acknowledged"], row["waiting"] + row["sent"]) == (7, 7, 0)
+    assert row["not_selected"] == report["journal"]["items"] - 7
+    assert row["latency"]["measured_items"] == 7
+    assert row["latency"]["p100_s"] < 1
+    assert report["range"]["under_way"] is True
+    await peer.leave()
+    await world.commit(2)
+    late = row_of(await world.report())
+    assert (late["entitled"], late["acknowledged"], late["waiting"], late["sent"]) == (9, 7, 2, 0)
+
+
+@on_virtual_time
+async def test_in_flight() -> None:
+    """What was sent and is not acknowledged is in flight: delivered, not acknowledged."""
+    world = await World.open()
+    await world.commit(6)
+    peer = Peer(world.registry)
+    await peer.hello()
+    while not world.registry.sessions["a", "all"].sent_items >= 6:
+        await asyncio.sleep(0.01)
+    row = row_of(await world.report())
+    assert (row["entitled"], row["sent"], row["delivered"], row["acknowledged"]) == (6, 6, 6, 0)
+    await peer.leave()
+    row = row_of(await world.report())
+    assert (row["waiting"], row["sent"]) == (6, 0), "what a session did not get acknowledged is sent again"
+
+
+@on_virtual_time
+async def test_contacts_and_days() -> None:
+    """A contact is from its first good data to its last, or to the next one; a day is what was committed in it."""
+    world = await World.open()
+    clock = world.clock
+    begun = clock.now_ns
+    await world.commit(4)
+    world.contact(1, begun, clock.now_ns)
+    clock.now_ns += 5 * S
+    second = clock.now_ns
+    await world.commit(3)
+    world.contact(2, second, clock.now_ns, "active")
+    first = await world.report(contact="1")
+    assert (first["range"]["first"], first["range"]["end"], first["range"]["peer"]) == (0, 4, "kiruna")
+    active = await world.report(contact="2")
+    assert (active["range"]["first"], active["range"]["end"], active["range"]["under_way"]) == (4, 7, True)
+    clock.now_ns += DAY
+    await world.commit(2)
+    day = format_utc(begun)[:10]
+    of_day = await world.report(day=day)
+    assert (of_day["range"]["first"], of_day["range"]["end"], of_day["range"]["under_way"]) == (0, 7, False)
+    between = await world.report(from_utc=format_utc(second), to_utc=format_utc(second + S))
+    assert (between["range"]["first"], between["range"]["end"]) == (4, 7)
+    assert (await world.report(first=2, end=5))["journal"]["items"] == 3
+    world.contacts.append(
+        {"id": "3", "spacecraft": "picard", "state": "missed", "first_good_ns": None, "last_good_ns": None}
+    )
+    for error, asked in (
+        (NotFound, {"contact": "9"}), (Conflict, {"contact": "3"}), (UsageError, {"day": "yesterday"}),
+        (UsageError, {"day": "2026-1-1"}), (UsageError, {"first": 5, "end": 2}), (Conflict, {"end": 99}),
+        (UsageError, {"day": day, "contact": "1"}),
+        (UsageError, {"from_utc": format_utc(second), "to_utc": format_utc(begun)}),
+    ):  # fmt: skip
+        with pytest.raises(error):
+            await world.report(**asked)
+
+
+@on_virtual_time
+async def test_every_position_by_its_time() -> None:
+    """The first position committed at a time or later is found, whatever the blocks are, and where one is damaged."""
+    world = await World.open()
+    for k in range(40):
+        world.clock.now_ns += S
+        await world.commit(1 + k % 3)
+    journal = world.journal
+    committed = [journal.committed(position)[0] for position in range(journal.head)]
+    for at in [committed[0] - 1, *committed, committed[-1] + 1]:
+        expected = next((p for p, time in enumerate(committed) if time >= at), journal.head)
+        assert position_at(journal, at) == expected
+
+
+@on_virtual_time
+async def test_holes() -> None:
+    """What retention removed, or cannot be read, is told as positions: what they held is not known."""
+    world = await World.open()
+    await world.commit(200)
+    journal = world.journal
+    journal.settings = replace(SETTINGS, keep_octets=1)
+    await world.commit(600)
+    await journal.retain()
+    assert journal.tail > 0
+    report = await world.report(first=0)
+    assert report["journal"]["expired_positions"] == journal.tail
+    assert any("retention" in remark for remark in report["remarks"])
+    segment = sorted(name for name in world.disk.durable if name.endswith(".seg"))[-1]
+    world.disk.bad.append((segment, 3000, 3001))
+    report = await world.report(first=journal.tail)
+    lost = report["journal"]["damaged_positions"]
+    assert lost > 0
+    assert report["journal"]["items"] + lost == report["range"]["end"] - journal.tail
+
+
+# ---- confirmed digests ----
+
+
+class Home:
+    """A home base with a store, that confirms."""
+
+    def __init__(self, world: World, disk: SimStorage | None = None) -> None:
+        self.disk = disk or SimStorage(random.Random(2))
+        self.store = HomeStore(self.disk, "store")
+        self.told: list[tuple[int, int, bool]] = []
+        self._world = world
+        digester = StoreDigester(self.disk, self.store, inline)
+        self.client = Subscriber(
+            self._dial, self.store, inline, Wish("a", "all"), digester=digester,
+            on_confirmed=lambda *told: self.told.append(told),
+        )  # fmt: skip
+        self._task = asyncio.create_task(self.client.run(), name="home")
+
+    async def _dial(self) -> Any:
+        return _Ends(self._world.registry)
+
+    async def stored(self, upto: int) -> None:
+        while (cursor := self.store.cursor()) is None or cursor.low_water < upto:
+            await asyncio.sleep(0.05)
+
+    async def leave(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.sleep(1)
+
+
+class _Ends:
+    """A client's channel to a session in memory."""
+
+    def __init__(self, registry: SubscriptionRegistry) -> None:
+        self._up: asyncio.Queue[Any] = asyncio.Queue()
+        self._down: asyncio.Queue[Any] = asyncio.Queue()
+        up, down = self._up, self._down
+
+        class Far:
+            async def receive(self) -> Any:
+                message = await up.get()
+                if message is None:
+                    raise ConnectionError("gone")
+                return message
+
+            async def send(self, message: Any) -> None:
+                down.put_nowait(message)
+
+            async def close(self, reason: str) -> None:
+                down.put_nowait(None)
+
+        self._task = asyncio.create_task(Session(Far(), registry, LIMITS).run(), name="session")
+
+    async def receive(self) -> Any:
+        message = await self._down.get()
+        if message is None:
+            raise ConnectionError("gone")
+        return message
+
+    async def send(self, message: Any) -> None:
+        self._up.put_nowait(message)
+
+    async def close(self, reason: str) -> None:
+        self._up.put_nowait(None)
+        await asyncio.wait([self._task])
+
+
+async def until(what: Any) -> None:
+    """Wait for something, a minute of virtual time at most."""
+    async with asyncio.timeout(60):
+        while not what():
+            await asyncio.sleep(LOOK_S / 4)
+
+
+@on_virtual_time
+async def test_a_home_base_confirms_a_contact() -> None:
+    """Issue: the home base recomputes the digest from its store and confirms; that is kept through a restart."""
+    world = await World.open()
+    keeping = asyncio.create_task(world.accounts.run(), name="accounts")
+    home = Home(world)
+    begun = world.clock.now_ns
+    await world.commit(20)
+    world.contact(1, begun, world.clock.now_ns)
+    await home.stored(20)
+    assert not home.told, "a contact that may still go on is not asked for"
+    world.clock.now_ns += 3 * LATE_NS
+    await world.commit(5)
+    await until(lambda: home.told)
+    assert home.told == [(0, 20, True)]
+    report = await world.report(contact="1")
+    digest = row_of(report)["digest"]
+    whole = b"".join(block.batch.octets.tobytes() for block in home.store.blocks())
+    own = hashlib.sha256(b"".join(_octets(home.store, 20))).hexdigest()
+    assert len(whole) > digest["octets"]
+    assert (digest["state"], digest["items"], digest["sha256"]) == ("confirmed", 20, own)
+    assert [row["digests_unconfirmed"] for row in world.accounts.homes()] == [0]
+    await home.leave()
+    keeping.cancel()
+    await world.journal.close()
+    again = await World.open(world)
+    assert row_of(await again.report(contact="1"))["digest"]["state"] == "confirmed"
+    assert again.accounts.homes()[0]["last_seen_utc"] is None, "it was kept with the next minute, or the end"
+
+
+def _octets(store: HomeStore, end: int) -> list[bytes]:
+    return [
+        block.batch.octets_of(k)
+        for block in store.blocks()
+        for k, position in enumerate(block.positions.tolist())
+        if position < end
+    ]
+
+
+@on_virtual_time
+async def test_a_store_that_differs_is_loud() -> None:
+    """Issue: a mismatch is an event, a condition and a word to the home base; a repaired store confirms later."""
+    world = await World.open()
+    keeping = asyncio.create_task(world.accounts.run(), name="accounts")
+    home = Home(world)
+    begun = world.clock.now_ns
+    await world.commit(20)
+    world.contact(1, begun, world.clock.now_ns)
+    await home.stored(20)
+
+    async def wrong(first: int, end: int) -> tuple[int, str]:
+        return end - first - 1, "0" * 64
+
+    right, home.client._digester = home.client._digester, wrong
+    world.clock.now_ns += 3 * LATE_NS
+    await until(lambda: home.told)
+    assert home.told == [(0, 20, False)]
+    assert [(e["type"], e["severity"], e["items"], e["home_items"]) for e in world.events] == [
+        ("digest differs", "error", 20, 19)
+    ]
+    (condition,) = world.accounts.conditions()
+    assert (condition.severity, condition.what) == ("error", "digest differs")
+    assert row_of(await world.report(contact="1"))["digest"]["state"] == "differs"
+    assert world.accounts.homes()[0]["digests_differing"] == 1
+    home.client._digester = right
+    home.client.again()
+    await world.commit(1)
+    await until(lambda: home.told[1:])
+    assert home.told[1:] == [(0, 20, True)]
+    assert not world.accounts.conditions()
+    keeping.cancel()
+    await home.leave()
+
+
+@on_virtual_time
+async def test_a_store_that_cannot_say() -> None:
+    """A store that cannot be read says so; nothing is confirmed, nothing is an alarm, the session goes on."""
+    world = await World.open()
+    keeping = asyncio.create_task(world.accounts.run(), name="accounts")
+    home = Home(world)
+    begun = world.clock.now_ns
+    await world.commit(5)
+    world.contact(1, begun, world.clock.now_ns)
+    await home.stored(5)
+
+    async def unreadable(first: int, end: int) -> tuple[int, str]:
+        raise OSError("input or output error")
+
+    home.client._digester = unreadable
+    world.clock.now_ns += 3 * LATE_NS
+    await asyncio.sleep(10)
+    await world.commit(5)
+    await home.stored(10)
+    assert row_of(await world.report(contact="1"))["digest"]["state"] == "not confirmed"
+    assert (home.told, world.events, home.client.progress.connects) == ([], [], 1)
+    keeping.cancel()
+    await home.leave()
+
+
+@on_virtual_time
+async def test_a_digest_that_nobody_asked_for() -> None:
+    """Hostile: a digest without being asked, or of other positions, ends this session with an error."""
+    world = await World.open()
+    await world.commit(5)
+    peer = Peer(world.registry)
+    await peer.hello(confirm=True)
+    await peer.take(5)
+    peer.say({"type": "digest", "first": 0, "end": 5, "items": 5, "sha256": "0" * 64})
+    assert (await peer.hear_told("error"))["code"] == "bad message"
+    await peer.leave()
+    other = Peer(world.registry)
+    await other.hello(confirm=True)
+    await world.registry.sessions["a", "all"].asking.ask("contact 1", 0, 5)
+    asked = await other.hear_told("confirm")
+    assert (asked["first"], asked["end"]) == (0, 5)
+    other.say({"type": "digest", "first": 0, "end": 4, "items": [], "sha256": {}})
+    assert (await other.hear_told("error"))["code"] == "bad message"
+    await other.leave()
+    refused = Peer(world.registry)
+    assert "confirm" in (await refused.hello(confirm=1))["message"]
+    await refused.leave()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_digests_are_equal_however_it_was_delivered(seed: int) -> None:
+    """R4: whatever lanes, cuts and returns, the store's digest of each range is the gateway's."""
+
+    @on_virtual_time
+    async def run() -> None:
+        rng = random.Random(seed)
+        world = await World.open()
+        disk = SimStorage(random.Random(seed))
+        edges = [0]
+        for _ in range(6):
+            home = Home(world, disk)
+            for _ in range(rng.randrange(1, 6)):
+                await world.commit(rng.randrange(1, 9), apid=rng.choice([5, 6]), missing=rng.choice([0, 2]))
+                edges.append(world.journal.head)
+                await asyncio.sleep(rng.choice([0, 0.05, 0.5]))
+            await home.leave()
+            await world.commit(rng.randrange(1, 40))
+            home.store.close()
+        home = Home(world, disk)
+        await home.stored(world.journal.head)
+        for _ in range(8):
+            first, end = sorted(rng.sample(edges, 2)) if len(set(edges)) > 1 else (0, edges[-1])
+            if first == end:
+                continue
+            items, sha256 = await StoreDigester(disk, home.store, inline)(first, end)
+            own = row_of(await world.report(first=first, end=end))["digest"]
+            assert (own["items"], own["sha256"]) == (items, sha256)
+        await home.leave()
+
+    run()
+
+
+def test_rights_are_kept_as_json() -> None:
+    """The rights of a version are read back as they were: the account is of what was granted then."""
+    one = Selection(apids=frozenset({1, 2}), kinds=None, grants=(Selection(vcids=frozenset({3})),), idle=True)
+    assert selection_of(json.loads(json.dumps(described(one)))) == one
+
+
+def test_a_day_has_its_leap_second_nowhere_twice() -> None:
+    """Days are next to each other: what one ends with the next begins with."""
+    for before, after in (("2016-12-31", "2017-01-01"), ("2026-02-28", "2026-03-01")):
+        assert (day_span(after).from_ns or 0) - (day_span(before).end_ns or 0) in (0, S)
