@@ -147,6 +147,7 @@ class MissionInstance:
         ]
         if self.values.around.databases:
             self._tasks.append(keep(f"values {self.name}", self.values.follow))
+            self._tasks.append(keep(f"databases {self.name}", self.values.watch))
 
     def _playback_book(self) -> PlaybackBook:
         around = self._around

@@ -56,6 +56,7 @@ def _check_databases(found: Configuration) -> None:
             if keys is None or not (found.directory / keys.file).exists():
                 continue  # a file that is not there yet is a warning of the configuration
             from gateway.databases import load_database  # late: most configurations have no database
+            from gateway_codecs.mdb.check import check
             from gateway_codecs.mdb.report import DatabaseError
 
             chosen = None if keys.format == "auto" else keys.format
@@ -68,7 +69,9 @@ def _check_databases(found: Configuration) -> None:
             except OSError as error:
                 problems.append(f"{where}: {error}")
                 continue
-            if wrong := [one for one in reading.remarks if one.kind == "wrong"]:
+            told = {one.where for one in reading.remarks}
+            found_too = [one for one in check(reading.database) if one.where not in told or not one.where.file]
+            if wrong := [one for one in (*reading.remarks, *found_too) if one.kind == "wrong"]:
                 text = f"{where}: {len(wrong)} definitions are wrong; `gateway mdb check {keys.file}` tells them"
                 typer.secho(f"warning: {text}", fg="yellow", err=True)
     if problems:

@@ -31,7 +31,7 @@ REST_SHARE, REST_MAX_S = 4.0, 2.0
 """After a turn, values rest so many times as long as it took: deliveries go first, and more packets make one batch."""
 QUIET_POSITIONS = 1 << 16
 """So far back a start reads what was told of before, to know the newest values and limit states again."""
-KEEP_S, RETRY_S = 1.0, 30.0
+KEEP_S, RETRY_S, WATCH_S = 1.0, 30.0, 2.0
 BEHIND_POSITIONS, BEHIND_S = 1 << 15, 5.0
 
 
@@ -56,7 +56,7 @@ class ValuesAround:
 
 
 class ValuesDoor:
-    """See the module. `follow` is one task, for as long as the instance is open."""
+    """See the module. `follow` and `watch` are one task each, for as long as the instance is open."""
 
     def __init__(self, around: ValuesAround) -> None:
         self.around = around
@@ -105,6 +105,13 @@ class ValuesDoor:
             await asyncio.sleep(min(REST_SHARE * (loop.time() - began_s), REST_MAX_S))
             if self.position >= journal.head:
                 await self._wait()
+
+    async def watch(self) -> None:
+        """Look at the files of the databases in use from time to time."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            if self._values is not None:
+                await self._values.look_at_files()
 
     async def _wait(self) -> None:
         """Wait for more; meanwhile what was done is kept."""

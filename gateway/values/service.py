@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway.databases import load_database
-from gateway.errors import Conflict, NotFound, UsageError
+from gateway.errors import Conflict, GatewayError, NotFound, UsageError
 from gateway.journal import Slice
 from gateway.values import as_csv, described, rendered
 from gateway.values.cache import ValueCache
 from gateway.values.door import ValuesAround
+from gateway.values.files import DatabaseFile, Fingerprint, fingerprint
 from gateway.values.history import After, Found, History, Query
 from gateway.values.live import Live, LiveBatch
 from gateway.values.versions import DIGEST_SHORT, Version, Versions
@@ -45,6 +46,7 @@ class Values:
         self._cache = ValueCache(around.cache_folder or Path(), octets)
         self._history = History(around.journal, self._cache)
         self._current: dict[str, Version] = {}
+        self._files: dict[str, DatabaseFile] = {}
         self._loading: dict[str, asyncio.Lock] = {name: asyncio.Lock() for name in around.databases}
         self.live = {name: Live(name) for name in around.databases}
         self.listeners: set[Listener] = set()  # told of each live batch, on the event loop
@@ -68,7 +70,7 @@ class Values:
             return await self._around.historian(lambda: self._versions.version(self._versions.full_digest(digest)))
         async with self._loading[spacecraft]:
             if spacecraft not in self._current:
-                self._current[spacecraft] = await self._around.historian(lambda: self._read(spacecraft))
+                self._use(spacecraft, *await self._around.historian(lambda: self._read(spacecraft)))
             return self._current[spacecraft]
 
     async def reload(self, spacecraft: str) -> dict[str, Any]:
@@ -78,8 +80,13 @@ class Values:
         """
         before = self._current.get(spacecraft)
         async with self._loading[spacecraft]:
-            version = await self._around.historian(lambda: self._read(spacecraft))
-            self._current[spacecraft] = version
+            try:
+                version, read = await self._around.historian(lambda: self._read(spacecraft))
+            except (GatewayError, OSError) as error:
+                if spacecraft in self._files:
+                    self._refuse(self._files[spacecraft], str(error))
+                raise
+            self._use(spacecraft, version, read)
         if before is not None and before.digest != version.digest:
             short = [one.digest[:DIGEST_SHORT] for one in (before, version)]
             message = f"{spacecraft}: mission database {short[0]} -> {short[1]}"
@@ -87,9 +94,32 @@ class Values:
             self._around.emit({**event, "before": before.digest, "after": version.digest})
         return self._database_row(spacecraft, version)
 
-    def _read(self, spacecraft: str) -> Version:
+    def _use(self, spacecraft: str, version: Version, read: Fingerprint) -> None:
+        self._current[spacecraft] = version
+        path = self._path(spacecraft)
+        self._files[spacecraft] = DatabaseFile(spacecraft, path, read, version.digest)
+
+    def _refuse(self, file: DatabaseFile, why: str) -> None:
+        """Remember and tell that a file was not taken."""
+        file.refused = why
+        message = f"{file.spacecraft}: {why}; values go on with version {file.digest[:DIGEST_SHORT]}"
+        event = {"type": "database", "severity": "error", "message": message, "spacecraft": file.spacecraft}
+        self._around.emit({**event, "before": file.digest, "after": file.digest})
+
+    def _path(self, spacecraft: str) -> Path:
+        return self._around.directory / self._around.databases[spacecraft].file
+
+    async def look_at_files(self) -> None:
+        """Look whether the files of the versions in use are still what was read."""
+        files = list(self._files.values())
+        found = await self._around.keeper(lambda: [fingerprint(one.path) for one in files])
+        for one, now in zip(files, found, strict=True):
+            one.now = now
+
+    def _read(self, spacecraft: str) -> tuple[Version, Fingerprint]:
         keys = self._around.databases[spacecraft]
-        path = self._around.directory / keys.file
+        path = self._path(spacecraft)
+        read = fingerprint(path)
         try:
             reading = load_database(path, None if keys.format == "auto" else keys.format, keys.apid)
         except DatabaseError as error:
@@ -102,7 +132,7 @@ class Values:
             "spacecraft": spacecraft, "file": keys.file, "name": reading.database.name,
             "version": reading.database.version, "first_used_utc": now, "remarks": len(reading.remarks),
         }  # fmt: skip
-        return self._versions.keep(reading.database, about)
+        return self._versions.keep(reading.database, about), read
 
     async def databases(self) -> list[dict[str, Any]]:
         """Return every version that was ever used, and which are in use. Raises OSError."""
@@ -261,8 +291,8 @@ class Values:
     # ---- what is seen ----
 
     def conditions(self) -> list[Condition]:
-        """Return one condition for each severity of values that are beyond their limits now."""
-        found = []
+        """Return one condition for each severity of values that are beyond their limits now, and for each file."""
+        found = [one for file in self._files.values() if (one := file.condition()) is not None]
         for craft, live in self.live.items():
             by_severity: dict[Severity, list[str]] = {}
             for name, (limit, latest) in live.out_of_limit.items():
