@@ -21,7 +21,7 @@ from gateway.homes.session import Channel, Session, SessionLimits
 from gateway.instance_rows import apid_row, channel_of, channel_order, condition_row, slow_commits, vc_row
 from gateway.journal import Journal, Recording, SmallStore, stored_id
 from gateway.journal.events import event_items
-from gateway.links import Link, LinkContext
+from gateway.links import Link, LinkContext, Supervised
 from gateway.playback.book import PlaybackBook
 from gateway.playback.resend import resend
 from gateway.supervision import Supervisor
@@ -89,7 +89,7 @@ class MissionInstance:
         self._book = ContactBook(mission.contact_silence_s)
         self._tasks: list[asyncio.Task[None]] = []
         self._sessions: set[asyncio.Task[None]] = set()
-        self.links: dict[str, Link] = {}
+        self.links: dict[str, Supervised] = {}
         self.journal: Journal
         self.registry: SubscriptionRegistry
         self.timely = TimelyTap()
@@ -220,6 +220,10 @@ class MissionInstance:
             on_finished=self._link_finished,
             timely=self.timely,
         )
+        if config.type == "gateway":
+            paths = self.registry.paths
+            self.links[config.name] = wiring.upstream_link(config, around.directory, context, paths, self.mission)
+            return
         ids = (self.journal.name_id("links", config.name), self.journal.name_id("spacecraft", craft.name))
         source = wiring.source(config, craft, around.directory, around.network, around.reader)
         maker = wiring.intake_maker(config, craft, *ids)
@@ -272,7 +276,7 @@ class MissionInstance:
             else:
                 link.start()
 
-    def _played(self, link: Link) -> int:
+    def _played(self, link: Supervised) -> int:
         state = self.journal.state.get("links", {}).get(link.settings.name, {})
         return int(state.get("source_offset", 0))
 
@@ -436,7 +440,7 @@ class MissionInstance:
 
     # ---- links ----
 
-    def _link(self, name: str) -> Link:
+    def _link(self, name: str) -> Supervised:
         if name not in self.links:
             raise NotFound(f"{self.name} has no link {name!r}", f"it has {', '.join(sorted(self.links)) or 'none'}")
         return self.links[name]
@@ -472,7 +476,8 @@ class MissionInstance:
         rows: list[dict[str, Any]] = []
         for name, link in self.links.items():
             for channel, vc in sorted(link.statistics()["vcs"].items(), key=channel_order):
-                base = {"link": name, "spacecraft": link.settings.spacecraft, **channel_of(channel)}
+                base = {"link": name, "spacecraft": vc.get("spacecraft", link.settings.spacecraft)}
+                base |= channel_of(channel) | ({"vcid": vc["vcid"]} if "vcid" in vc else {})
                 rows.append(base | vc_row(vc, of_frames=base["scid"] is not None))
                 rows += [base | apid_row(apid, counts) for apid, counts in vc["apids"].items()]
         return rows

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.journal import JournalSettings
 from gateway.links import FileSource, LinkSettings, Source, TcpClientSource, TcpServerSource, UdpSource
+from gateway.links.supervised import LinkContext
 from gateway.world import Network, Worker
 from gateway_codecs.batches import DataMode
 from gateway_codecs.frames import FrameFormat, VcFormat
@@ -20,14 +22,20 @@ from gateway_config import (
     FrameSettings,
     GatewaySettings,
     LinkConfig,
+    Mission,
     PacketSettings,
     Spacecraft,
     TimeSettings,
     VcSettings,
 )
+from gateway_routes.upstream import UpstreamError
 
 if TYPE_CHECKING:
+    from gateway.homes.paths import Paths
+    from gateway.links.upstream import UpstreamLink
     from gateway_codecs.cadus import CaduFormat
+
+PING_LEAST_S = 1.0
 
 
 def journal_settings(gateway: GatewaySettings) -> JournalSettings:
@@ -120,6 +128,8 @@ def intake_maker(link: LinkConfig, craft: Spacecraft, link_id: int, spacecraft_i
 
 def is_recorded(link: LinkConfig) -> bool:
     """Whether the raw octets of a link are kept."""
+    if link.type == "gateway":  # its items are journalled as they come: there are no raw octets
+        return False
     return link.record and link.unit != "packets" and link.container == "none" and link.type != "file"
 
 
@@ -198,6 +208,34 @@ def source(link: LinkConfig, craft: Spacecraft, directory: Path, network: Networ
     if link.type == "udp":
         return UdpSource(network, link.host, link.port, tuple(link.allowed_peers), link.receive_buffer_octets)
     return TcpServerSource(network, link.host, link.port, tuple(link.allowed_peers), link.watchdog_s)
+
+
+def upstream_link(
+    link: LinkConfig, directory: Path, context: LinkContext, paths: Paths, mission: Mission
+) -> UpstreamLink:
+    """Return a link whose peer is another gateway; late imports: who has none starts without a client."""
+    from gateway.homes.client import WebSocketDial
+    from gateway.links.upstream import UpstreamLink, UpstreamWish
+
+    keys = link.upstream
+    if keys is None:
+        raise ValueError(f"link {link.name} does not say which upstream")
+    file = directory / keys.token_file if keys.token_file else None
+    dial = WebSocketDial(keys.url, keys.instance, partial(_token, file), max(link.watchdog_s / 2, PING_LEAST_S))
+    name = keys.subscription or f"{link.name[:27]}-{context.journal.journal_id}"  # at most 64 characters
+    selection = keys.selection.model_dump(exclude_defaults=True)
+    address = f"{keys.url.rstrip('/')} {keys.instance}"
+    wish = UpstreamWish(address, keys.home, name, selection)
+    known = frozenset(craft.name for craft in mission.spacecraft)
+    return UpstreamLink(link_settings(link), wish, dial, context, paths, known)
+
+
+def _token(file: Path | None) -> str | None:
+    """Return the token in a file. Raises UpstreamError."""
+    try:
+        return None if file is None else file.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise UpstreamError(f"token_file {file}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def octets_per_s(link: LinkConfig, craft: Spacecraft) -> float | None:

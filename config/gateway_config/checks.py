@@ -193,7 +193,7 @@ def _check_spacecraft(link: LinkConfig, document: Document, mission: Mission) ->
     crafts = {craft.name: craft for craft in mission.spacecraft}
     if link.spacecraft not in crafts:
         yield document.wrong(("spacecraft",), repr(link.spacecraft), f"{mission.name} has {', '.join(crafts)}")
-    elif link.container == "kiss":
+    elif link.container == "kiss" or link.type == "gateway":
         return
     elif link.unit == "frames" and crafts[link.spacecraft].frames is None:
         remedy = f"{link.spacecraft} has no frames settings: add them, or use unit: packets"
@@ -308,6 +308,9 @@ def warnings(
     for link, about in links.read:
         if link.type == "file" and not (directory / link.path).is_file():
             yield about.wrong(("path",), repr(link.path), "no such file yet; the link will wait for it")
+        token = link.upstream and link.upstream.token_file
+        if token and not (directory / token).is_file():
+            yield about.wrong(("upstream", "token_file"), repr(token), "no such file yet; the link will wait for it")
 
 
 def _missing_databases(mission: Mission, document: Document, directory: Path) -> Iterator[Problem]:

@@ -42,6 +42,8 @@ NOTES = """
   until data come, or the contact is over. The kernel drops what does not fit into `receive_buffer_octets` (a datagram
   of 1115 octets takes some 2300 of twice that): that is counted as `datagrams_lost`, told, and journalled as a gap. To
   allow a buffer that large without privileges: `sysctl -w net.core.rmem_max=33554432`.
+- `type: gateway`: another gateway is the peer, `upstream` says which (docs/chaining.md). Items come as they are there,
+  so `unit`, `sync`, `data_mode` and `record` do nothing. A token is sent over https only, or to this machine.
 - `container: kiss`: KISS frames (files, or a modem over TCP) are items as they are, AX.25 or CSP headers included.
   Frames of command 9 (gr-satellites) give the earth receive time. Everything else between is kept as rejected.
   Space packets or transfer frames *inside* them are not taken out: missions differ in what stands before (digipeaters,

@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gateway_config.models import Host, Model, Name, Pace, PathText, Peer, RetryS, Rule, SupportMode, Wrong
+from gateway_config.upstream_models import UpstreamKeys
 
+NO_GATEWAY = ("file", "tcp_client", "tcp_server", "udp")
 USERS = {
     "path": ("file",),
     "container": ("file", "tcp_client", "tcp_server"),
@@ -19,6 +21,11 @@ USERS = {
     "port": ("tcp_client", "tcp_server", "udp"),
     "allowed_peers": ("tcp_server", "udp"),
     "receive_buffer_octets": ("udp",),
+    "unit": NO_GATEWAY,
+    "sync": NO_GATEWAY,
+    "data_mode": NO_GATEWAY,
+    "record": NO_GATEWAY,
+    "upstream": ("gateway",),
 }
 """Keys that only some types of links use."""
 
@@ -61,8 +68,8 @@ class LinkConfig(Model):
     mission: Name = Field(description="a name in missions/")
     support_mode: SupportMode = Field("simulation", description="one of the mission's support modes")
     spacecraft: Name = Field(description="one of the mission's spacecraft")
-    type: Literal["file", "tcp_client", "tcp_server", "udp"] = Field(
-        description="a file, who connects to whom, or datagrams of one or more whole units each"
+    type: Literal["file", "tcp_client", "tcp_server", "udp", "gateway"] = Field(
+        description="a file, who connects to whom, datagrams of one or more whole units each, or another gateway"
     )
     unit: Literal["frames", "packets", "cadus"] = Field(
         "frames",
@@ -98,6 +105,7 @@ class LinkConfig(Model):
     data_mode: Literal["real_time", "dump", "playback"] = Field(
         "real_time", description="of its items, unless the frames say otherwise (AOS replay flag)"
     )
+    upstream: UpstreamKeys | None = Field(None, description="gateway: which, and what is taken from it")
     prime: bool = Field(True, description="its items are delivered; others are journalled only")
     record: bool = Field(True, description="frames and CADUs of tcp and udp links: keep the raw octets too")
     enabled: bool = Field(True, description="started with the gateway; `gateway links` changes it while it runs")
@@ -111,7 +119,7 @@ class LinkConfig(Model):
         """The link's type has what it needs, and nothing that it does not use."""
         return (
             self._users, self._path, self._port, self._container, self._pace, self._speed, self._record, self._sync,
-            self._retries,
+            self._retries, self._upstream,
         )  # fmt: skip
 
     def _users(self) -> Iterator[Wrong]:
@@ -119,6 +127,10 @@ class LinkConfig(Model):
             if self.type not in types:
                 remedy = f"a {self.type} link does not use it ({', '.join(types)} links do): leave it out"
                 yield from self._without_effect([key], remedy)
+
+    def _upstream(self) -> Iterator[Wrong]:
+        if self.type == "gateway" and self.upstream is None:
+            yield ("upstream",), None, "a gateway link needs upstream: url, instance, home"
 
     def _path(self) -> Iterator[Wrong]:
         if self.type == "file" and not self.path:
@@ -156,7 +168,7 @@ class LinkConfig(Model):
             yield from self._without_effect(["record"], remedy)
 
     def _sync(self) -> Iterator[Wrong]:
-        if self.unit != "cadus":
+        if self.unit != "cadus" and self.type != "gateway":
             remedy = f"only CADUs are searched for, this is unit: {self.unit}: leave it out"
             yield from self._without_effect(["sync"], remedy)
         elif self.type == "udp":

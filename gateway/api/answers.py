@@ -30,7 +30,7 @@ LINK: Data = {
     "name": "station", "type": "tcp_client", "spacecraft": "picard", "prime": True, "state": "receiving",
     "detail": "10.1.2.3:5500", "contact": "contact", "age_s": 0.2, "peer": "10.1.2.3:5500", "notice": "",
     "sync": None, "hint": "", "unrecorded_octets": 0, "unjournalled_items": 0, "rejected": 1, "bad_frames": 1,
-    "progress": None,
+    "progress": None, "upstream": None,
     "counters": {"frames": 1200, "packets": 2467, "connects": 1, "rejected_fecf": 1},
 }  # fmt: skip
 CONTACT: Data = {
@@ -74,11 +74,24 @@ class Progress(Answer):
     of_octets: int
 
 
+class Upstream(Answer):
+    """What a link has of the gateway that is its peer."""
+
+    address: str
+    subscription: str = Field(description="home base and subscription there")
+    journal_id: str | None = Field(description="the journal there; null = never connected")
+    revision: int | None
+    low_water: int = Field(description="all positions of that journal below it are here, or are missing for ever")
+    acknowledged_ranges: list[list[int]] = Field(description="above the low water: [from, upto)")
+    lag_items: int | None = Field(description="positions there that are not here yet; null = not connected")
+    path: list[str] = Field(description="journals that its items have passed through")
+
+
 class LinkState(Answer):
     """A link as an operator sees it."""
 
     name: str
-    type: Literal["file", "tcp_client", "tcp_server", "udp"]
+    type: Literal["file", "tcp_client", "tcp_server", "udp", "gateway"]
     spacecraft: str
     prime: bool = Field(description="its items are delivered")
     state: Literal["disabled", "unavailable", "connected", "receiving", "finished"]
@@ -99,6 +112,7 @@ class LinkState(Answer):
     rejected: int = Field(description="refused units of all causes")
     bad_frames: int = Field(description="frames refused by their own check")
     progress: Progress | None = Field(description="of a file; null for connections")
+    upstream: Upstream | None = Field(description="of a link whose peer is another gateway; null on other links")
 
     model_config = example(LINK)
 

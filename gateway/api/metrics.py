@@ -111,6 +111,9 @@ def _links(instances: Iterable[State]) -> Iterator[Metric]:
     counter = CounterMetricFamily(
         "gateway_link_units", "What the link counted, by name; rejected units by cause", labels=[*labels, "what"]
     )
+    text = "All positions of the upstream's journal below it are here, or are missing for ever"
+    low_water = GaugeMetricFamily("gateway_upstream_low_water", text, labels=labels)
+    lag = GaugeMetricFamily("gateway_upstream_lag_items", "Positions of the upstream not here yet", labels=labels)
     for instance in instances:
         for link in instance["links"]:
             key = [instance["instance"], link["name"]]
@@ -121,7 +124,11 @@ def _links(instances: Iterable[State]) -> Iterator[Metric]:
                 age.add_metric(key, link["age_s"])
             for what, value in link.get("counters", {}).items():
                 counter.add_metric([*key, what], value)
-    yield from (state, sync, age, counter)
+            if (upstream := link.get("upstream")) is not None:
+                low_water.add_metric(key, upstream["low_water"])
+                if upstream["lag_items"] is not None:
+                    lag.add_metric(key, upstream["lag_items"])
+    yield from (state, sync, age, counter, low_water, lag)
 
 
 def _contacts(instances: Iterable[State]) -> Iterator[Metric]:

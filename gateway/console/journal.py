@@ -163,6 +163,7 @@ def names_of(folder: Path) -> Names:
 def items_of(folder: Path, damage: list[dict[str, Any]], names: Names) -> Iterator[dict[str, Any]]:
     """Yield every readable item in position order, with names and `octets`; a time that is not known is None."""
     for block in read_blocks(folder, damage):
+        upstreams = _upstreams(block)
         order = block.arrival.argsort(kind="stable")
         for row in order.tolist():
             item = block.items[row]
@@ -171,13 +172,21 @@ def items_of(folder: Path, damage: list[dict[str, Any]], names: Names) -> Iterat
                 "position": block.header.first_position + int(block.arrival[row]),
                 **{name: _value(name, int(item[name])) for name in ITEM_DTYPE.names or () if name != "offset"},
                 "spacecraft_name": _name(names, "spacecraft", int(item["spacecraft"])),
-                "link_name": _name(names, "links", int(item["link"])),
+                "link_name": (link := _name(names, "links", int(item["link"]))),
+                "upstream_journal": upstreams.get(link) if item["upstream_position"] >= 0 else None,
                 "octets": block.octets[start : start + int(item["length"])].tobytes(),
             }
 
 
+def _upstreams(block: Block) -> dict[str, str]:
+    """Return, by link, the journal (id/revision) of the gateway that a block's items came from."""
+    links = block.state.get("links", {}).items()
+    return {name: link["upstream"]["now"] for name, link in links if "upstream" in link}
+
+
 def _value(name: str, value: int) -> int | None:
-    return None if value == ABSENT and name.endswith("_time_ns") else value
+    unknown = value == ABSENT if name.endswith("_time_ns") else name == "upstream_position" and value < 0
+    return None if unknown else value
 
 
 def _name(names: Names, what: str, number: int) -> str:
@@ -205,16 +214,18 @@ def _as_json(item: dict[str, Any]) -> str:
 
 
 def _as_line(item: dict[str, Any], with_names: bool, with_octets: bool) -> str:
-    time = _utc(item["receive_time_ns"])
+    time, journal = _utc(item["receive_time_ns"]), item["upstream_journal"]
+    upstream = f", there {item['upstream_position']} of journal {journal}" if journal else ""
     if item["kind"] == Kind.EVENT:
         event = json.loads(item["octets"])
-        return f"{item['position']:>8} {time} event {event.get('severity')}: {event.get('message')}"
+        return f"{item['position']:>8} {time} event {event.get('severity')}: {event.get('message')}{upstream}"
     quality = "" if item["quality"] == Quality.GOOD else f" REJECTED {Quality(item['quality']).name.lower()}"
     stream = f"VC{item['vcid']}" if item["vcid"] >= 0 else _ax25(item) or "no VC"
     stream += f" APID {item['apid']} count {item['sequence_count']}" if item["apid"] >= 0 else ""
     if with_names:
         stream = f"{item['spacecraft_name']} by {item['link_name']} {stream}"
-    line = f"{item['position']:>8} {time} {Unit(item['unit']).name.lower()} {stream} {item['length']} octets{quality}"
+    about = f"{stream} {item['length']} octets{quality}{upstream}"
+    line = f"{item['position']:>8} {time} {Unit(item['unit']).name.lower()} {about}"
     return f"{line}\n         {item['octets'].hex()}" if with_octets else line
 
 
@@ -365,7 +376,7 @@ def _csv(items: Iterator[dict[str, Any]], target: Path) -> int:
 
 def _sqlite(items: Iterator[dict[str, Any]], target: Path) -> int:
     columns = [n for n in ITEM_DTYPE.names or () if n != "offset"]
-    names = ["position", *columns, "spacecraft_name", "link_name", "octets"]
+    names = ["position", *columns, "spacecraft_name", "link_name", "upstream_journal", "octets"]
     with contextlib.closing(sqlite3.connect(target)) as database, database:
         database.execute(f"CREATE TABLE items ({', '.join(names)}, PRIMARY KEY (position))")
         marks = ", ".join("?" * len(names))

@@ -70,6 +70,16 @@ def mqtt(state: State) -> RenderableType:
     return text
 
 
+def _upstream(upstream: State) -> str:
+    """Return where a link is that has another gateway as its peer."""
+    if upstream["journal_id"] is None:
+        return f"upstream {upstream['address']}: never connected yet"
+    lag, ranges = upstream["lag_items"], upstream["acknowledged_ranges"]
+    behind = "not connected" if lag is None else "nothing missing" if not lag else f"{number(lag)} positions to come"
+    above = f" and {number(sum(end - first for first, end in ranges))} above" if ranges else ""
+    return f"upstream journal {upstream['journal_id']}: all below {upstream['low_water']}{above}, {behind}"
+
+
 def links(rows: Iterable[State]) -> RenderableType:
     """Return the table of links, and below it what there is to say of them."""
     table = _table("link", "state", "contact", "data age", ">frames", ">bad", ">pieces", ">octets")
@@ -88,6 +98,8 @@ def links(rows: Iterable[State]) -> RenderableType:
         )
         if row.get("detail"):
             lines.append(Text(f"  {row['name']}: {row['detail']}", style="dim"))
+        if row.get("upstream"):
+            lines.append(Text(f"  {row['name']}: {_upstream(row['upstream'])}", style="dim"))
         if row.get("sync"):
             lines.append(Text(f"  {row['name']}: CADUs: {_synchronised(row['sync'], counters)}", style="dim"))
     return Group(*lines)

@@ -21,6 +21,7 @@ WAITING_BLOCKS_MAX = 64
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 10.0
 CONNECT_S = 10.0
+PING_S = 20.0
 PASSING = frozenset({"internal", "no subscribe", "too many", "rights changed"})
 """Reasons for a refusal that pass by themselves."""
 NO_RIGHT = {401: "unauthorised", 403: "forbidden"}
@@ -297,10 +298,15 @@ async def _read_into(channel: Channel, waiting: asyncio.Queue[str | bytes | None
 
 
 class WebSocketDial:
-    """Opens client channels to a gateway's WebSocket. `token` is asked for each time: a file may be exchanged."""
+    """Opens client channels to a gateway's WebSocket. `token` is asked for each time: a file may be exchanged.
 
-    def __init__(self, url: str, instance: str, token: Callable[[], str | None] = lambda: None) -> None:
-        self._token = token
+    Whoever does not answer a ping within `ping_s` is gone; one is sent that often.
+    """
+
+    def __init__(
+        self, url: str, instance: str, token: Callable[[], str | None] = lambda: None, ping_s: float = PING_S
+    ) -> None:
+        self._token, self._ping_s = token, ping_s
         base = url.rstrip("/").replace("http", "ws", 1)
         self._address = f"{base}/api/v1/instances/{instance}/subscribe"
 
@@ -313,8 +319,9 @@ class WebSocketDial:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         try:
             socket = await connect(
-                self._address, compression=None, max_size=1 << 25, max_queue=8, proxy=None, additional_headers=headers
-            )
+                self._address, compression=None, max_size=1 << 25, max_queue=8, proxy=None, additional_headers=headers,
+                ping_interval=self._ping_s, ping_timeout=self._ping_s,
+            )  # fmt: skip
         except InvalidStatus as error:
             status, body = error.response.status_code, error.response.body[:500].decode(errors="replace").strip()
             if status in NO_RIGHT:

@@ -1,8 +1,9 @@
 """Which journals the items of a mission instance have passed through, so that no chain of gateways closes on itself.
 
-A *path* is a set of journal ids. Those of a link whose peer is another gateway are journalled together with the first
-items that came that way (`links.NAME.upstream.path` of the journal's state), and hold from the moment it is connected.
-Whoever subscribes and asks for it is told the path of what it gets before it gets it: items never come home.
+A *path* is a list of journal ids. That of a link whose peer is another gateway is journalled together with the first
+items that came that way (`links.NAME.upstream.path` of the journal's state). Whoever subscribes and asks for it is told
+the path of what it gets before it gets it: items never come home. What is *connected* may send items later: it is told
+too, so that a circle is seen before anything goes round.
 """
 
 from __future__ import annotations
@@ -21,21 +22,27 @@ class Paths:
         self.listeners: set[Callable[[], None]] = set()
 
     def connect(self, link: str, path: Collection[str]) -> None:
-        """A link gets items that have passed through these journals, from now on."""
+        """A link may bring items that have passed through these journals, from now on."""
         if self._connected.get(link) != tuple(path):
             self._connected[link] = tuple(path)
-            for listener in list(self.listeners):
-                listener()
+            self._changed()
 
     def disconnect(self, link: str) -> None:
-        """A link gets nothing any more; what came of it is in the journal's state."""
-        self._connected.pop(link, None)
+        """A link brings nothing any more; what came of it is in the journal's state."""
+        if self._connected.pop(link, None) is not None:
+            self._changed()
 
-    def of(self, links: Collection[int] | None) -> list[str]:
-        """Return the journals that items of these links (the journal's ids; None = all) have passed, ours first."""
-        found = dict.fromkeys([str(self._journal.journal_id)])
+    def _changed(self) -> None:
+        for listener in list(self.listeners):
+            listener()
+
+    def of(self, links: Collection[int] | None) -> dict[str, list[str]]:
+        """Return `path` of items of these links (the journal's ids; None = all), our own journal first, and what more
+        is `connected`."""
+        path, connected = dict.fromkeys([str(self._journal.journal_id)]), dict[str, None]()
         for number, name in self._journal.names("links").items():
             if links is None or number in links:
                 kept = self._journal.state.get("links", {}).get(name, {}).get("upstream", {})
-                found |= dict.fromkeys([*kept.get("path", ()), *self._connected.get(name, ())])
-        return list(found)
+                path |= dict.fromkeys(kept.get("path", ()))
+                connected |= dict.fromkeys(self._connected.get(name, ()))
+        return {"path": list(path), "connected": [one for one in connected if one not in path]}

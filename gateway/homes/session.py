@@ -40,6 +40,7 @@ OFFLINE_PER_HOME_MAX = 4
 TIMELY_PER_HOME_MAX = 16
 
 
+SETTLE_S = 0.2
 FIRST_BLOCK_OCTETS = 1 << 15
 """Blocks begin small and grow as they are acknowledged: who never reads costs little memory."""
 
@@ -85,7 +86,7 @@ class Session:
         self._return: PlaybackReturn | None = None
         self._pace: Pace
         self._end: int | None = None
-        self._path: list[str] | None = None  # the journals that we told items pass through; None = it was not asked for
+        self._path: dict[str, list[str]] | None = None  # what we told of where items come from; None = nobody asked
         self.asking = DigestAsking(self._say)
         self._blocks: SentBlocks
 
@@ -133,7 +134,7 @@ class Session:
 
     async def _welcome(self, hello: Mapping[str, Any]) -> None:
         self.home, self.name, mode, wish = checked(hello)
-        self._path = [] if hello.get("path") is True else None
+        self._path = {} if hello.get("path") is True else None
         self.mode = mode
         if mode == "playback":
             wish = self._registry.playback_wish(self.home, self.name, wish)
@@ -326,7 +327,7 @@ class Session:
         }
         if self._path is not None:
             self._path = self._registry.paths.of(self._selection.links)
-            welcome["path"] = self._path
+            welcome |= self._path
             self._registry.paths.listeners.add(self._wake.set)
         await self._say(welcome)
 
@@ -460,6 +461,7 @@ class Session:
             await asyncio.sleep(self._limits.cursor_every_s)
 
     async def _send(self) -> None:
+        await self._settle()
         while True:
             self._wake.clear()
             await self._tell_path()
@@ -594,7 +596,16 @@ class Session:
         if self._path is None or (now := self._registry.paths.of(self._selection.links)) == self._path:
             return
         self._path = now
-        await self._say({"type": "path", "path": now})
+        await self._say({"type": "path", **now})
+
+    async def _settle(self) -> None:
+        """Send nothing but paths for a moment: who starts together sees a circle before anything goes round."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_S):
+                while self._path is not None:
+                    self._wake.clear()
+                    await self._tell_path()
+                    await self._wake.wait()
 
     async def _tell_missing(self, lane: Lane, first: int, end: int, reason: str) -> None:
         self._count_drops(end - first)

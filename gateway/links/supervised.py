@@ -165,7 +165,7 @@ class Supervised:
         while True:
             try:
                 await self._connection()
-                if self._machine.status == LinkStatus.FINISHED:
+                if self._machine.status in {LinkStatus.FINISHED, LinkStatus.DISABLED}:
                     return
             except OSError as error:
                 self._lost(error.strerror or str(error) or type(error).__name__)
@@ -243,4 +243,5 @@ class Supervised:
             "rejected": sum(n for name, n in self._counters.items() if name.startswith("rejected_")),
             "bad_frames": bad_units(self._counters, frames=True),
             "progress": None,
+            "upstream": None,
         }

@@ -126,12 +126,12 @@ async def test_the_path_is_told_before_what_came_by_it() -> None:
     assert "path" not in await other.hello(subscription="another")
     link, state = world.journal.name_id("links", "relay"), {"upstream": {"path": ["x", "y"]}}
     world.registry.paths.connect("relay", ["x"])
-    assert await chained.hear() == {"type": "path", "path": [own, "x"]}
+    assert await chained.hear() == {"type": "path", "path": [own], "connected": ["x"]}
     batch = packets([b"from afar"])
     batch.items["link"] = link
     await world.journal.append(IntakeBatch(batch, state=state), "relay")
+    assert await chained.hear() == {"type": "path", "path": [own, "x", "y"], "connected": []}
     world.registry.paths.disconnect("relay")
-    assert await chained.hear() == {"type": "path", "path": [own, "x", "y"]}
     block = await chained.hear()
     assert isinstance(block, DeliveryBlock)
     assert isinstance(await other.hear(), DeliveryBlock), "nobody else is told"
