@@ -199,7 +199,7 @@ class MissionInstance:
         for spacecraft, message in told:
             self.emit({"type": "contact", "severity": "warning", "message": message, "spacecraft": spacecraft})
 
-    def make_link(self, config: LinkConfig, mission: Mission) -> Link:
+    def make_link(self, config: LinkConfig, mission: Mission) -> Supervised:
         """Return a link as a mission file says, not started, and not yet of this instance. Raises ValueError."""
         around = self._around
         craft = next(c for c in mission.spacecraft if c.name == config.spacecraft)
@@ -222,14 +222,13 @@ class MissionInstance:
         )
         if config.type == "gateway":
             paths = self.registry.paths
-            self.links[config.name] = wiring.upstream_link(config, around.directory, context, paths, self.mission)
-            return
+            return wiring.upstream_link(config, around.directory, context, paths, mission)
         ids = (self.journal.name_id("links", config.name), self.journal.name_id("spacecraft", craft.name))
         source = wiring.source(config, craft, around.directory, around.network, around.reader)
         maker = wiring.intake_maker(config, craft, *ids)
         return Link(wiring.link_settings(config), source, maker, context)
 
-    def _put_links(self, links: Mapping[str, Link]) -> None:
+    def _put_links(self, links: Mapping[str, Supervised]) -> None:
         """Take links, in the order of the configuration; what had their names is gone, and what it does not name."""
         gone = [link for name, link in self.links.items() if links.get(name, link) is not link]
         found = {**self.links, **links}
@@ -241,7 +240,7 @@ class MissionInstance:
 
     # ---- another configuration (gateway/reload) ----
 
-    def change(self, mission: Mission, configs: list[LinkConfig], links: Mapping[str, Link]) -> None:
+    def change(self, mission: Mission, configs: list[LinkConfig], links: Mapping[str, Supervised]) -> None:
         """Take what a reload has prepared: `links` are the new ones; what is not configured any more is stopped."""
         before, self.mission, self._configs = self.mission, mission, configs
         for craft in mission.spacecraft:
