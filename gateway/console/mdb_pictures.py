@@ -197,7 +197,9 @@ def _extra(place: layout.Place, short: words.Short) -> str:
         if entry.condition != ALWAYS:
             told.append(f" if {words.match(entry.condition, short)}")
     location: Location = entry.location
-    if not isinstance(location.bits, int):
+    if location.reference is Reference.END:
+        told.append(f" {words.integer(location.bits, short)} bits before the end")
+    elif not isinstance(location.bits, int):
         start = "bit" if location.reference is not Reference.PREVIOUS else "after"
         told.append(f" at {start} {words.integer(location.bits, short)}")
     return "".join(told)

@@ -131,13 +131,15 @@ class Drawn:
 
     def location(self) -> Location:
         """Mostly behind the entry before."""
-        match self.choose(*["next"] * 6, "gap", "container", "packet", "aligned"):
+        match self.choose(*["next"] * 6, "gap", "container", "packet", "aligned", "end"):
             case "gap":
                 return Location(Reference.PREVIOUS, self.number(5))
             case "container":
                 return Location(Reference.CONTAINER, self.number(40))
             case "packet":
                 return Location(Reference.PACKET, self.number(60))
+            case "end":
+                return Location(Reference.END, self.number(60), self.choose(1, 1, 8))
             case "aligned":
                 return Location(Reference.PREVIOUS, 0, self.choose(4, 8, 16))
             case _:

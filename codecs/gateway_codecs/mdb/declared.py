@@ -6,7 +6,7 @@ a bit. `decoder` reads whole batches and is tested against this module, one pack
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
@@ -70,6 +70,7 @@ class State:
     starts: list[int] = field(default_factory=list)
     items: int = 0
     places: list[Place] = field(default_factory=list)
+    at_end: list[tuple[int, Callable[[int], None]]] = field(default_factory=list)
 
     def note(self, name: str, raw: Raw) -> None:
         """Remember an occurrence."""
@@ -273,6 +274,45 @@ class _Move(c.Construct):  # type: ignore[misc]
         self._parse(stream, context, path)
 
 
+class _FromEnd(c.Construct):  # type: ignore[misc]
+    """Something at the end of the packet; what follows goes on where it was. It is built last, behind all else."""
+
+    def __init__(self, location: Location, what: c.Construct) -> None:
+        super().__init__()
+        self.location, self.what, self.flagbuildnone = location, what, True
+
+    def _parse(self, stream: Any, context: Any, path: str) -> Any:
+        here, bits = stream.tell(), scalar.integer(self.location.bits, _state(context).look)
+        at = stream.seek(0, 2) - bits
+        _go(stream, at + -at % self.location.align_bits)
+        value = self.what._parsereport(stream, context, path)
+        stream.seek(here)
+        return value
+
+    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> None:
+        state = _state(context)
+        bits, align = scalar.integer(self.location.bits, state.look), self.location.align_bits
+        starts = list(state.starts)
+
+        def work(length_bits: int) -> None:
+            _go(stream, length_bits - bits + -(length_bits - bits) % align)
+            state.starts[:] = starts
+            self.what._build(None, stream, context, path)
+
+        state.at_end.append((bits, work))
+
+
+def _build_ends(stream: Any, state: State) -> None:
+    """Build what stands at the end of a packet: that is as far behind the rest as the first of it needs."""
+    if not state.at_end:
+        return
+    length_bits = stream.seek(0, 2) + max(0, *(bits for bits, _ in state.at_end))
+    length_bits += -length_bits % 8
+    for _, work in state.at_end:
+        work(length_bits)
+    stream.write(bytes(max(0, length_bits - stream.seek(0, 2))))
+
+
 def _go(stream: Any, at: int) -> None:
     if not 0 <= at <= PACKET_BITS_MAX:
         raise Undecodable(f"an entry at bit {at}")
@@ -355,9 +395,11 @@ def _sequence(parts: list[c.Construct]) -> c.Construct:
 def _entry(database: Database, entry: Entry, depth: int) -> c.Construct:
     if depth > NESTED_MAX:
         raise DatabaseError("containers within containers never end")
-    parts: list[c.Construct] = [] if entry.location == Location() else [_Move(entry.location)]
+    at_end = entry.location.reference is Reference.END
+    parts: list[c.Construct] = [] if at_end or entry.location == Location() else [_Move(entry.location)]
     if isinstance(entry, FixedEntry):
-        return _sequence([*parts, _padding(entry)])
+        whole = _sequence([*parts, _padding(entry)])
+        return _FromEnd(entry.location, whole) if at_end else whole
     if isinstance(entry, ContainerEntry):
         inner = chain(database, entry.container)
         what = _Within(_sequence([_entry(database, e, depth + 1) for one in inner for e in one.entries]))
@@ -365,7 +407,7 @@ def _entry(database: Database, entry: Entry, depth: int) -> c.Construct:
         parameter = database.parameters[entry.parameter]
         what = _typed(database, entry.parameter, database.types[parameter.type_name], entry.dimensions, depth)
     parts.append(_repeated(what, entry.repeat))
-    whole = _sequence(parts)
+    whole = _FromEnd(entry.location, _sequence(parts)) if at_end else _sequence(parts)
     return whole if entry.condition == ALWAYS else _When(entry.condition, whole)
 
 
@@ -450,6 +492,7 @@ def build_with_places(database: Database, container: str, given: Given) -> tuple
     stream = BytesIO()
     try:
         declare(database, container).build_stream(None, stream, state=state)
+        _build_ends(stream, state)
     except c.ConstructError as error:
         raise Undecodable(str(error)) from None
     return scalar.octets(stream.getvalue()), tuple(state.places)

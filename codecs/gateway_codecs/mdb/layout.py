@@ -147,6 +147,7 @@ class _Walk:
         for entry in container.entries:
             if len(self.found) >= PLACES_MAX:
                 return
+            before = self._bit, self._behind
             self._move(entry)
             if isinstance(entry, ContainerEntry):
                 self._include(entry, container.name, depth, path)
@@ -155,9 +156,14 @@ class _Walk:
                 repeat = None if isinstance(entry, FixedEntry) else entry.repeat
                 self._add(entry, container.name, depth, each, repeated(each, repeat))
                 self._pass(entry, repeated(each, repeat))
+            if entry.location.reference is Reference.END:
+                self._bit, self._behind = before
 
     def _move(self, entry: Entry) -> None:
         location = entry.location
+        if location.reference is Reference.END:
+            self._bit, self._behind = None, _chained("", location)
+            return
         start = self._bit if location.reference is Reference.PREVIOUS else 0
         if not isinstance(location.bits, int):
             self._bit, self._behind = None, _chained(self._behind, location)

@@ -470,11 +470,12 @@ class Reference(StrEnum):
     PREVIOUS = "previous"  # the end of the entry before (of the container: where its base ended)
     CONTAINER = "container"  # the first bit of the container whose entry it is (its bases included)
     PACKET = "packet"  # the first bit of the packet
+    END = "end"  # back from the end of the packet to the first bit of the entry, which moves nothing that follows
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """`bits` after the reference (below zero: before it), then up to the next multiple of `align_bits`."""
+    """`bits` after the reference (below zero, or of END: before it), then up to the next multiple of `align_bits`."""
 
     reference: Reference = Reference.PREVIOUS
     bits: Integer = 0

@@ -84,6 +84,8 @@ class _Task:
     left: int = -1  # of a repetition that is walked: turns to go; -1 = the step itself
     placed_at: int = -1  # of a leaf without fixed size: where it stands, its size is asked for
     gap: int = 0
+    resumes: bool = False  # what stood at the end of the packet is done: go on at `resume_at`
+    resume_at: int | None = None
 
 
 _Stack: TypeAlias = "tuple[_Task, _Stack] | None"
@@ -139,7 +141,7 @@ class Layouts:
     def asking(self, step: Step) -> tuple[bool, int]:
         """Return (whether a step asks anything of the packets, how many values it has if it asks nothing)."""
         if step not in self._asking:
-            asks, elements = bool(step.asks), 1
+            asks, elements = bool(step.asks) or step.location.reference is Reference.END, 1
             if isinstance(step.body, Leaf):
                 asks |= step.body.size_bits is None
             elif isinstance(step.body, tuple):
@@ -250,6 +252,9 @@ class Walk:
             return self._question
         while self._todo is not None:
             task, rest = self._pop()
+            if task.resumes:
+                self._todo, self._cursor = rest, task.resume_at
+                continue
             self._budget -= 1
             if self._budget < 0:
                 self._todo = rest
@@ -337,6 +342,8 @@ class Walk:
         if step.asks and step.asks[0].what == "condition" and task.answers[0] != 1:
             self._mark(step, task.turn, Validity.ABSENT)
             return
+        if step.location.reference is Reference.END:
+            self._push(_Task(step, task.start, task.turn, resumes=True, resume_at=self._cursor))
         asked = {ask.what: answer for ask, answer in zip(step.asks, task.answers, strict=True)}
         at = self._place_of(step.location, task.start, asked.get("bits"))
         counts = _counts(step, task.answers)
@@ -354,10 +361,15 @@ class Walk:
             self._enter(step, at if step.container else task.start, task.turn)
 
     def _place_of(self, location: Location, start: int, bits: Answer) -> int | None:
-        base = {Reference.PREVIOUS: self._cursor, Reference.CONTAINER: start, Reference.PACKET: 0}[location.reference]
+        base = {
+            Reference.PREVIOUS: self._cursor, Reference.CONTAINER: start, Reference.PACKET: 0,
+            Reference.END: self.length_bits,
+        }[location.reference]  # fmt: skip
         offset = location.bits if isinstance(location.bits, int) else bits
         if base is None or offset is None:
             return None
+        if location.reference is Reference.END:
+            offset = -offset
         return base + offset + -(base + offset) % max(location.align_bits, 1)
 
     def _lay_out(self, task: _Task, template: _Template, at: int, counts: tuple[int, ...], gap: int) -> None:

@@ -7,17 +7,21 @@ in derived containers too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from gateway_codecs.mdb.layout import Sizes, repeated, size_bits
 from gateway_codecs.mdb.model import (
     ALWAYS,
     Container,
     ContainerEntry,
+    Database,
     Dimension,
+    DynamicInteger,
     Entry,
     FixedEntry,
     Integer,
     Location,
+    LookupInteger,
     Match,
     Parameter,
     ParameterEntry,
@@ -32,7 +36,9 @@ from gateway_codecs.mdb.xtce.numbers import whole
 from gateway_codecs.mdb.xtce.scope import Definition, Scope
 from gateway_codecs.mdb.xtce.types import dimensions
 
-_REFERENCES = {"previousEntry": Reference.PREVIOUS, "containerStart": Reference.CONTAINER}
+_REFERENCES = {
+    "previousEntry": Reference.PREVIOUS, "containerStart": Reference.CONTAINER, "containerEnd": Reference.END,
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -42,19 +48,24 @@ class Read:
     types: dict[str, ParameterType]
     parameters: dict[str, Parameter]
     empty: frozenset[str]  # types of no bits: their parameters take no place
+    within: frozenset[str] = frozenset()  # containers that stand within others, and their bases
     containers: dict[str, Container] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)  # containers at whose end the position is unknown, and why
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where an entry stands, when and how often. `known` False: that cannot be read; `apart`: it moves nothing."""
+    """Where an entry stands, when and how often. `known` False: that cannot be read."""
 
     location: Location = Location()
     condition: Match = ALWAYS
     repeat: Repeat | None = None
     known: bool = True
-    apart: bool = False
+
+    @property
+    def apart(self) -> bool:
+        """Whether it is placed from the end: it moves nothing."""
+        return self.location.reference is Reference.END
 
     @property
     def plain(self) -> bool:
@@ -146,12 +157,20 @@ def _add(child: Element, entries: list[Entry], lost: str, scope: Scope, system: 
     label = _label(child)
     place = _place(child, scope, system, what)
     if place.apart:
+        if place.known:
+            _from_the_end(child, entries, place, scope, system, what, read)
         return lost
     if lost and place.location.reference is not Reference.CONTAINER:
         scope.remarks.ignored(f"{label} in {what}", f"its position is unknown: {lost}", child.line)
         return lost
     if not place.known:
         return f"the place or presence of {label} cannot be read"
+    return _entry(child, entries, place, scope, system, what, read)
+
+
+def _entry(
+    child: Element, entries: list[Entry], place: _Place, scope: Scope, system: str, what: str, read: Read
+) -> str:
     if child.name in {"ParameterRefEntry", "ArrayParameterRefEntry"}:
         return _parameter(child, entries, place, scope, system, what, read)
     if child.name == "ContainerRefEntry":
@@ -172,12 +191,49 @@ def _place(child: Element, scope: Scope, system: str, what: str) -> _Place:
         condition = match(told, scope, system, label)
     repeat, repeat_known = _repeat(child, scope, system, label)
     known = known and condition is not None and repeat_known
-    return _Place(location, condition or ALWAYS, repeat, known, _from_the_end(child))
+    return _Place(location, condition or ALWAYS, repeat, known)
 
 
-def _from_the_end(child: Element) -> bool:
-    told = child.first("LocationInContainerInBits")
-    return told is not None and told.get("referenceLocation") == "containerEnd"
+def _from_the_end(
+    child: Element, entries: list[Entry], place: _Place, scope: Scope, system: str, what: str, read: Read
+) -> None:
+    """An entry that ends so many bits before its container does: that is told from its size."""
+    label = f"{_label(child)} in {what}"
+    own_size = scope.containers[what].element.first("BinaryEncoding")
+    if what in read.within or own_size is not None:
+        why = "it is placed from the end of a container that ends before its packet does: not read"
+        scope.remarks.ignored(label, why, child.line)
+        return
+    found: list[Entry] = []
+    if _entry(child, found, place, scope, system, what, read) or not found:
+        return  # a remark says why
+    size = _size(found[0], read)
+    bits = place.location.bits
+    if size is None:
+        why = "it is placed from the end of its container, and its size varies: not read"
+        scope.remarks.ignored(label, why, child.line)
+    elif isinstance(bits, int) and bits < 0:
+        scope.remarks.wrong(label, f"it ends {-bits} bits behind the end of its container: not read", child.line)
+    else:
+        entries.append(replace(found[0], location=Location(Reference.END, _sum(bits, size))))
+
+
+def _size(entry: Entry, read: Read) -> int | None:
+    """Return the bits of an entry with its repeats, None when they vary."""
+    known = Database("", types=read.types, parameters=read.parameters, containers=read.containers)
+    if isinstance(entry, FixedEntry):
+        return entry.size_bits
+    if isinstance(entry, ContainerEntry):
+        return repeated(size_bits(known, entry.container), entry.repeat)
+    return repeated(Sizes(known).of_entry(entry), entry.repeat)
+
+
+def _sum(bits: Integer, size: int) -> Integer:
+    if isinstance(bits, DynamicInteger):
+        return replace(bits, intercept=bits.intercept + size)
+    if isinstance(bits, LookupInteger):
+        return LookupInteger(tuple((condition, value + size) for condition, value in bits.cases))
+    return bits + size
 
 
 def _location(child: Element, scope: Scope, system: str, label: str) -> tuple[Location, bool]:
@@ -185,15 +241,11 @@ def _location(child: Element, scope: Scope, system: str, label: str) -> tuple[Lo
     if told is None:
         return Location(), True
     named = told.get("referenceLocation") or "previousEntry"
-    if named == "containerEnd":
-        list(told.all())  # the remark is about all of it
-        scope.remarks.ignored(label, "entries that are placed from the end of a container are not read", told.line)
-        return Location(), True
     bits = integer(told, scope, system, label)
     if named not in _REFERENCES or bits is None:
         if named not in _REFERENCES:
             scope.remarks.ignored(label, f"referenceLocation={named!r} is not read", told.line)
-        return Location(), False
+        return Location(_REFERENCES.get(named, Reference.PREVIOUS)), False
     refuse_absurd_offset(bits, scope, told, label)
     return Location(_REFERENCES[named], bits), True
 

@@ -185,7 +185,7 @@ def _containers(
     needs = {name: [base or "", *inner_names(scope.containers[name], scope)] for name, base in bases.items()}
     order = _in_order(needs, scope, "container", "its own base or within itself", scope.containers)
     empty = frozenset(name for name in types if types[name].encoding is None and scope.takes_no_place(name))
-    read = Read(types, parameters, empty)
+    read = Read(types, parameters, empty, _within_others(scope, bases))
     bounds = Bounds(read, scope.budget)
     for name in order:
         definition, base = scope.containers[name], bases[name]
@@ -197,6 +197,18 @@ def _containers(
         read.containers[name] = container(definition, base, scope, read)
         bounds.check(read.containers[name])
     return {name: read.containers[name] for name in scope.containers if name in read.containers}
+
+
+def _within_others(scope: Scope, bases: Mapping[str, str | None]) -> frozenset[str]:
+    """Return the containers that stand within others, and the bases of these: they end before their packet does."""
+    todo = [name for one in scope.containers.values() for name in inner_names(one, scope)]
+    found: set[str] = set()
+    while todo:
+        name = todo.pop()
+        if name and name not in found:
+            found.add(name)
+            todo.append(bases.get(name) or "")
+    return frozenset(found)
 
 
 def _roots(scope: Scope, containers: Mapping[str, Container]) -> tuple[str, ...]:

@@ -52,13 +52,16 @@ INTEGER_KEYS = ("parameter", "slope", "intercept", "calibrated", "cases")
 TEXT_KEYS = ("octets", "bits", "charset", "terminator", "length_bits", "length_unit_bits", "max_bits")
 BINARY_KEYS = ("octets", "bits", "length_bits", "length_unit_bits")
 TIME_CODE_KEYS = tuple(one.name for one in dataclasses.fields(TimeCode))
-LOCATION_KEYS = ("skip_bits", "at_bit", "container_bit", "align_bits")
+LOCATION_KEYS = ("skip_bits", "at_bit", "container_bit", "from_end_bits", "align_bits")
 REPEAT_KEYS = ("count", "offset_bits", "period_ns", "first_ns")
 ENCODING_KEYS = (
     "bits", "signed", "coding", "float", "mil_std_1750a", "byte_order", "bit_order", "text", "binary", "time_code"
 )  # fmt: skip
 _BIT_ORDERS = ("most_significant_first", "least_significant_first")
-_REFERENCES = {"skip_bits": Reference.PREVIOUS, "at_bit": Reference.PACKET, "container_bit": Reference.CONTAINER}
+_REFERENCES = {
+    "skip_bits": Reference.PREVIOUS, "at_bit": Reference.PACKET, "container_bit": Reference.CONTAINER,
+    "from_end_bits": Reference.END,
+}  # fmt: skip
 _LOCATION_KEY = {reference: key for key, reference in _REFERENCES.items()}
 
 

@@ -276,6 +276,7 @@ def _location_keys() -> dict[str, Schema]:
         "skip_bits": _about(_ref("integer"), "bits between the entry before and this one"),
         "at_bit": _about(_ref("integer"), "bits from the first of the packet"),
         "container_bit": _about(_ref("integer"), "bits from the first of the container, its bases included"),
+        "from_end_bits": _about(_ref("integer"), "bits from its first to the end of the packet; moves nothing"),
         "align_bits": _about(_whole(1), "up to the next multiple"),
     }
 
