@@ -52,7 +52,7 @@ class Bench:
             re.sub(r"port: \d+", f"port: {port}", link.read_text()).replace("watchdog_s: 2", "watchdog_s: 60")
         )
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "run", "--config", str(config), "--port", "0"],
+            [sys.executable, "-m", "gateway", "run", "--config", str(config), "--port", "0", "--access", "open"],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         line = await asyncio.to_thread(self.process.stdout.readline)  # type: ignore[union-attr]

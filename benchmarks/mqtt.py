@@ -158,7 +158,7 @@ async def gateway(folder: Path, kind: str, port: int) -> AsyncIterator[tuple[str
     with (config / "gateway.yaml").open("a") as file:
         file.write(f"\nmqtt: {{enabled: true, broker: {kind}, port: {port}}}\n")
     process = subprocess.Popen(
-        [sys.executable, "-m", "gateway", "run", "--config", str(config), "--port", "0"],
+        [sys.executable, "-m", "gateway", "run", "--config", str(config), "--port", "0", "--access", "open"],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     try:

@@ -72,7 +72,7 @@ def _gateway(folder: Path, rate: int) -> tuple[dict[str, Any], dict[str, int]]:
     (folder / "links/u.yaml").write_text(f"name: u\nmission: load\nspacecraft: aos\ntype: udp\nport: {port}\n")
     with (
         _waiting_flood(port, rate) as flood,
-        _child("gateway", "run", "--config", str(folder), "--port", "0") as daemon,
+        _child("gateway", "run", "--config", str(folder), "--port", "0", "--access", "open") as daemon,
     ):
         line = daemon.stdout.readline()  # type: ignore[union-attr]
         sent = json.loads(flood.communicate("now\n")[0])

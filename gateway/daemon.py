@@ -14,12 +14,14 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
 import uvicorn
 import uvloop
 
+from gateway.access import local
 from gateway.api.app import build_app
 from gateway.api.connections import Connections
 from gateway.errors import StartError
@@ -133,12 +135,24 @@ async def run(service: Gateway, host: str, port: int, on_ready: Callable[[int], 
             return
         async with serving(service, sock) as bound:
             _settle_memory()
+            _leave_token(service, bound)
             on_ready(bound)
             await stop.wait()
             log.info("stopping", deadline_s=STOP_DEADLINE_S)
             await service.drain()
+            local.take_away(bound)
     finally:
         await service.stop()
+
+
+def _leave_token(service: Gateway, port: int) -> None:
+    """Leave the operator's token for who may read our files; without it the gateway runs all the same."""
+    token = service.access.local_token()
+    for leave in (partial(local.leave, port, token), partial(local.write, service.data_dir / "operator.token", token)):
+        try:
+            leave()
+        except OSError as error:
+            log.warning("the operator's token is not left on this machine", why=str(error))
 
 
 async def _before(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:

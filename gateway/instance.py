@@ -514,6 +514,7 @@ class MissionInstance:
             "subscriptions": self.subscriptions(),
             "homes": self.accounts.homes(),
             "timely": self.registry.timely_snapshot(),
+            "refused": dict(self.registry.refused),
             "values": self.values.state(),
             "playbacks": [row for row in self.playbacks.rows() if row["state"] in OPEN],
             "conditions": self.conditions(),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from gateway import __version__, replays
-from gateway.access.policy import Policy, rights_of
+from gateway.access.access import Access
+from gateway.access.policy import Policy, home_row, rights_of
 from gateway.descriptors import Descriptors
 from gateway.errors import Conflict, GatewayError, NotFound, Refused, StartError
 from gateway.homes.lines import Lines
@@ -106,6 +108,7 @@ class Gateway:
         self._lines = Lines({name: rate for name, rate in rates.items() if rate is not None})
         self._small_store = _small_store(self.data_dir / "small.sqlite")
         self.policy = Policy(rights_of(configuration.homes), self._clock.steady_tai_ns)
+        self.access = self._access(configuration)
         self._began: float | None = None
         self._replays: dict[str, dict[str, Any]] = {}
         self._replay_lock = asyncio.Lock()
@@ -118,6 +121,15 @@ class Gateway:
         self._watching: list[asyncio.Task[None]] = []
         self._mqtt: Mqtt | None = None
 
+    def _access(self, configuration: Configuration) -> Access:
+        store, keeper, is_open = self._small_store, self._keeper, configuration.gateway.api.access == "open"
+        found = Access(
+            store, keeper, self._clock.steady_tai_ns, lambda: self.policy.rights, lambda: self.instances,
+            open_to_all=is_open,
+        )  # fmt: skip
+        self.policy.token_holds = found.holds
+        return found
+
     async def start(self, missions: bool = True) -> None:
         """Open every configured instance and every replay run, and start the links.
 
@@ -125,6 +137,7 @@ class Gateway:
         """
         self._began = asyncio.get_running_loop().time()
         warm_up()
+        await self._keeper(self.access.load)
         self._read_kept_replays()
         if missions:
             self._start_mqtt()
@@ -143,8 +156,9 @@ class Gateway:
             from gateway.mqtt.service import Mqtt  # late: who does without MQTT starts faster
 
             self._mqtt = Mqtt(
-                keys, self.configuration.directory, self.data_dir, lambda: self.instances, self.supervisor
-            )
+                keys, self.configuration.directory, self.data_dir, lambda: self.instances, self.supervisor,
+                self.access.whoever,
+            )  # fmt: skip
             self._mqtt.start()
 
     async def _open_missions(self) -> None:
@@ -170,6 +184,7 @@ class Gateway:
                     instance.emit(change.event())
             for instance in self.instances.values():
                 instance.watch()
+                instance.registry.recheck()  # a date, or the end of a token, may have come
             await asyncio.sleep(WATCH_S)
 
     async def _watch_disk(self) -> None:
@@ -190,6 +205,36 @@ class Gateway:
             if instance.replay is None:
                 instance.emit({"type": "clock", "severity": "warning", "message": message, "moved_s": moved_s})
         return {"moved_s": moved_s}
+
+    def homes(self) -> list[dict[str, Any]]:
+        """Return the home bases with what they are granted."""
+        valid = Counter(row["name"] for row in self.access.tokens() if (row["kind"], row["state"]) == ("home", "valid"))
+        return [
+            home_row(home, self.policy.rights[name], self._clock.steady_tai_ns(), valid[name])
+            for name, home in sorted(self.configuration.homes.items())
+        ]
+
+    async def make_token(self, wish: dict[str, Any]) -> dict[str, Any]:
+        """Make a token; what was made is an event, its secret is not. Raises UsageError, NotFound, OSError."""
+        made = await self.access.make(wish["kind"], wish["name"], wish["expires_utc"], wish["instances"])
+        self._tell_token(made, "made")
+        return made
+
+    async def revoke_token(self, token_id: str) -> dict[str, Any]:
+        """End a token, and the sessions that showed it, at once. Raises NotFound, OSError."""
+        try:
+            ended = await self.access.revoke(token_id)
+        finally:
+            for instance in self.instances.values():
+                instance.registry.recheck()
+        self._tell_token(ended, "revoked")
+        return ended
+
+    def _tell_token(self, row: dict[str, Any], what: str) -> None:
+        message = f"a token of {row['kind']} {row['name']} was {what}: {row['id']}"
+        for instance in self.instances.values():
+            if instance.replay is None:
+                instance.emit({"type": "access", "severity": "info", "message": message, "token": row["id"]})
 
     def _read_kept_replays(self) -> None:
         for name in self._storage.names(REPLAYS):
@@ -280,6 +325,7 @@ class Gateway:
             "uptime_s": 0.0 if self._began is None else now - self._began,
             "conditions": conditions,
             "machine": self._machine.state(),
+            "access": {"open": self.access.open, "refused": dict(self.access.refused)},
             "mqtt": mqtt.state() if mqtt is not None else None,
             "instances": instances,
         }

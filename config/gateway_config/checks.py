@@ -59,8 +59,12 @@ def check_gateway(gateway: GatewaySettings, document: Document, directory: Path)
 
 
 def _check_host(gateway: GatewaySettings, document: Document) -> Iterator[Problem]:
-    remedy = "not loopback: there is no authentication yet; set api.expose: true if the network is yours alone"
+    remedy = (
+        "not loopback, and there is no TLS: set api.expose: true if the network is yours, or a TLS proxy stands before"
+    )
     yield from _check_address(("api", "host"), gateway.api.host, gateway.api.expose, remedy, document)
+    if gateway.api.access == "open" and gateway.api.expose:
+        yield document.wrong(("api", "access"), "open", "open is for loopback alone: leave expose out, or use tokens")
 
 
 def _check_broker(gateway: GatewaySettings, document: Document) -> Iterator[Problem]:

@@ -18,7 +18,14 @@ class ApiSettings(Model):
     names: list[Host] = Field(
         default_factory=list, description="host names of this gateway, beside localhost; addresses need none"
     )
-    expose: bool = Field(False, description="allow an address that is not loopback (there is no authentication yet)")
+    access: Literal["tokens", "open"] = Field(
+        "tokens",
+        description="tokens: every request but /health shows one; open, on loopback alone: whoever reaches the address"
+        " is the operator, and may speak for any home base",
+    )
+    expose: bool = Field(
+        False, description="allow an address that is not loopback: tokens are not encrypted on the way, there is no TLS"
+    )
     connections_per_peer: Annotated[int, Field(ge=1, le=65536)] = Field(
         256, description="connections from one address (IPv6: one /64) at a time; more are refused with 503"
     )

@@ -113,3 +113,30 @@ def described(selection: Selection) -> dict[str, Any]:
     if selection.grants is not None:
         row["grants"] = sorted((described(one) for one in selection.grants), key=json.dumps)
     return row
+
+
+def home_row(home: Home, own: HomeRights, now_ns: int, tokens: int) -> dict[str, Any]:
+    """Return what the API shows of a home base."""
+    return {
+        "home": home.name,
+        "description": home.description,
+        "valid": own.valid_from_ns <= now_ns < own.valid_until_ns,
+        "valid_from_utc": home.valid_from_utc,
+        "valid_until_utc": home.valid_until_utc,
+        "grants": [
+            {
+                "mission": grant.mission,
+                "support_modes": sorted(grant.support_modes),
+                "replays": grant.replays,
+                "items": dict(grant.items),
+                "parameters": list(grant.parameters),
+                "modes": sorted(grant.modes),
+            }
+            for grant in own.grants
+        ],
+        "sessions_max": own.sessions,
+        "subscriptions_max": own.subscriptions,
+        "rate_limit_bps": home.quotas.rate_limit_bps,
+        "backlog_days": home.quotas.backlog_days,
+        "tokens": tokens,
+    }

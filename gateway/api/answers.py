@@ -361,3 +361,70 @@ class Health(Answer):
     reasons: list[str] | None = Field(default=None, description="why it is not ready")
 
     model_config = example({"status": "ready"})
+
+
+TOKEN = {
+    "id": "7c9ac7b3a9", "kind": "home", "name": "laboratory-a", "state": "valid", "instances": None,
+    "created_utc": "2026-11-24T10:00:00.000000000Z", "expires_utc": None, "revoked_utc": None,
+}  # fmt: skip
+HOME = {
+    "home": "laboratory-a", "description": "owns the radiometer", "valid": True, "valid_from_utc": None,
+    "valid_until_utc": "2028-01-01T00:00:00Z",
+    "grants": [{
+        "mission": "picard", "support_modes": ["flight"], "replays": False, "items": {"kinds": ["tm"], "apids": [100]},
+        "parameters": ["/PICARD/HK/TEMP_*"], "modes": ["complete", "offline", "timely", "values"],
+    }],
+    "sessions_max": 64, "subscriptions_max": 64, "rate_limit_bps": None, "backlog_days": 14.0, "tokens": 1,
+}  # fmt: skip
+
+
+class GrantRow(Answer):
+    """What a home base gets of one mission (docs/homes.md)."""
+
+    mission: str
+    support_modes: list[str]
+    replays: bool
+    items: dict[str, Any] = Field(description="kinds, spacecraft, vcids, apids, data_modes: what is not there is all")
+    parameters: list[str]
+    modes: list[str]
+
+
+class HomeRow(Answer):
+    """A home base."""
+
+    home: str
+    description: str
+    valid: bool = Field(description="within its dates")
+    valid_from_utc: str | None
+    valid_until_utc: str | None
+    grants: list[GrantRow]
+    sessions_max: int
+    subscriptions_max: int
+    rate_limit_bps: int | None
+    backlog_days: float | None
+    tokens: int = Field(description="that are valid")
+
+    model_config = example(HOME)
+
+
+class TokenRow(Answer):
+    """A token, without its secret."""
+
+    id: str
+    kind: Literal["home", "operator", "observer"]
+    name: str
+    state: Literal["valid", "expired", "revoked"]
+    instances: list[str] | None
+    created_utc: str
+    expires_utc: str | None
+    revoked_utc: str | None
+
+    model_config = example(TOKEN)
+
+
+class NewToken(TokenRow):
+    """A token that was just made."""
+
+    token: str = Field(description="to be shown as `Authorization: Bearer ...`; never told again")
+
+    model_config = example({**TOKEN, "token": "gwt_7c9ac7b3a9.Z9EwNpPdbjwIr3N3gIIZUrC-5V-DvMqNfebLRws7Yk4"})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from gateway import __version__
-from gateway.api import clock, contacts, downloads, instances, links, playbacks, replays, reports, stream, values
+from gateway.api import clock, contacts, downloads, homes, instances, links, playbacks, replays, reports, stream, values
 from gateway.api.described import answer, described
 from gateway.api.door import Door
+from gateway.api.guard import Identity, may
 from gateway.api.pages import add_pages
 from gateway.api.refusals import add_refusals
 from gateway.service import Gateway
@@ -47,13 +48,21 @@ class _Application(FastAPI):
 
 def build_app(service: Gateway) -> FastAPI:
     """Return the application over one running service; it holds no state of its own."""
-    app = _Application(title="usoc-gateway", version=__version__, description=DESCRIPTION, openapi_url=None)
+    app = _Application(
+        title="usoc-gateway",
+        version=__version__,
+        description=DESCRIPTION,
+        openapi_url=None,
+        dependencies=[Depends(may)],
+    )
     app.state.service = service
+    app.add_middleware(Identity, service=service)
     app.add_middleware(Door, names=service.configuration.gateway.api.names)
     add_refusals(app)
     add_pages(app, DOCUMENT)
     app.add_api_route(DOCUMENT, _document, methods=["GET"], include_in_schema=False)
-    for module in (instances, links, contacts, downloads, values, replays, playbacks, reports, clock, stream):
+    modules = (instances, links, contacts, downloads, values, replays, playbacks, reports, clock, homes, stream)
+    for module in modules:
         app.include_router(module.router, prefix="/api/v1")
     app.add_api_route("/metrics", _metrics, methods=["GET"], response_class=PlainTextResponse, tags=["operation"])
     ready = described("Health")

@@ -208,6 +208,12 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         self._all.open.discard(self)
         self._all.admission.leave(self._peer)
 
+    async def send(self, message: Any) -> None:
+        """Send; a handshake that was refused in full is over, and no error of ours to be logged."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True
+
     def handle_ping(self) -> None:
         """Answer, and cut off who does not read answers."""
         super().handle_ping()

@@ -10,7 +10,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from gateway.api import answers, models, playback_answers, report_answers, value_answers
-from gateway.api.described import SCHEMAS
+from gateway.api.described import SCHEMAS, answer
+from gateway.api.guard import ACTIONS, route_key
+from gateway_routes.rights import Action
 
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:
@@ -19,10 +21,25 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
     _, described = models_json_schema(
         [(model, "serialization") for model in _models()], ref_template=SCHEMAS + "{model}"
     )
+    document["security"] = [{"token": []}]
+    scheme = {"type": "http", "scheme": "bearer", "description": "gwt_..., made by `gateway homes token`"}
+    document.setdefault("components", {})["securitySchemes"] = {"token": scheme}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            _say_who_may(operation, ACTIONS.get(route_key(method.upper(), path), Action.ADMINISTER))
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas.update(described["$defs"])
     document["components"]["schemas"] = dict(sorted(schemas.items()))
     return document
+
+
+def _say_who_may(operation: dict[str, Any], action: Action) -> None:
+    """Add what the guard answers, the same for every operation that is not open to all."""
+    if action is Action.KNOW:
+        operation["security"] = []
+        return
+    for status, meaning in ((401, "no token, or one that does not hold"), (403, "this token may not")):
+        operation["responses"].setdefault(str(status), answer("Problem", meaning))
 
 
 def _models() -> list[type[BaseModel]]:

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.api.answering import refuse
 
 BODY_MAX_OCTETS = 1 << 20
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-WEBSOCKET_REFUSED = 1008
 
 
 class BodyTooLarge(HTTPException):
@@ -45,7 +44,7 @@ class Door:
             return
         status, error, hint = self._checked(scope)
         if status:
-            await _refuse(scope, receive, send, status, error, hint)
+            await refuse(scope, receive, send, status, error, hint)
             return
         await self._app(scope, _limited(receive), send)
 
@@ -96,12 +95,3 @@ def _limited(receive: Receive) -> Receive:
         return message
 
     return counted
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, error: str, hint: str) -> None:
-    if scope["type"] == "websocket":
-        await receive()
-        close: dict[str, Any] = {"type": "websocket.close", "code": WEBSOCKET_REFUSED, "reason": error[:120]}
-        await send(close)
-        return
-    await JSONResponse({"error": error, "hint": hint}, status_code=status)(scope, receive, send)

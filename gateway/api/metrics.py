@@ -37,6 +37,7 @@ class _Snapshot(Collector):
         yield from _subscriptions(instances)
         yield from _timely(instances)
         yield from _values(instances)
+        yield _refused(self._state["access"], instances)
         yield from _mqtt(self._state.get("mqtt"))
 
 
@@ -217,6 +218,15 @@ def _values(instances: Iterable[State]) -> Iterator[Metric]:
         behind.add_metric([name], values["behind"])
         beyond.add_metric([name], values["out_of_limits"])
     yield from (*by_type.values(), unidentified, behind, beyond)
+
+
+def _refused(access: State, instances: Iterable[State]) -> Metric:
+    text = "Requests that were refused at the door (instance empty), and sessions, by why (docs/homes.md)"
+    found = CounterMetricFamily("gateway_refused", text, labels=["instance", "why"])
+    for name, counts in [("", access["refused"]), *((row["instance"], row["refused"]) for row in instances)]:
+        for why, count in counts.items():
+            found.add_metric([name, why], count)
+    return found
 
 
 def _mqtt(state: State | None) -> Iterator[Metric]:

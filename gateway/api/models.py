@@ -64,7 +64,7 @@ INSTANCE = {
     "instance": "demo.simulation", "mission": "demo", "support_mode": "simulation", "data_mode": "real time",
     "lifecycle": "operational", "replay": None, "spacecraft": ["picard"], "journal": JOURNAL, "links": [LINK],
     "contacts": [CONTACT], "streams": [STREAM], "subscriptions": [SUBSCRIPTION], "homes": [HOME], "timely": [TIMELY],
-    "values": VALUES, "playbacks": [PLAYBACK], "conditions": [CONDITION],
+    "refused": {"not granted": 2}, "values": VALUES, "playbacks": [PLAYBACK], "conditions": [CONDITION],
 }  # fmt: skip
 REPORT = {
     **RUN, "finished": True, "state": "finished", "detail": "end of the file", "head": 2470,
@@ -226,6 +226,7 @@ class InstanceState(Answer):
     subscriptions: list[SubscriptionState]
     homes: list[HomeState] = Field(description="home bases that were seen or have a subscription, the worst first")
     timely: list[TimelyCounts] = Field(description="by home base, those that ever were in timely mode")
+    refused: dict[str, int] = Field(description="sessions that were refused or ended by an error, by its code")
     values: ValuesState | None = Field(description="live values, or null where no spacecraft has a database")
     playbacks: list[PlaybackRow] = Field(description="playback requests that are open")
     conditions: list[Condition]
@@ -263,6 +264,13 @@ class MqttState(Answer):
     model_config = example(MQTT)
 
 
+class AccessState(Answer):
+    """Who may ask, and what was refused at the door."""
+
+    open: bool = Field(description="whoever reaches the address is the operator (api.access: open)")
+    refused: dict[str, int] = Field(description="requests, by why, since the start")
+
+
 class GatewayState(Answer):
     """The whole gateway, worst first."""
 
@@ -272,13 +280,15 @@ class GatewayState(Answer):
     uptime_s: float
     conditions: list[Condition]
     machine: MachineState
+    access: AccessState
     mqtt: MqttState | None = Field(description="delivery over MQTT, or null where it is off")
     instances: list[InstanceState]
 
     model_config = example(
         {
             "version": "0.1.0", "time_utc": "2026-11-24T10:03:10.000000000Z", "ready": True, "uptime_s": 190.5,
-            "conditions": [CONDITION], "machine": MACHINE, "mqtt": MQTT, "instances": [INSTANCE],
+            "conditions": [CONDITION], "machine": MACHINE,
+            "access": {"open": False, "refused": {"no token": 3}}, "mqtt": MQTT, "instances": [INSTANCE],
         }
     )  # fmt: skip
 

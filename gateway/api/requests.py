@@ -74,3 +74,19 @@ class ReplayRequest(BaseModel):
             "examples": [{"file": "pass-2024-10-07.bin", "mission": "hera", "run": "first", "frames_per_s": 500}]
         },
     )
+
+
+class TokenRequest(BaseModel):
+    """Make a token for a home base, an operator or an observer."""
+
+    kind: Literal["home", "operator", "observer"] = "home"
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}$", description="the home base, or who it is for")
+    expires_utc: Utc | None = Field(default=None, description="from then on it is refused; none = no end")
+    instances: list[Annotated[str, Field(max_length=128)]] | None = Field(
+        default=None, max_length=64, description="for these mission instances alone; none = all"
+    )
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"name": "laboratory-a", "expires_utc": "2027-06-01T00:00:00Z"}]},
+    )

@@ -9,6 +9,7 @@ import json
 from fastapi import APIRouter, WebSocket
 
 from gateway.api.access import ServiceDep
+from gateway.api.guard import ActorDep
 from gateway.errors import NotFound
 from gateway.homes.websocket import WebSocketChannel
 
@@ -17,7 +18,7 @@ HELLO_S = 10.0
 
 
 @router.websocket("/instances/{instance}/subscribe")
-async def subscribe(socket: WebSocket, instance: str, service: ServiceDep) -> None:
+async def subscribe(socket: WebSocket, instance: str, service: ServiceDep, actor: ActorDep) -> None:
     """Serve one session until either end leaves."""
     await socket.accept()
     channel = WebSocketChannel(socket)
@@ -26,7 +27,7 @@ async def subscribe(socket: WebSocket, instance: str, service: ServiceDep) -> No
     except NotFound as error:
         await _refuse(channel, str(error)[:400])
     else:
-        await owner.serve(channel)
+        await owner.serve(channel, actor=actor)
 
 
 async def _refuse(channel: WebSocketChannel, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
+from gateway.console.homes import homes_app
 from gateway.console.options import DEFAULT_URL, AsJson, Url, fail, readable_errors, uncollected
 from gateway.console.params_app import params_app
 from gateway.errors import UsageError
@@ -36,6 +38,7 @@ mdb_app = typer.Typer(
 )
 app.add_typer(mdb_app, name="mdb")
 app.add_typer(params_app, name="params")
+app.add_typer(homes_app, name="homes")
 app.add_typer(links_app, name="links")
 app.add_typer(clock_app, name="clock")
 
@@ -64,6 +67,13 @@ OfSpacecraft = Annotated[list[str] | None, typer.Option("--spacecraft", help="On
 DatabasePath = Annotated[Path, typer.Argument(help="A database: a file, or the folder of a MIB.", show_default=False)]
 OfFormat = Annotated[DatabaseFormat | None, typer.Option("--format", "-f", help="Its format; without it as it looks.")]
 OfApid = Annotated[int | None, typer.Option("--apid", min=0, max=2047, help="APID of a file that does not say it.")]
+
+
+class AccessMode(StrEnum):
+    """Who may use the control plane."""
+
+    TOKENS = "tokens"
+    OPEN = "open"
 
 
 class SupportMode(StrEnum):
@@ -114,7 +124,19 @@ class Sabotage(StrEnum):
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="GATEWAY_TOKEN_FILE",
+            help="File with the token to show to a gateway; without it, on loopback, that of the operator, which the "
+            "gateway leaves for its own user.",
+        ),
+    ] = None,
+) -> None:
+    if token_file is not None:
+        os.environ["GATEWAY_TOKEN_FILE"] = str(token_file)  # for the parts that are imported late, and for children
     if version:
         typer.echo(f"usoc-gateway {__version__} (Python {sys.version.split()[0]})")
         raise typer.Exit
@@ -126,13 +148,17 @@ def run(
     data_dir: Annotated[Path | None, typer.Option(help="Overrides data_dir of gateway.yaml.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Overrides api.port; 0 = any free port.")] = None,
     log_json: Annotated[bool, typer.Option(help="Log lines as JSON.")] = False,
+    access: Annotated[
+        AccessMode | None,
+        typer.Option(help="Overrides api.access. open: on loopback, whoever reaches the address is the operator."),
+    ] = None,
 ) -> None:
     """Run the gateway until SIGTERM or Ctrl-C (drains within 10 s)."""
     with readable_errors():
         with uncollected():
             from gateway.console.run import run_gateway
 
-        run_gateway(config, data_dir, port, log_json)
+        run_gateway(config, data_dir, port, log_json, access)
 
 
 @app.command()

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import httpx
 
+from gateway.access.local import token_for
 from gateway.errors import GatewayError, UsageError
 
 DEFAULT_URL = "http://127.0.0.1:8440"
@@ -21,7 +22,9 @@ class Remote:
 
     def __init__(self, url: str = DEFAULT_URL, timeout_s: float = 10.0) -> None:
         self.url = url.rstrip("/")
-        self._client = httpx.Client(base_url=self.url + "/api/v1", timeout=timeout_s, trust_env=False)
+        token = token_for(self.url)
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._client = httpx.Client(base_url=self.url + "/api/v1", timeout=timeout_s, trust_env=False, headers=headers)
 
     def __enter__(self) -> Self:
         return self
@@ -37,6 +40,10 @@ class Remote:
     def post(self, path: str, body: Any = None) -> Any:
         """Return the JSON answer of a POST."""
         return self._answer("POST", path, json=body)
+
+    def delete(self, path: str) -> Any:
+        """Return the JSON answer of a DELETE."""
+        return self._answer("DELETE", path)
 
     def _answer(self, method: str, path: str, **arguments: Any) -> Any:
         try:

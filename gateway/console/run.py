@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -15,10 +16,12 @@ from gateway.service import Gateway
 from gateway_config import Configuration, MqttSettings, load, schemas
 
 
-def run_gateway(config: Path, data_dir: Path | None, port: int | None, log_json: bool) -> None:
+def run_gateway(
+    config: Path, data_dir: Path | None, port: int | None, log_json: bool, access: str | None = None
+) -> None:
     """Run until a signal."""
     set_up_logging(log_json)
-    configuration = load(config)
+    configuration = _with_access(load(config), access)
     service = Gateway(configuration, data_dir)
     api = configuration.gateway.api
     bound = api.port if port is None else port
@@ -29,6 +32,17 @@ def run_gateway(config: Path, data_dir: Path | None, port: int | None, log_json:
         sys.stdout.flush()
 
     daemon.run_blocking(daemon.run(service, api.host, bound, ready))
+
+
+def _with_access(configuration: Configuration, access: str | None) -> Configuration:
+    """Return a configuration with another api.access. Raises UsageError for one that is not for loopback alone."""
+    api = configuration.gateway.api
+    if access is None or access == api.access:
+        return configuration
+    if access == "open" and api.expose:
+        raise UsageError("--access open is for loopback alone, and api.expose is set", "leave one of them out")
+    changed = api.model_copy(update={"access": access})
+    return replace(configuration, gateway=configuration.gateway.model_copy(update={"api": changed}))
 
 
 def check_configuration(directory: Path, schema: bool) -> None:

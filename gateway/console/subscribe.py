@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from gateway import daemon
+from gateway.access.local import token_for
 from gateway.errors import UsageError
 from gateway.homes.client import Progress, Subscriber, WebSocketDial, Wish
 from gateway.homes.session import Channel
@@ -128,11 +130,11 @@ async def _receive(options: SubscribeOptions, store: HomeStore, worker: ThreadWo
 def way_in(options: SubscribeOptions) -> Callable[[], Awaitable[Channel]]:
     """Return the way in that the address names. Raises UsageError."""
     if not options.url.startswith(("mqtt:", "mqtts:")):
-        return WebSocketDial(options.url, options.instance)
+        return WebSocketDial(options.url, options.instance, partial(token_for, options.url))
     from gateway.homes.mqtt_dial import MqttDial, broker_address
 
     address = broker_address(options.url, os.environ.get("GATEWAY_MQTT_PASSWORD"))
-    return MqttDial(address, options.instance, options.home, options.subscription)
+    return MqttDial(address, options.instance, options.home, options.subscription, token_for(options.url))
 
 
 async def _report(options: SubscribeOptions, store: HomeStore, subscriber: Subscriber) -> None:

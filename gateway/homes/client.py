@@ -24,7 +24,7 @@ CONNECT_S = 10.0
 PING_S = 20.0
 PASSING = frozenset({"internal", "no subscribe", "too many", "rights changed"})
 """Reasons for a refusal that pass by themselves."""
-NO_RIGHT = {401: "unauthorised", 403: "forbidden"}
+NO_RIGHT = {400: "bad request", 401: "unauthorised", 403: "forbidden", 421: "another gateway"}
 """HTTP status of a handshake: code."""
 
 
@@ -323,14 +323,22 @@ class WebSocketDial:
                 ping_interval=self._ping_s, ping_timeout=self._ping_s,
             )  # fmt: skip
         except InvalidStatus as error:
-            status, body = error.response.status_code, error.response.body[:500].decode(errors="replace").strip()
-            if status in NO_RIGHT:
-                code = NO_RIGHT[status]
-                raise SubscriptionRefused(f"the gateway refused ({code}): {body or status}", code) from None
-            raise ConnectionError(f"{self._address}: {status} {body}") from error
+            raise _refusal(error.response.status_code, bytes(error.response.body or b"")) from None
         except (OSError, WebSocketException) as error:
             raise ConnectionError(f"{self._address}: {error}") from error
         return _ClientChannel(socket)
+
+
+def _refusal(status: int, body: bytes) -> Exception:
+    """Return what a refused handshake means: who is not let in need not try again; a gateway that is busy is."""
+    try:
+        told = json.loads(body)
+        text = f"{told['error']}" + (f" ({told['hint']})" if told.get("hint") else "")
+    except (ValueError, KeyError, TypeError):
+        text = body.decode(errors="replace")[:200]
+    if status in NO_RIGHT:
+        return SubscriptionRefused(f"the gateway refused ({NO_RIGHT[status]}): {text}", NO_RIGHT[status])
+    return ConnectionError(f"the gateway answered {status}: {text}")
 
 
 class _ClientChannel:

@@ -45,8 +45,10 @@ def broker_address(url: str, password: str | None = None) -> BrokerAddress:
 class MqttDial:
     """Opens channels for one subscription of one home base."""
 
-    def __init__(self, address: BrokerAddress, instance: str, home: str, subscription: str) -> None:
-        self._address, self._topic = address, HomeTopic(instance, home, subscription)
+    def __init__(
+        self, address: BrokerAddress, instance: str, home: str, subscription: str, token: str | None = None
+    ) -> None:
+        self._address, self._topic, self._token = address, HomeTopic(instance, home, subscription), token
 
     async def __call__(self) -> Channel:
         """Connect to the broker and listen. Raises ConnectionError."""
@@ -59,14 +61,14 @@ class MqttDial:
         except BaseException:
             await close_client(client)
             raise
-        return _HomeChannel(client, self._topic)
+        return _HomeChannel(client, self._topic, self._token)
 
 
 class _HomeChannel:
     """See gateway.homes.session.Channel. One session; ended by the first message that is missing."""
 
-    def __init__(self, client: Client, topic: HomeTopic) -> None:
-        self._client, self._topic = client, topic
+    def __init__(self, client: Client, topic: HomeTopic, token: str | None = None) -> None:
+        self._client, self._topic, self._token = client, topic, token
         self._session = secrets.token_hex(8)
         self._assembler = Assembler()
         self._number = 0
@@ -77,6 +79,8 @@ class _HomeChannel:
     async def send(self, message: str | bytes) -> None:
         """Publish a control message of this session."""
         told = json.loads(message)
+        if told["type"] == "subscribe" and self._token is not None:
+            told["token"] = self._token  # a broker passes no headers on
         if told["type"] == "ack":
             self._acknowledged[told["lane"]] = told
         await self._publish(told)

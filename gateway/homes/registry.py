@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -98,6 +99,7 @@ class SubscriptionRegistry:
     timely_counts: dict[str, TimelyCount] = field(default_factory=dict)
     ledger: HomeLedger = field(default_factory=HomeLedger)
     on_digest: DigestTaken | None = None  # keeps what home bases confirm; returns what to answer
+    refused: Counter[str] = field(default_factory=Counter)  # sessions, by code
     paths: Paths = field(init=False)
     problem: str = ""  # why cursors cannot be stored now
     _dirty: dict[Key, Subscription | None] = field(default_factory=dict)

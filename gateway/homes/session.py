@@ -622,6 +622,7 @@ class Session:
 
     async def _refuse(self, code: str, message: str, **facts: Any) -> None:
         self._ending = message
+        self._registry.refused[code] += 1
         try:
             async with asyncio.timeout(5):
                 await self._channel.send(json.dumps({"type": "error", "code": code, "message": message, **facts}))

@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from gateway.access.tokens import TokenRefused
 from gateway.homes.hello import parse_control
 from gateway.homes.session import SessionLimits
 from gateway.instance import MissionInstance
@@ -17,6 +18,7 @@ from gateway.mqtt import topics
 from gateway.mqtt.channel import MqttChannel, told_to
 from gateway.mqtt.topics import HomeTopic
 from gateway_routes.delivery import DeliveryError
+from gateway_routes.rights import LOCAL_OPERATOR, Actor
 
 log = structlog.get_logger()
 SESSIONS_MAX = 256
@@ -54,6 +56,7 @@ class HomeDoor:
     publish: Callable[[str, bytes], Awaitable[None]]
     lease_s: float
     max_octets: int
+    identify: Callable[[str | None], Actor] = lambda token: LOCAL_OPERATOR  # raises TokenRefused
     counters: DoorCounters = field(default_factory=DoorCounters)
     _channels: dict[HomeTopic, MqttChannel] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -84,7 +87,7 @@ class HomeDoor:
 
     def _dispatch(self, whose: HomeTopic, session: str, request: dict[str, Any]) -> None:
         now_s = asyncio.get_running_loop().time()
-        channel = self._channels.get(whose)
+        channel, token = self._channels.get(whose), request.pop("token", None)
         if request["type"] in FROM_SESSIONS:
             if channel is None or channel.session != session:
                 self._answer(whose, {"type": "closed", "reason": "no such session: subscribe", "session": session})
@@ -93,9 +96,16 @@ class HomeDoor:
             return
         if channel is not None and channel.session == session:
             return  # said again by a home base that has not heard the welcome yet
-        self._begin(whose, session, _placed(whose, request), now_s)
+        self._begin(whose, session, _placed(whose, request), now_s, self._actor(token))
 
-    def _begin(self, whose: HomeTopic, session: str, hello: dict[str, Any], now_s: float) -> None:
+    def _actor(self, token: Any) -> Actor:
+        """Return who shows a token. Raises DeliveryError."""
+        try:
+            return self.identify(token if isinstance(token, str) else None)
+        except TokenRefused as error:
+            raise DeliveryError("bad token" if token is not None else "no token", str(error)) from None
+
+    def _begin(self, whose: HomeTopic, session: str, hello: dict[str, Any], now_s: float, actor: Actor) -> None:
         """Begin a session; one on the same topic sends nothing more from now on."""
         if self._closed:
             self._answer(whose, {"type": "closed", "reason": "the gateway is stopping", "session": session})
@@ -117,13 +127,13 @@ class HomeDoor:
         channel.push(hello, now_s)
         self._channels[whose] = channel
         self.counters.sessions += 1
-        task = asyncio.create_task(self._serve(instance, channel), name=f"mqtt session {whose}")
+        task = asyncio.create_task(self._serve(instance, channel, actor), name=f"mqtt session {whose}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, instance: MissionInstance, channel: MqttChannel) -> None:
+    async def _serve(self, instance: MissionInstance, channel: MqttChannel, actor: Actor) -> None:
         try:
-            await instance.serve(channel, session_limits(self.max_octets))
+            await instance.serve(channel, session_limits(self.max_octets), actor)
         finally:
             channel.cut("the session has ended")
             if self._channels.get(channel.topic) is channel:

@@ -23,6 +23,7 @@ from gateway.mqtt.shared import SharedCounters, SharedTopics
 from gateway.supervision import Supervisor
 from gateway_config import MqttSettings
 from gateway_routes.conditions import Condition
+from gateway_routes.rights import Actor
 
 log = structlog.get_logger()
 HANGS_S = 25.0
@@ -47,6 +48,7 @@ class Mqtt:
         data_dir: Path,
         instances: Callable[[], Mapping[str, MissionInstance]],
         supervisor: Supervisor,
+        identify: Callable[[str | None], Actor],
     ) -> None:
         self._settings, self._directory, self._instances = settings, directory, instances
         self._supervisor = supervisor
@@ -66,7 +68,9 @@ class Mqtt:
             )
         )
         self._shared = SharedCounters()
-        self._door = HomeDoor(instances, self._connection.publish, settings.lease_s, settings.max_message_octets)
+        self._door = HomeDoor(
+            instances, self._connection.publish, settings.lease_s, settings.max_message_octets, identify
+        )
         self._descriptors = Descriptors(settings.name, instances, self._connection, settings.max_message_octets)
         self._tasks: list[asyncio.Task[None]] = []
         self._down_since_s: float | None = None

@@ -32,6 +32,7 @@ class Actor:
     kind: ActorKind
     name: str = ""
     instances: frozenset[str] | None = None
+    token: str = ""  # the id of the token shown; none was needed
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}".strip()

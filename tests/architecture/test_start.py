@@ -12,10 +12,11 @@ from gateway.api.app import build_app
 from gateway.service import Gateway
 from gateway_config import load
 from gateway_config.loader import EXAMPLES
+from tests.home_files import opened
 
 async def start(folder):
     shutil.copytree(str(EXAMPLES / "demo"), folder)
-    service = Gateway(load(folder))
+    service = Gateway(opened(load(folder)))
     build_app(service)
     await service.start()
     print(*sys.modules)

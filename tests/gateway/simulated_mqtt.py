@@ -15,6 +15,7 @@ from gateway.homes.session import Channel, Session, SessionLimits
 from gateway.mqtt.clients import BrokerError
 from gateway.mqtt.door import HomeDoor
 from gateway.mqtt.topics import HomeTopic
+from gateway_routes.rights import LOCAL_OPERATOR, Actor
 
 
 class SimInstance:
@@ -23,8 +24,10 @@ class SimInstance:
     def __init__(self, registry: SubscriptionRegistry) -> None:
         self.registry = registry
 
-    async def serve(self, channel: Channel, limits: SessionLimits | None = None) -> None:
-        await asyncio.create_task(Session(channel, self.registry, limits or SessionLimits()).run(), name="session")
+    async def serve(self, channel: Channel, limits: SessionLimits | None = None, actor: Actor = LOCAL_OPERATOR) -> None:
+        await asyncio.create_task(
+            Session(channel, self.registry, limits or SessionLimits(), actor).run(), name="session"
+        )
 
 
 class SimClient:

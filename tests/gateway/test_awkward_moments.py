@@ -18,6 +18,7 @@ from gateway_codecs.batches import IntakeBatch
 from gateway_config import load
 from tests.codecs.links import packet
 from tests.gateway.test_journal import packets
+from tests.home_files import opened
 
 MISSION = "name: m\nspacecraft: [{name: PICARD}]\n"
 LINK = "name: {name}\nmission: m\nspacecraft: PICARD\ntype: file\nunit: packets\npath: packets.bin\n"
@@ -36,7 +37,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Gateway]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / f"{name}.yaml").write_text(text)
     (tmp_path / "packets.bin").write_bytes(b"".join(packet(5, k) for k in (0, 1, 4)) + b"\xff" * 10)
-    service = Gateway(load(tmp_path))
+    service = Gateway(opened(load(tmp_path)))
     await service.start()
     async with asyncio.timeout(10):
         while any(link.status != "finished" for link in service.instance("m.simulation").links.values()):

@@ -15,6 +15,7 @@ from gateway.api.app import build_app
 from gateway.instance import MissionInstance
 from gateway.service import Gateway
 from gateway_config import load
+from tests.home_files import opened
 
 MISSION = "name: m\nspacecraft: [{name: PICARD%s}]\n"
 CONTACTS = "/api/v1/instances/m.simulation/contacts"
@@ -25,7 +26,7 @@ def configured(folder: Path, contacts: str = "") -> Gateway:
     (folder / "missions").mkdir(exist_ok=True)
     (folder / "missions/m.yaml").write_text(MISSION % contacts)
     (folder / "gateway.yaml").write_text("{}\n")
-    return Gateway(load(folder))
+    return Gateway(opened(load(folder)))
 
 
 @pytest.fixture

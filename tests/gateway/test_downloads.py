@@ -15,6 +15,7 @@ from gateway_codecs.batches import IntakeBatch, concatenate
 from gateway_config import load
 from tests.codecs.links import packet
 from tests.gateway.test_journal import packets
+from tests.home_files import opened
 
 MISSION = "name: m\nspacecraft: [{name: picard}, {name: soho}]\n"
 LINK = "name: {name}\nmission: m\nspacecraft: {craft}\ntype: file\nunit: packets\npath: {name}.bin\nprime: {prime}\n"
@@ -39,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 async def service(folder: Path) -> AsyncIterator[Gateway]:
     """A gateway that has taken the files."""
-    running = Gateway(load(folder))
+    running = Gateway(opened(load(folder)))
     await running.start()
     async with asyncio.timeout(10):
         while any(link.status != "finished" for link in running.instance("m.simulation").links.values()):
@@ -73,7 +74,7 @@ async def test_links_and_spacecraft_are_separated(service: Gateway, query: str, 
 
 async def test_what_damage_spared_is_given(folder: Path) -> None:
     """R14: damage of one channel does not withhold another one of the same block; the damaged one is a conflict."""
-    first = Gateway(load(folder))
+    first = Gateway(opened(load(folder)))
     await first.start()
     journal = first.instance("m.simulation").journal
     block = concatenate([packets([b"a" * 9000], vcid=1), packets([b"b" * 90000], vcid=2)])
@@ -85,7 +86,7 @@ async def test_what_damage_spared_is_given(folder: Path) -> None:
     data = bytearray(segment.read_bytes())
     data[data.index(b"a" * 9000) + 5] ^= 1
     segment.write_bytes(data)
-    again = Gateway(load(folder))
+    again = Gateway(opened(load(folder)))
     await again.start()
     transport = httpx.ASGITransport(build_app(again))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:

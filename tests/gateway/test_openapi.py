@@ -24,7 +24,7 @@ from gateway.api import (
 from gateway.api.app import build_app
 from gateway.service import Gateway
 from gateway_config import load
-from tests.home_files import everything
+from tests.home_files import everything, opened
 
 MISSION = """name: m
 spacecraft:
@@ -48,7 +48,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Gateway]:
         (tmp_path / f"{name}.yaml").write_text(text)
     (tmp_path / "gateway.yaml").write_text("replay_folders: [.]\n")
     (tmp_path / "packets.bin").write_bytes(PACKET * 3)
-    running = Gateway(load(tmp_path))
+    running = Gateway(opened(load(tmp_path)))
     await running.start()
     yield running
     await running.drain()

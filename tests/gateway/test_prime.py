@@ -13,7 +13,7 @@ from gateway_codecs.delivery_block import MARK, DeliveryBlock
 from gateway_config import load
 from tests.codecs.links import packet
 from tests.gateway.test_sessions import Peer
-from tests.home_files import everything
+from tests.home_files import everything, opened
 
 FILES = {
     "missions/m": "name: m\nspacecraft: [{name: s}]\n",
@@ -29,7 +29,7 @@ async def running(folder: Path, prime: bool) -> Gateway:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / f"{name}.yaml").write_text(text % str(prime).lower() if "%s" in text else text)
     (folder / "packets.bin").write_bytes(b"".join(packet(5, k) for k in range(3)))
-    service = Gateway(load(folder))
+    service = Gateway(opened(load(folder)))
     await service.start()
     async with asyncio.timeout(10):
         while service.instance("m.simulation").links["l"].status != "finished":

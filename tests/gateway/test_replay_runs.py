@@ -26,6 +26,7 @@ from gateway.service import Gateway
 from gateway_codecs import kiss, tm_frame
 from gateway_config import load
 from tests.codecs.links import packet
+from tests.home_files import opened
 
 FRAMES = "frames: {version: tm, frame_length_octets: 100, fecf: false}"
 MISSIONS = {
@@ -63,7 +64,7 @@ def folder(tmp_path: Path) -> Path:
 @contextlib.asynccontextmanager
 async def running(folder: Path) -> AsyncIterator[Gateway]:
     """A gateway, from its start to its end."""
-    gateway = Gateway(load(folder))
+    gateway = Gateway(opened(load(folder)))
     await gateway.start()
     yield gateway
     await gateway.drain()

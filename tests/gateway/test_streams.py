@@ -17,6 +17,7 @@ from gateway.service import Gateway
 from gateway_codecs import aos_frame
 from gateway_config import load
 from tests.codecs.links import packet
+from tests.home_files import opened
 
 MISSION = """name: m
 spacecraft:
@@ -56,7 +57,7 @@ async def shown(tmp_path: Path) -> tuple[list[dict[str, Any]], str]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / f"{name}.yaml").write_text(text)
     (tmp_path / "frames.bin").write_bytes(b"".join(FRAMES))
-    running = Gateway(load(tmp_path))
+    running = Gateway(opened(load(tmp_path)))
     await running.start()
     async with httpx.AsyncClient(transport=httpx.ASGITransport(build_app(running)), base_url="http://localhost") as api:
         async with asyncio.timeout(30):

@@ -33,7 +33,7 @@ from gateway.supervision import Supervisor
 from gateway_codecs.batches import IntakeBatch
 from gateway_config import load
 from tests.gateway.test_journal import packets
-from tests.home_files import everything
+from tests.home_files import everything, opened
 
 MISSION = "name: m\nspacecraft: [{name: s, packets: {packet_versions: [0]}}]\n"
 INSTANCE = "/api/v1/instances/m.simulation"
@@ -62,7 +62,7 @@ async def service(tmp_path: Path, wall: Wall) -> AsyncIterator[Gateway]:
     for name, text in {"missions/m": MISSION, "homes/h": everything("h", "m")}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / f"{name}.yaml").write_text(text)
-    running = Gateway(load(tmp_path), clock=SystemClock(wall.read))
+    running = Gateway(opened(load(tmp_path)), clock=SystemClock(wall.read))
     await running.start()
     yield running
     await running.drain()

@@ -48,6 +48,7 @@ class Daemon:
     config: Path
     port: int = field(default_factory=free_port)
     prefix: list[str] = field(default_factory=list)
+    access: tuple[str, ...] = ("--access", "open")
     process: subprocess.Popen[str] | None = None
 
     @property
@@ -58,7 +59,7 @@ class Daemon:
         """Start and wait until it is ready; returns the seconds that took."""
         began = time.monotonic()
         self.process = subprocess.Popen(
-            [*self.prefix, *GATEWAY, "run", "--config", str(self.config), "--port", str(self.port)],
+            [*self.prefix, *GATEWAY, "run", "--config", str(self.config), "--port", str(self.port), *self.access],
             env=ENV, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         while time.monotonic() - began < timeout_s:

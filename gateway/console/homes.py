@@ -1,0 +1,141 @@
+"""`gateway homes …`: home bases of a running gateway, what they are granted, and their tokens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.console.options import DEFAULT_URL, AsJson, Url, readable_errors
+
+homes_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Home bases of a running gateway: what they are granted, and their tokens.",
+    epilog="[bold]gateway homes token laboratory-a --save a.token[/bold] makes a token: its text is shown once. "
+    "Who a home base is and what it gets stands in homes/NAME.yaml: docs/homes.md.",
+)
+TokenKind = Annotated[str, typer.Option("--kind", help="home, operator or observer (looks, and sees no data).")]
+
+
+@homes_app.command("list")
+def list_homes(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Show the home bases: grants, dates, quotas, how many tokens are valid."""
+    with readable_errors():
+        rows = _remote(url).get("/homes")
+        if as_json:
+            typer.echo(json.dumps(rows, indent=2))
+            return
+        _print(_homes_table(rows), "no home bases: add homes/NAME.yaml" if not rows else "")
+
+
+@homes_app.command("tokens")
+def list_tokens(
+    home: Annotated[str | None, typer.Argument(help="Of this home base alone.")] = None,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Show all tokens, without their secrets, which nobody has."""
+    with readable_errors():
+        rows = _remote(url).get("/tokens", home=home)
+        if as_json:
+            typer.echo(json.dumps(rows, indent=2))
+            return
+        _print(_tokens_table(rows), "no tokens: `gateway homes token NAME` makes one" if not rows else "")
+
+
+@homes_app.command("token")
+def make_token(
+    name: Annotated[str, typer.Argument(help="The home base, or who the token is for.", show_default=False)],
+    kind: TokenKind = "home",
+    expires: Annotated[str | None, typer.Option(help="UTC, such as 2027-06-01T00:00:00Z; without it never.")] = None,
+    instance: Annotated[
+        list[str] | None, typer.Option(help="For this mission instance alone; may be repeated.")
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="Write it into this new file instead of showing it.")] = None,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Make a token. It is shown once: the gateway keeps a hash alone."""
+    with readable_errors():
+        if save is not None and save.exists():
+            raise FileExistsError(17, "is there already: choose a new file, or remove it", str(save))
+        body = {"kind": kind, "name": name, "expires_utc": expires, "instances": instance}
+        made = _remote(url).post("/tokens", body)
+        text = made.pop("token")
+        if save is not None:
+            from gateway.access.local import write
+
+            write(save, text)
+            made["saved"] = str(save)
+        else:
+            made["token"] = text
+        if as_json:
+            typer.echo(json.dumps(made, indent=2))
+            return
+        until = f", until {made['expires_utc']}" if made["expires_utc"] else ""
+        typer.echo(f"token {made['id']} of {kind} {name}{until}:", err=True)
+        typer.echo(f"saved in {save}" if save is not None else text)
+
+
+@homes_app.command("revoke")
+def revoke_token(
+    token: Annotated[str, typer.Argument(help="Id of the token: `gateway homes tokens`.", show_default=False)],
+    url: Url = DEFAULT_URL,
+) -> None:
+    """End a token; the sessions that showed it end at once."""
+    with readable_errors():
+        row = _remote(url).delete(f"/tokens/{token}")
+        typer.echo(f"token {row['id']} of {row['kind']} {row['name']} is revoked")
+
+
+def _remote(url: str) -> Any:
+    from gateway.console.remote import Remote
+
+    return Remote(url)
+
+
+def _print(table: Any, empty: str) -> None:
+    from rich.console import Console
+
+    if empty:
+        typer.echo(empty)
+        return
+    Console().print(table)
+
+
+def _homes_table(rows: list[dict[str, Any]]) -> Any:
+    from rich.table import Table
+
+    table = Table("home base", "valid", "granted", "quotas", "tokens", title="home bases", title_justify="left")
+    for row in rows:
+        until = row["valid_until_utc"]
+        valid = ("yes" if row["valid"] else "no") + (f", until {until}" if until else "")
+        granted = "\n".join(_grant_in_words(grant) for grant in row["grants"]) or "nothing"
+        rate = f", {row['rate_limit_bps']} bit/s" if row["rate_limit_bps"] else ""
+        quotas = f"{row['sessions_max']} sessions, {row['subscriptions_max']} subscriptions{rate}"
+        table.add_row(f"{row['home']}\n{row['description']}".strip(), valid, granted, quotas, str(row["tokens"]))
+    return table
+
+
+def _grant_in_words(grant: dict[str, Any]) -> str:
+    items, modes = grant["items"], grant["modes"]
+    parts = [f"{key} {', '.join(map(str, items[key]))}" for key in sorted(items) if key != "bad_quality"]
+    parts += ["rejected units too"] if items.get("bad_quality") else []
+    parts += [f"parameters {', '.join(grant['parameters'])}"] if grant["parameters"] else []
+    parts += ["replays too"] if grant["replays"] else []
+    parts += [] if len(modes) == 4 else [f"by {', '.join(modes)} alone"]
+    return f"{grant['mission']} ({', '.join(grant['support_modes'])}): " + "; ".join(parts)
+
+
+def _tokens_table(rows: list[dict[str, Any]]) -> Any:
+    from rich.table import Table
+
+    table = Table("token", "of", "state", "made", "expires", "instances", title="tokens", title_justify="left")
+    for row in rows:
+        where = ", ".join(row["instances"]) if row["instances"] is not None else "all"
+        made, ends = row["created_utc"][:19], (row["expires_utc"] or "never")[:19]
+        table.add_row(row["id"], f"{row['kind']} {row['name']}", row["state"], made, ends, where)
+    return table
