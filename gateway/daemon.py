@@ -72,8 +72,10 @@ async def serving(service: Gateway, sock: socket.socket) -> AsyncIterator[int]:
             await asyncio.sleep(0.01)
         if not current.started:
             raise StartError(f"the control plane did not start on {host}:{port}")
+        _leave_token(service, port)
         yield port
     finally:
+        local.take_away(port)
         connections.leave_unasked()
         ending = current.should_exit = True
         await asyncio.wait([task], timeout=STOP_DEADLINE_S)
@@ -135,12 +137,10 @@ async def run(service: Gateway, host: str, port: int, on_ready: Callable[[int], 
             return
         async with serving(service, sock) as bound:
             _settle_memory()
-            _leave_token(service, bound)
             on_ready(bound)
             await stop.wait()
             log.info("stopping", deadline_s=STOP_DEADLINE_S)
             await service.drain()
-            local.take_away(bound)
     finally:
         await service.stop()
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from hypothesis import settings
@@ -13,6 +16,9 @@ from hypothesis import settings
 settings.register_profile("same each time", deadline=None, derandomize=True)
 settings.register_profile("new each time", deadline=None, max_examples=500)
 settings.load_profile("new each time" if os.environ.get("GATEWAY_SOAK") else "same each time")
+# The gateways of tests leave their operators' tokens where no other gateway of this user looks.
+os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="gateway-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)
 SHARED = Path(__file__).parents[2] / "shared"
 RUBBISH_UNITS = int(os.environ.get("GATEWAY_RUBBISH_UNITS", "2000"))
 SEEDS = int(os.environ.get("GATEWAY_SEEDS", "200"))
