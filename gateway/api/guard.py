@@ -15,8 +15,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.access.tokens import TokenRefused
 from gateway.api.answering import refuse
+from gateway.errors import Refused
 from gateway.service import Gateway
-from gateway_routes.rights import LOCAL_OPERATOR, NOBODY, Action, Actor
+from gateway_routes.rights import LOCAL_OPERATOR, NOBODY, Action, Actor, ActorKind
 
 OPEN_TO_ALL = frozenset({"/health/live", "/health/ready", "/docs", "/api/v1/openapi.json"})
 OPEN_FOLDERS = ("/docs/assets/",)
@@ -64,6 +65,12 @@ ACTIONS: dict[str, Action] = {
     "GET /health/live": Action.KNOW,
     "GET /health/ready": Action.KNOW,
     "GET /metrics": Action.OBSERVE,
+    "GET /instances/{instance}/playbacks": Action.OWN,
+    "POST /instances/{instance}/playbacks": Action.OWN,
+    "GET /instances/{instance}/playbacks/{playback}": Action.OWN,
+    "POST /instances/{instance}/playbacks/{playback}/cancel": Action.OWN,
+    "POST /instances/{instance}/subscriptions/{home}/{subscription}/resend": Action.OPERATE,
+    "GET /instances/{instance}/reports": Action.OBSERVE,
     "WS /instances/{instance}/subscribe": Action.RECEIVE,
 }
 """What each route is, below /api/v1 or at the root; `tests/gateway/test_guard.py` goes through all routes."""
@@ -122,6 +129,15 @@ def actor_of(connection: HTTPConnection) -> Actor:
 
 
 ActorDep = Annotated[Actor, Depends(actor_of)]
+
+
+def whose(service: Gateway, actor: Actor, instance: str, home: str | None) -> str | None:
+    """Return about which home base somebody may ask: of none in particular a home base about itself. Raises Refused."""
+    asked = actor.name if home is None and actor.kind is ActorKind.HOME else home
+    found = service.policy.decide(actor, Action.OWN, home=asked or "", where=service.instance(instance).where)
+    if not found.allowed:
+        raise Refused(found.why)
+    return asked
 
 
 async def may(connection: HTTPConnection) -> None:

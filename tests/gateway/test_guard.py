@@ -26,7 +26,7 @@ from tests.home_files import everything
 MISSION = "name: m\nspacecraft: [{name: s, packets: {packet_versions: [0]}}]\n"
 INSTANCE = "m.simulation"
 VALUES = {"instance": INSTANCE, "link": "l", "action": "reset", "contact": "c", "home": "a", "subscription": "x",
-          "run": "r", "token": "t", "spacecraft": "s"}  # fmt: skip
+          "run": "r", "token": "t", "spacecraft": "s", "playback": "p"}  # fmt: skip
 
 
 class Site:
