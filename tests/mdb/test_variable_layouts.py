@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -98,7 +99,7 @@ class Drawn:
             return AnyOf((self.match(depth + 1), self.match(depth + 1)))
         if shape == "not":
             return Not(self.match(depth + 1))
-        name = self.choose(*self.counts, "/X/NONE")
+        name = self.choose(*self.counts, *(f"{one}[{k}]" for one in self.counts for k in (0, 1)), "/X/NONE")
         other = self.choose("", "", "", *self.counts)
         value = self.draw(st.integers(-1, 8))
         return Comparison(name, value, self.choose(*Operator), self.choose(True, False), other)
@@ -279,3 +280,25 @@ def test_columns_made_together_are_those_made_one_by_one(drawn: tuple[Database, 
         for name, column in other.columns.items():
             same(column, single[name], slice(None))
             assert column[5:] == single[name][5:] or column.time_offset_ns is not None
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_a_condition_on_one_turn_of_a_repetition(index: int) -> None:
+    """A[1] is the second A of the packet, whether its turns are all alike or have to be walked one by one."""
+    text = ParameterType("/X/T", "string", StringEncoding(None, "latin-1", b"\x00"))
+    types = {name: ParameterType(name, "integer", IntegerEncoding()) for name in ("/X/A", "/X/B")} | {"/X/T": text}
+    turn = Container("/X/TURN", (ParameterEntry("/X/A"), ParameterEntry("/X/T")))
+    held = (
+        ContainerEntry("/X/TURN", repeat=Repeat(3)),
+        ParameterEntry("/X/B", condition=Comparison(f"/X/A[{index}]", 7)),
+    )
+    mission = Database(
+        "X", types=types, parameters={name: Parameter(name, name) for name in types},
+        containers={"/X/TURN": turn, "/X/P": Container("/X/P", held)}, roots=("/X/P",),
+    )  # fmt: skip
+    for at in range(3):
+        packet = b"".join(bytes([7 if k == at else 1]) + b"ab"[:k] + b"\0" for k in range(3)) + b"\x63"
+        (found,) = Decoder(mission).decode(*batch([packet]))
+        there = "/X/B" in declared.parse(mission, "/X/P", packet)
+        assert there == (at == index)
+        assert (found.columns["/X/B"].validity.tolist() == [Validity.VALID]) == there

@@ -29,7 +29,7 @@ from gateway_codecs.mdb.model import (
     TimeEncoding,
 )
 from gateway_codecs.mdb.plan import Plan, compile_plan
-from gateway_codecs.mdb.slots import closure, gather_slots
+from gateway_codecs.mdb.slots import closure, elements, gather_slots
 from gateway_codecs.mdb.steps import Leaf, Step, names_asked, names_of_integer, names_of_match
 from gateway_codecs.mdb.texts import cut
 from gateway_codecs.mdb.walk import Answer, Layouts, Question, Run, Walk
@@ -102,8 +102,8 @@ class Shapes:
         self._wanted = frozenset(self._leaves) if wanted is None else wanted & frozenset(self._leaves)
         self._needed = None if wanted is None else closure(self._wanted, self._leaves, parameters)
         asked = list(names_asked(packet))
-        watched = set(closure(asked, self._leaves, parameters))
-        self._watched = frozenset(watched | {name for name in asked if name.endswith("]")})
+        self._watched = closure(asked, self._leaves, parameters)
+        self._whole = elements(asked, self._leaves, parameters)
         self._root: _Node | None = None
         self._weight = 0
         self._asked: dict[int, tuple[Match | Integer, frozenset[str]]] = {}
@@ -131,7 +131,7 @@ class Shapes:
         if self._weight > WEIGHT_MAX:
             self._root, self._weight, self._looks = None, 0, {}
         if self._root is None:
-            self._root = self._node(Walk(self._layouts, self._packet, self._watched))
+            self._root = self._node(Walk(self._layouts, self._packet, self._watched, self._whole))
         if self._root.question is None:
             yield np.arange(len(packets)), self._root.plan
             return
@@ -159,7 +159,7 @@ class Shapes:
 
     def _without_questions(self, packets: Packets) -> Plan:
         """Return the plan of what stands before the first question."""
-        walk = Walk(self._layouts, self._packet, self._watched)
+        walk = Walk(self._layouts, self._packet, self._watched, self._whole)
         walk.length_bits = int(packets.length.max()) * 8
         if walk.go() is not None:
             walk.give_up()

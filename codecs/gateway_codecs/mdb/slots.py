@@ -129,13 +129,25 @@ def closure(names: Iterable[str], leaves: Mapping[str, Leaf], parameters: Mappin
         if name is None or name in found:
             continue
         found.add(name)
-        leaf = leaves[name]
-        texts = {text: expression_names(text) for text in _expressions(leaf.kind)}
-        todo += names_of_type(leaf.kind, texts)
-        todo += [one for context in leaf.kind.alarms.contexts for one in names_of_match(context.context)]
-        if leaf.parameter in parameters:
-            todo += names_of_match(parameters[leaf.parameter].valid_when)
+        todo += _looked_at(leaves[name], parameters)
     return frozenset(found)
+
+
+def elements(names: Iterable[str], leaves: Mapping[str, Leaf], parameters: Mapping[str, Parameter]) -> frozenset[str]:
+    """Return the columns of which `names`, or what they depend on, look at one element: `A` where `A[3]` is asked."""
+    asked = list(names)
+    for name in closure(asked, leaves, parameters):
+        asked += _looked_at(leaves[name], parameters)
+    return frozenset(column for one in asked if one not in leaves and (column := column_of(one, leaves)) is not None)
+
+
+def _looked_at(leaf: Leaf, parameters: Mapping[str, Parameter]) -> list[str]:
+    texts = {text: expression_names(text) for text in _expressions(leaf.kind)}
+    found = list(names_of_type(leaf.kind, texts))
+    found += [one for context in leaf.kind.alarms.contexts for one in names_of_match(context.context)]
+    if leaf.parameter in parameters:
+        found += names_of_match(parameters[leaf.parameter].valid_when)
+    return found
 
 
 def column_of(name: str, leaves: Mapping[str, Any]) -> str | None:

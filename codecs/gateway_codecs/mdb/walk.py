@@ -190,11 +190,15 @@ def _moved(run: Run, at: int, counts: tuple[int, ...], strides: tuple[int, ...],
 
 
 class Walk:
-    """One walk. `runs()` is what was found, newest first while it lasts; `copy` before each different answer."""
+    """One walk. `runs()` is what was found, newest first while it lasts; `copy` before each different answer.
 
-    def __init__(self, layouts: Layouts, packet: Step, watched: frozenset[str]) -> None:
+    `seen` has the newest runs of the columns `watched`, and all runs of those of which single elements are asked for
+    (`whole`).
+    """
+
+    def __init__(self, layouts: Layouts, packet: Step, watched: frozenset[str], whole: frozenset[str]) -> None:
         self._layouts = layouts
-        self._watched = watched
+        self._watched, self._whole = watched, whole
         self._cursor: int | None = 0
         self._budget = STEPS_MAX
         self._seen = 0
@@ -288,7 +292,7 @@ class Walk:
         name = run.leaf.name
         if name in self._watched:
             before = self.seen.get(name, ())
-            self.seen[name] = (*before, run) if f"{name}[" in self._watched else (run,)
+            self.seen[name] = (*before, run) if name in self._whole else (run,)
             self._seen += len(self.seen[name]) - len(before)
 
     def _mark(self, step: Step, turn: Key, fate: Validity) -> None:
