@@ -67,6 +67,7 @@ FILES = {
     "missions": "`missions/NAME.yaml`",
     "links": "`links/NAME.yaml`",
     "homes": "`homes/NAME.yaml`",
+    "home": "`home.yaml` of a home base's agent (`gateway home`, [home-base.md](home-base.md))",
 }
 TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true/false", "null": "none"}
 
@@ -104,7 +105,8 @@ def _type(field: dict[str, Any]) -> str:
     if kind == "array":
         return f"list of {_type(field['items'])}"
     if kind == "object":
-        return f"by key: {_type(field['additionalProperties'])}"
+        named = field.get("patternProperties", {})
+        return f"by key: {_type(next(iter(named.values())) if named else field['additionalProperties'])}"
     return str(field["const"]) if "const" in field else TYPES[kind] + _range(field)
 
 

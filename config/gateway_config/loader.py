@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from gateway_config import checks
+from gateway_config.agent_models import AgentSettings
 from gateway_config.checks import Group
 from gateway_config.documents import Document, Problem, in_plain_words, parse
 from gateway_config.explanations import explained, inconsistent
@@ -74,6 +75,19 @@ def load(directory: Path) -> Configuration:
         raise ConfigError(problems)
     warnings = tuple(checks.warnings(gateway, about_gateway, links, directory, missions))
     return Configuration(directory, gateway, missions.by_name(), links.by_name(), homes.by_name(), warnings)
+
+
+def load_agent(path: Path) -> AgentSettings:
+    """Return the configuration of a home base's agent (home.yaml). Raises ConfigError with all problems."""
+    settings, document = _read(path, AgentSettings, path.parent)
+    if settings is None or document.problems:
+        raise ConfigError(document.problems)
+    return settings
+
+
+def agent_example() -> str:
+    """Return a commented home.yaml."""
+    return (EXAMPLES / "home.yaml").read_text(encoding="utf-8")
 
 
 def _misnamed(directory: Path) -> list[Problem]:
@@ -155,6 +169,7 @@ def schemas() -> dict[str, Any]:
         "missions": Mission,
         "links": LinkConfig,
         "homes": Home,
+        "home": AgentSettings,
     }
     return {name: model.model_json_schema() for name, model in models.items()}
 

@@ -16,7 +16,7 @@ from gateway.errors import StartError, UsageError
 from gateway.homes.client import Wish
 from gateway.homes.keeper import Follower, Keeper
 from gateway.homes.line import Line
-from gateway.homes.loops import CompleteValues, LiveValues, Packets, TimelyPackets, read_cursor, read_upto
+from gateway.homes.loops import CompleteValues, LiveValues, Packets, TimelyPackets, keep, read_cursor, read_upto
 from gateway.homes.store_reader import Order
 from gateway.homes.ways_in import Dial, way_in
 from gateway.world import Storage, Worker
@@ -163,9 +163,10 @@ class HomeBase:
             first = place.upto if place.upto is not None else 0 if begin == "oldest" else None
             return hello if first is None else {**hello, "from_position": first}
 
-        return CompleteValues(
-            self._line(name, asked), around.storage, path, around.writer, place, self._claim((name, ""))
-        )
+        async def keep_place(told: dict[str, Any]) -> None:
+            await keep(around.writer, around.storage, path, told)
+
+        return CompleteValues(self._line(name, asked), place, keep_place, self._claim((name, "")))
 
     def latest(
         self, parameters: Iterable[str], *, spacecraft: str | None = None, interval_ms: int = 1000

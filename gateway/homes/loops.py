@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -66,7 +66,11 @@ class Place:
 
 def read_upto(storage: Storage, path: str) -> Place:
     """Return where a loop of values goes on. Raises Conflict, OSError."""
-    told = _read(storage, path)
+    return place_of(_read(storage, path), path)
+
+
+def place_of(told: dict[str, Any] | None, path: str) -> Place:
+    """Return the place that a file of the store says; None: there is no such file. Raises Conflict."""
     if told is None:
         return Place()
     if not isinstance(told.get("journal_id"), str) or not isinstance(told.get("upto"), int):
@@ -196,10 +200,14 @@ class CompleteValues(_Loop):
     """See HomeBase.values."""
 
     def __init__(
-        self, line: Line, storage: Storage, path: str, worker: Worker, place: Place, end: Callable[[], None]
+        self,
+        line: Line,
+        place: Place,
+        keep_place: Callable[[dict[str, Any]], Awaitable[None]],
+        end: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(end)
-        self._line, self._storage, self._path, self._worker = line, storage, path, worker
+        self._line, self._keep_place = line, keep_place
         self._place, self._taken = place, False
         self._next = place.upto
 
@@ -243,8 +251,7 @@ class CompleteValues(_Loop):
 
     async def _keep(self) -> None:
         self._place.upto = self._next
-        about = {"journal_id": self._place.journal_id, "upto": self._place.upto}
-        await keep(self._worker, self._storage, self._path, about)
+        await self._keep_place({"journal_id": self._place.journal_id, "upto": self._place.upto})
 
     async def close(self) -> None:
         """Leave; what was not finished comes again in the next loop."""

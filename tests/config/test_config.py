@@ -141,7 +141,7 @@ def test_rubbish_text(tmp_path_factory: pytest.TempPathFactory, text: str) -> No
 
 def test_schemas_name_every_key() -> None:
     """The published JSON Schema has the keys of the models."""
-    assert set(schemas()) == {"gateway", "missions", "links", "homes"}
+    assert set(schemas()) == {"gateway", "missions", "links", "homes", "home"}
     assert "watchdog_s" in schemas()["links"]["properties"]
 
 

@@ -37,6 +37,7 @@ class HomeWorld:
         self.cuts: list[asyncio.Event] = []
         self.reachable, self.calm = True, False
         self.made = 0
+        self.large: list[bytes] = []
         self.tasks: set[asyncio.Task[Any]] = set()
 
     @classmethod
@@ -52,6 +53,12 @@ class HomeWorld:
         for _ in range(count):
             await self.journal.append(IntakeBatch(packets([b"packet %d" % self.made], apid=apid)))
             self.made += 1
+
+    async def commit_large(self, count: int) -> None:
+        """Packets of 1000 octets arrive at the gateway, together."""
+        made = [b"%04d" % (len(self.large) + k) * 250 for k in range(count)]
+        await self.journal.append(IntakeBatch(packets(made)))
+        self.large += made
 
     def wanted(self) -> list[bytes]:
         """Everything that was committed, when it was all of one APID."""

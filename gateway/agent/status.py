@@ -1,0 +1,138 @@
+"""How a home base's agent is: as an object for other tools, and as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from gateway.homes.keeper import Keeper
+from gateway_routes.delivery import Cursor
+
+STALE_S = 10.0
+RANGES_SHOWN = 20
+COLOURS = {"well": "green", "ended": "green", "stopped": "yellow", "waiting": "yellow", "trouble": "red"}
+
+
+@dataclass(slots=True)
+class Behind:
+    """Since when a subscription is behind what it knows of, by the event loop's time."""
+
+    since_s: float | None = None
+
+    def seconds(self, lag: int, now_s: float) -> float:
+        """Return for how long there has been a lag."""
+        if not lag:
+            self.since_s = None
+            return 0.0
+        if self.since_s is None:
+            self.since_s = now_s
+        return now_s - self.since_s
+
+
+def keeper_status(keeper: Keeper, behind: Behind, now_s: float) -> dict[str, Any]:
+    """Return how one subscription is. Positions count what is not selected too."""
+    store, progress = keeper.store, keeper.progress
+    cursor = (store.cursor() if store is not None else None) or Cursor()
+    head = max(progress.head, cursor.highest)
+    holes = cursor.missing(head)
+    lag = sum(end - first for first, end in holes)
+    trouble = keeper.trouble
+    return {
+        "state": _state(keeper, lag),
+        "trouble": trouble.text if trouble is not None else None,
+        "connected": progress.connected,
+        "connects": progress.connects,
+        "last_error": "" if progress.connected else progress.last_error,
+        "silent_s": round(now_s - progress.heard_s, 1) if progress.heard_s else None,
+        "head": head,
+        "low_water": cursor.low_water,
+        "lag_positions": lag,
+        "behind_s": round(behind.seconds(lag, now_s), 1),
+        "holes": [list(hole) for hole in holes[:RANGES_SHOWN]],
+        "missing_for_ever": store.missing[-RANGES_SHOWN:] if store is not None else [],
+        "items": store.items if store is not None else 0,
+        "packets": store.packets if store is not None else 0,
+        "octets": store.octets if store is not None else 0,
+        "digests_confirmed": progress.marks_confirmed,
+        "duplicates": progress.duplicates,
+    }
+
+
+def _state(keeper: Keeper, lag: int) -> str:
+    if keeper.trouble is not None:
+        return keeper.trouble.kind
+    if keeper.finished:
+        return "ended"
+    if not keeper.progress.connected:
+        return "connecting"
+    return "catching up" if lag else "live"
+
+
+def overall(subscriptions: Mapping[str, Mapping[str, Any]], outlets: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the worst of all: trouble, waiting (for the gateway, or for what is caught up), ended, well."""
+    if any(row["trouble"] for row in (*subscriptions.values(), *outlets.values())):
+        return "trouble"
+    states = {row["state"] for row in subscriptions.values()}
+    if states & {"connecting", "catching up"}:
+        return "waiting"
+    return "ended" if states and states <= {"ended"} else "well"
+
+
+def picture(status: Mapping[str, Any], age_s: float | None = None) -> Group:
+    """Return tables of a status; `age_s` of one that was read from a file."""
+    state = str(status["state"])
+    head = Text.assemble(
+        (f"{status['home']}", "bold"), f" at {status['instance']}, {status['url']}: ",
+        (state, COLOURS.get(state, "yellow")),
+        f"; running for {status['running_s']:.0f} s as process {status['process']}",
+        "" if age_s is None else f"; {age_s:.0f} s old",
+    )  # fmt: skip
+    parts: list[Any] = [head, _subscriptions(status["subscriptions"])]
+    if status["outlets"]:
+        parts.append(_outlets(status["outlets"]))
+    parts += [Text(f"{name}: {row['trouble']}", "red") for name, row in _rows(status) if row["trouble"]]
+    parts += [Text(f"{name}: {row['last_error']}", "yellow") for name, row in _rows(status) if row.get("last_error")]
+    for name, row in status["subscriptions"].items():
+        for first, end in row["missing_for_ever"]:
+            parts.append(Text(f"{name}: positions {first}..{end} will never come", "yellow"))
+    return Group(*parts)
+
+
+def _rows(status: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    return [*status["subscriptions"].items(), *status["outlets"].items()]
+
+
+def _subscriptions(rows: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name, where in (
+        ("subscription", "left"), ("state", "left"), ("stored", "right"), ("lag", "right"), ("behind", "right"),
+        ("holes", "right"), ("silent", "right"), ("connects", "right"), ("digests", "right"),
+    ):  # fmt: skip
+        table.add_column(name, justify=where)  # type: ignore[arg-type]
+    for name, row in rows.items():
+        silent = "-" if row["silent_s"] is None else f"{row['silent_s']:.0f} s"
+        table.add_row(
+            name, Text(row["state"], "red" if row["trouble"] else "green" if row["state"] == "live" else "yellow"),
+            f"{row['items']}", f"{row['lag_positions']}", f"{row['behind_s']:.0f} s", f"{len(row['holes'])}", silent,
+            f"{row['connects']}", f"{row['digests_confirmed']}",
+        )  # fmt: skip
+    return table
+
+
+def _outlets(rows: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name, where in (
+        ("outlet", "left"), ("type", "left"), ("state", "left"), ("served", "right"), ("lag", "right"), ("", "left")
+    ):  # fmt: skip
+        table.add_column(name, justify=where)  # type: ignore[arg-type]
+    for name, row in rows.items():
+        more = f"on {row['listens_on']}, {len(row['clients'])} clients" if row.get("listens_on") else ""
+        lag = "-" if row["lag_positions"] is None else f"{row['lag_positions']}"
+        colour = "red" if row["trouble"] else "green"
+        table.add_row(name, row["type"], Text(row["state"], colour), f"{row['items']}", lag, more)
+    return table
