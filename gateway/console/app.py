@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
-from gateway.console.homes import homes_app
 from gateway.console.home_app import home_app
+from gateway.console.homes import homes_app
 from gateway.console.options import DEFAULT_URL, AsJson, Url, fail, readable_errors, uncollected
 from gateway.console.params_app import params_app
 from gateway.errors import UsageError
