@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,15 @@ from gateway.event_pump import EventPump
 from gateway.homes.lines import Lines
 from gateway.homes.registry import SubscriptionRegistry, acknowledged_end
 from gateway.homes.session import Channel, Session, SessionLimits
-from gateway.instance_rows import apid_row, channel_of, channel_order, condition_row, slow_commits, vc_row
+from gateway.instance_rows import (
+    apid_row,
+    channel_of,
+    channel_order,
+    condition_row,
+    event_row,
+    slow_commits,
+    vc_row,
+)
 from gateway.journal import Journal, Recording, SmallStore, stored_id
 from gateway.journal.events import event_items
 from gateway.links import Link, LinkContext, Supervised
@@ -659,10 +666,8 @@ class MissionInstance:
         """Return some events from a position on, and how far was looked."""
         only_events = Selection(kinds=frozenset({Kind.EVENT}), bad_quality=True)
         found = await self.journal.read(at, only_events, limit, EVENTS_OCTETS)
-        rows = [
-            {"position": where, **json.loads(found.batch.octets_of(row))}
-            for row, where in enumerate(found.positions.tolist())
-        ]
+        links = self.journal.names("links")
+        rows = [event_row(where, found.batch, row, links) for row, where in enumerate(found.positions.tolist())]
         return rows, max(found.end_position, at + 1)
 
     async def journal_ranges(self) -> dict[str, Any]:

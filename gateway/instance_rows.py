@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from gateway.journal.commit_times import Durations
 from gateway.world import Clock
+from gateway_codecs.batches import ItemBatch
 from gateway_codecs.channels import ChannelKey
 from gateway_codecs.time_scales import format_utc
 from gateway_routes.conditions import Condition, ConditionBook
@@ -20,6 +22,15 @@ def condition_row(row: Condition, book: ConditionBook, now_s: float, clock: Cloc
     since_ns = clock.tai_ns() - (0 if since_s is None else int((now_s - since_s) * 1e9))
     shown = {"severity": row.severity, "what": row.what, "subject": row.subject, "text": row.text}
     return shown | {"remedy": row.remedy, "since_utc": format_utc(since_ns)}
+
+
+def event_row(position: int, batch: ItemBatch, row: int, links: Mapping[int, str]) -> dict[str, Any]:
+    """Return a journalled event as the API shows it; of another gateway's, by which link it came and its position there."""
+    event, item = {**json.loads(batch.octets_of(row)), "position": position}, batch.items[row]
+    if item["upstream_position"] < 0:
+        return event
+    came = {"link": links.get(int(item["link"])), "position": int(item["upstream_position"])}
+    return {**event, "upstream": came}
 
 
 def slow_commits(times: Durations) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -219,8 +219,13 @@ class _Work:
 
 def _gaps(positions: I64Array, batch: ItemBatch) -> list[GapTold]:
     rows = np.flatnonzero(batch.items["kind"] == Kind.EVENT)
-    told = (gap_told(int(positions[row]), batch.octets_of(row)) for row in rows.tolist())
-    return [gap for gap in told if gap is not None]
+    found = []
+    for row in rows.tolist():
+        gap, item = gap_told(int(positions[row]), batch.octets_of(row)), batch.items[row]
+        if gap is not None and item["upstream_position"] >= 0:  # its numbers are those of the gateway it came from
+            gap = replace(gap, link=int(item["link"]), spacecraft=int(item["spacecraft"]))
+        found += [] if gap is None else [gap]
+    return found
 
 
 def _counts(counts: Counts) -> dict[str, int]:

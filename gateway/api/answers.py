@@ -271,7 +271,7 @@ class Event(Answer):
     """Something that happened; further keys depend on its type."""
 
     position: int
-    type: str = Field(description="link, contact, gap, retention and others")
+    type: str = Field(description="link, contact, gap, retention, upstream and others")
     severity: Literal["critical", "error", "warning", "info"]
     message: str
 

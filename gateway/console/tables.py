@@ -223,6 +223,8 @@ def event_line(event: State) -> Text:
     line.append(f"{severity:<8}", style=STYLES.get(severity, ""))
     line.append(f" {event.get('type', '')}: ", style="bold")
     line.append(str(event.get("message", "")))
+    if isinstance(came := event.get("upstream"), dict) and "link" in came:
+        line.append(f" (by {came['link']})", style="dim")
     return line
 
 

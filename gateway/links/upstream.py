@@ -251,7 +251,7 @@ class UpstreamLink(Supervised):
             text += f"; it served {before.now} before: what that had beyond position {gone.highest} is not there"
         return {
             "type": "upstream", "severity": "error" if before.now else "info", "message": text, "link": name,
-            "link_id": self._link_id, "journal": now.now, "before": before.now or None, "position": low_water,
+            "link_id": self._link_id, "journal": now.now, "before": before.now or None, "from": low_water,
         }  # fmt: skip
 
     def _state(self) -> UpstreamState:

@@ -51,6 +51,17 @@ def test_the_shipped_directories_load(name: str) -> None:
     assert found.links["station"].spacecraft == "picard"
 
 
+def test_another_gateway_as_the_peer(tmp_path: Path) -> None:
+    """A link of type gateway needs no frames of its spacecraft; a token file that is not there yet is a warning."""
+    link = "name: l\nmission: m\nspacecraft: s\ntype: gateway\nupstream:\n  url: http://127.0.0.1:8440\n"
+    more = "  instance: m.flight\n  home: b\n  token_file: b.token\n  selection: {kinds: [tm], vcids: [1, -1]}\n"
+    found = load(write(tmp_path, missions__m="name: m\nspacecraft: [{name: s}]\n", links__l=link + more))
+    keys = found.links["l"].upstream
+    assert keys is not None
+    assert (keys.home, keys.selection.vcids, keys.selection.idle) == ("b", [1, -1], False)
+    assert [warning.key for warning in found.warnings] == ["upstream.token_file"]
+
+
 def test_a_good_directory(tmp_path: Path) -> None:
     """Defaults are loopback and a data directory beside the configuration."""
     found = load(write(tmp_path, missions__m=MISSION, links__l=LINK, homes__h="name: h\n"))

@@ -29,6 +29,12 @@ def contacts(*times: tuple[str, str]) -> str:
 
 
 UDP = SERVER.replace("tcp_server", "udp")
+PEER = "name: l\nmission: m\nspacecraft: s\ntype: gateway\n"
+
+
+def upstream(keys: str = "", url: str = "https://gateway.example:8440") -> str:
+    """A link whose peer is another gateway."""
+    return f"{PEER}upstream: {{url: '{url}', instance: m.flight, home: site-b{keys}}}\n"
 
 
 def coded(coding: str, link: str = "", octets: int = 100) -> dict[str, str]:
@@ -166,6 +172,23 @@ REFUSED = [
     ({"missions__m": mission("variable_length: true", version="uslp"),
       "links__l": FILE + "frames_per_s: 5\n"},
      "links/l.yaml:6: frames_per_s = 5: frames of s vary in length: give the pace in rate_bps"),
+    # -- another gateway as the peer
+    ({"links__l": PEER}, "links/l.yaml:1: upstream = None: a gateway link needs upstream: url, instance, home"),
+    ({"links__l": LINK + "upstream: {url: 'http://a:1', instance: m.flight, home: b}\n"},
+     "a tcp_client link does not use it (gateway links do)"),
+    ({"links__l": upstream() + "unit: packets\n"}, "links/l.yaml:6: unit = 'packets': a gateway link does not use it"),
+    ({"links__l": upstream() + "record: true\n"}, "links/l.yaml:6: record = True: a gateway link does not use it"),
+    ({"links__l": upstream() + "data_mode: dump\n"}, "links/l.yaml:6: data_mode = 'dump': a gateway link does not"),
+    ({"links__l": upstream() + "port: 5\n"}, "links/l.yaml:6: port = 5: a gateway link does not use it"),
+    ({"links__l": upstream(url="gateway.example:8440")}, "expected http://HOST:PORT or https://HOST:PORT"),
+    ({"links__l": upstream(url="https://gateway.example/api/v1")}, "https://HOST:PORT, without a path"),
+    ({"links__l": upstream(url="https://a:99999")}, "expected http://HOST:PORT or https://HOST:PORT"),
+    ({"links__l": upstream(url="https://me:secret@a:1")}, "expected no user or password in it: a token is in token"),
+    ({"links__l": upstream(", token_file: t", "http://10.0.0.1:8440")},
+     "upstream.url = 'http://10.0.0.1:8440': a token over http could be read on the way: use https"),
+    ({"links__l": upstream(", selection: {vcid: [1]}")}, "upstream.selection.vcid"),
+    ({"links__l": upstream(", selection: {apids: [2048]}")}, "selection.apids.0 = 2048: expected at most 2047"),
+    ({"links__l": upstream(", selection: {kinds: [tc]}")}, "upstream.selection.kinds.0 = 'tc'"),
     # -- what would do nothing
     ({"links__l": FILE + "speed: 2\n"}, "links/l.yaml:6: speed = 2.0: a factor on a pace: give frames_per_s or"),
     ({"links__l": FILE + "host: 10.0.0.1\n"},

@@ -13,9 +13,11 @@ import async_solipsism
 import numpy as np
 import pytest
 
+from gateway.accounting.report import _gaps
+from gateway.instance_rows import event_row
 from gateway.timely import TimelyTap
 from gateway.values.lateness import Lateness
-from gateway_codecs.batches import DataMode, IntakeBatch, ItemFlag, Kind, Quality, Unit, no_items
+from gateway_codecs.batches import DataMode, Gap, IntakeBatch, ItemFlag, Kind, Quality, Unit, no_items
 from gateway_codecs.delivery_block import encode_data, encode_mark, encode_timely
 from gateway_routes.delivery import RANGES_MAX
 from gateway_routes.link_state import LinkStatus
@@ -184,7 +186,7 @@ async def test_another_journal_is_told_and_taken_from_its_beginning() -> None:
     await asyncio.sleep(30)
     assert await held(b) == [b"old 1", b"old 2", b"new 1"]
     news = await journalled(b, "upstream")
-    assert [(e["severity"], e["position"], e["before"]) for e in news] == [
+    assert [(e["severity"], e["from"], e["before"]) for e in news] == [
         ("info", 0, None), ("error", 0, f"{old_id}/1")
     ]  # fmt: skip
     assert f"what that had beyond position {2} is not there" in news[1]["message"]
@@ -260,6 +262,34 @@ def test_backfill_is_late_for_live_values() -> None:
     items["apid"], items["generation_time_ns"] = 5, [10, 99, 11, 12]
     items["flags"] = [0, ItemFlag.BACKFILL, 0, 0]
     assert Lateness().not_late(items).tolist() == [True, False, True, True]
+
+
+@in_calm
+async def test_events_of_the_upstream_speak_of_it() -> None:
+    """Numbers in an event of the upstream are the upstream's; the columns, and what is counted by them, are ours."""
+    a, b = calm("a"), calm("b")
+    b.after(a)
+    await a.start()
+    for filler in ("x", "y"):
+        a.journal.name_id("links", filler)
+    number = a.journal.name_id("links", "station")
+    await b.start()
+    await until(lambda: connected(b))
+    gap = Gap("packets", a.journal.name_id("spacecraft", "picard"), 0, 7, 0, 3, 2, "space link")
+    batch = packets([b"after a gap"], apid=7)
+    batch.items["link"] = number
+    await a.journal.append(IntakeBatch(batch, gaps=(gap,)), "station")
+    await asyncio.sleep(5)
+    positions, found = await b.items()
+    (told_here,) = _gaps(positions, found)
+    assert told_here.link == b.journal.name_id("links", "relay") != number
+    assert told_here.spacecraft == b.journal.name_id("spacecraft", "picard")
+    assert (told_here.what, told_here.missing, told_here.reason) == ("packets", 2, "space link")
+    row = (found.items["kind"] == Kind.EVENT).nonzero()[0].tolist()[-1]
+    shown = event_row(int(positions[row]), found, row, b.journal.names("links"))
+    assert shown["position"] == positions[row]
+    assert shown["upstream"] == {"link": "relay", "position": found.items["upstream_position"][row]}
+    await end([a, b])
 
 
 @in_calm
