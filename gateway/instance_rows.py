@@ -25,7 +25,7 @@ def condition_row(row: Condition, book: ConditionBook, now_s: float, clock: Cloc
 
 
 def event_row(position: int, batch: ItemBatch, row: int, links: Mapping[int, str]) -> dict[str, Any]:
-    """Return a journalled event as the API shows it; of another gateway's, by which link it came and its position there."""
+    """Return a journalled event as the API shows it; one of another gateway says where it came from."""
     event, item = {**json.loads(batch.octets_of(row)), "position": position}, batch.items[row]
     if item["upstream_position"] < 0:
         return event
