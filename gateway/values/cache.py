@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from gateway_codecs.crc import crc32c
 from gateway_codecs.mdb.samples import Samples
 
-MAGIC = b"UGWVAL2\n"
+MAGIC = b"UGWVAL3\n"
 _PREFIX = struct.Struct("<8sII")
 HEAD_MAX_OCTETS = 1 << 20
 FIRST_READ_OCTETS = 1 << 13

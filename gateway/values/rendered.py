@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gateway_codecs.batches import ABSENT, DataMode
 from gateway_codecs.mdb.columns import LimitFlag, Validity
 from gateway_codecs.mdb.model import Severity
-from gateway_codecs.mdb.samples import Samples
+from gateway_codecs.mdb.samples import Samples, octets_of
 from gateway_codecs.time_scales import format_utc
 
 VALIDITY = {int(one): one.name.lower() for one in Validity}
@@ -32,7 +32,8 @@ def values(column: NDArray[Any], labels: Sequence[str] = (), kind: str | None = 
     """Return a column, or a part of it, as JSON values; those of several dimensions as lists of lists."""
     if column.dtype.kind in "SV":
         as_text = kind == "string" or column.dtype.kind == "S"
-        return [one.decode("utf-8", "replace") if as_text else bytes(one).hex() for one in column.tolist()]
+        octets = column.tolist() if column.dtype.kind == "S" else [octets_of(bytes(one)) for one in column.tolist()]
+        return [one.decode("utf-8", "replace") if as_text else one.hex() for one in octets]
     if column.dtype == np.uint8 and column.ndim == 2:
         return [bytes(one).hex() for one in column]
     plain: list[Any] = column.tolist()

@@ -4,6 +4,7 @@ never the truth."""
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,14 @@ from gateway.errors import Conflict, GatewayError, NotFound, UsageError
 from gateway.journal import JournalSettings
 from gateway.values import history
 from gateway_codecs.batches import ABSENT, DataMode
+from gateway_codecs.mdb.model import (
+    BinaryEncoding,
+    DynamicInteger,
+    IntegerEncoding,
+    Parameter,
+    ParameterEntry,
+    ParameterType,
+)
 from gateway_codecs.time_scales import format_utc
 from tests.gateway.values_world import (
     APID,
@@ -141,6 +150,36 @@ async def test_every_kind_of_value(tmp_path: Path) -> None:
     assert (count["value"], count["position"], count["generated"], count["link"]) == (1 << 31, 1, True, "station")
     (temp,) = (await world.history("T1", raw=True))["samples"]
     assert (temp["value"], temp["raw"], temp["receive_time_utc"]) == (-3.5, -7, format_utc(T0 + S))
+    await world.journal.close()
+
+
+async def test_octets_of_any_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Binary values of varying size: all octets of each and no more, of none too; over chunks, cached, subscribed."""
+    monkeypatch.setattr(history, "CHUNK_POSITIONS", 4)
+    of = database()
+    number = ParameterType("/X/n", "integer", IntegerEncoding(8), signed=False)
+    blob = ParameterType("/X/blob", "binary", BinaryEncoding(DynamicInteger("/X/N", 8)))
+    parameters = (Parameter("/X/N", number.name), Parameter("/X/BLOB", blob.name))
+    entries = tuple(ParameterEntry(one.name) for one in parameters)
+    container = replace(of.containers["/X/COUNTS"], entries=entries)
+    of = replace(
+        of, types={**of.types, number.name: number, blob.name: blob},
+        parameters={**of.parameters, **{one.name: one for one in parameters}},
+        containers={**of.containers, container.name: container},
+    )  # fmt: skip
+    rng = random.Random(8)
+    values = [bytes(rng.choice((0, 0, 1, 255)) for _ in range(rng.choice((0, 1, 2, 7)))) for _ in range(30)]
+    packets = [
+        (T0 + k * S, counting(k, 0)[:4] + len(one).to_bytes(2, "big") + bytes([len(one)]) + one)
+        for k, one in enumerate(values)
+    ]
+    world = await World.open(tmp_path, of)
+    for first in range(0, 30, 7):
+        await world.take(batch(packets[first : first + 7]))
+        for _ in range(2):
+            found = await world.history("/X/BLOB", raw=True)
+            assert shown(found) == [one.hex() for one in values[: first + 7]]
+            assert [row["raw"] for row in found["samples"]] == shown(found)
     await world.journal.close()
 
 

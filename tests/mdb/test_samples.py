@@ -19,6 +19,7 @@ from gateway_codecs.mdb.samples import (
     by_time,
     concatenated,
     identities,
+    octets_of,
     once,
     ordered,
     samples_of,
@@ -89,7 +90,10 @@ def test_binary_values_keep_their_octets() -> None:
     octets = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
     flags = np.zeros(2, np.uint8)
     found = samples_of(batch, np.arange(2), np.arange(2), Column("/S/B", octets, octets, flags, flags))
-    assert [bytes(value) for value in found["engineering"]] == [b"\1\2\3", b"\4\5\6"]
+    more = samples_of(batch, np.arange(2), np.arange(2), Column("/S/B", octets[:, :1], octets[:, :0], flags, flags))
+    whole = concatenated([found, more])
+    assert [octets_of(bytes(value)) for value in whole["engineering"]] == [b"\1\2\3", b"\4\5\6", b"", b""]
+    assert [octets_of(bytes(value)) for value in whole["raw"]] == [b"\1\2\3", b"\4\5\6", b"\1", b"\4"]
 
 
 def test_every_column_is_there() -> None:

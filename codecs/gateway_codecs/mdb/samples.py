@@ -33,6 +33,7 @@ DTYPES: Mapping[str, str] = {
 }
 """Every column but `raw` and `engineering`, whose dtypes are those of `columns.Column`."""
 WORD = 8
+SIZE_OCTETS = 4
 FOLD_OCTETS = 1 << 16
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -126,11 +127,32 @@ def _elements(column: Column) -> int:
 
 
 def _flat(values: NDArray[Any], validity: U8Array) -> NDArray[Any]:
-    """Return values (n, k, ...) as (n * k,); binary ones keep their octets as the last axis, as 'V'."""
-    if values.ndim > validity.ndim:  # uint8 octets
-        octets = np.ascontiguousarray(values.reshape(validity.size, -1))
-        return octets.view(f"V{octets.shape[1]}").reshape(-1) if octets.shape[1] else np.zeros(validity.size, "V1")
-    return values.reshape(-1)
+    """Return values (n, k, ...) as (n * k,); binary ones as 'V': how many octets (4, least first), then the octets."""
+    if values.ndim == validity.ndim:
+        return values.reshape(-1)
+    width = int(np.prod(values.shape[validity.ndim :], dtype=np.int64))
+    sized = np.zeros((validity.size, SIZE_OCTETS + width), np.uint8)
+    sized[:, :SIZE_OCTETS] = np.frombuffer(width.to_bytes(SIZE_OCTETS, "little"), np.uint8)
+    sized[:, SIZE_OCTETS:] = values.reshape(validity.size, width)
+    return sized.reshape(-1).view(f"V{SIZE_OCTETS + width}")
+
+
+def octets_of(value: bytes) -> bytes:
+    """Return the octets of a binary value of samples."""
+    return value[SIZE_OCTETS : SIZE_OCTETS + int.from_bytes(value[:SIZE_OCTETS], "little")]
+
+
+def _one_width(columns: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
+    """Return binary columns with room for the longest value of all."""
+    widths = {column.dtype.itemsize for column in columns if column.dtype.kind == "V"}
+    if len(widths) < 2:
+        return columns
+    found = []
+    for column in columns:
+        padded = np.zeros((len(column), max(widths)), np.uint8)
+        padded[:, : column.dtype.itemsize] = column.view(np.uint8).reshape(len(column), column.dtype.itemsize)
+        found.append(padded.reshape(-1).view(f"V{max(widths)}"))
+    return found
 
 
 def identities(batch: ItemBatch, rows: I64Array) -> NDArray[np.uint64]:
@@ -172,7 +194,7 @@ def concatenated(parts: Sequence[Samples]) -> Samples:
     """Join samples of one parameter, in the order given; all parts have the same columns."""
     if len(parts) == 1:
         return parts[0]
-    columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
+    columns = {name: np.concatenate(_one_width([part.columns[name] for part in parts])) for name in parts[0].columns}
     unit = next((part.unit for part in parts if part.unit), "")
     labels = next((part.labels for part in parts if part.labels), ())
     return Samples(parts[0].parameter, columns, unit, labels)
