@@ -271,7 +271,7 @@ class Session:
         journal = self._journal
         feed = self._registry.timely.open(self._selection, limits)
         count = self._registry.timely_counts.setdefault(self.home, TimelyCount())
-        self._timely = TimelySender(feed, self._channel.send, self._pace, lambda: journal.names("spacecraft"), count)
+        self._timely = TimelySender(feed, self._give, self._pace, lambda: journal.names("spacecraft"), count)
         welcome = {
             "type": "welcome",
             "protocol": PROTOCOL,
@@ -297,7 +297,7 @@ class Session:
             before.stop("replaced by a newer session of the same subscription")
         others[self.home, self.name] = self
         allowed = self._rights.check_parameter if self._rights is not None else lambda name: None
-        self._values = ValueSender(door, wish, self._channel.send, self._pace, self._limits.block_octets, allowed)
+        self._values = ValueSender(door, wish, self._give, self._pace, self._limits.block_octets, allowed)
         journal = self._journal
         about = {"journal_id": str(journal.journal_id), "revision": journal.revision}
         welcome = {"type": "welcome", "protocol": PROTOCOL, "mode": "values", **about, **await self._values.begin()}
@@ -520,11 +520,17 @@ class Session:
         async with self._pace.sending(live) as turn:
             turn.cost = len(data)
         await self._tell_path()
-        await self._channel.send(data)
+        await self._give(data)
         self.sent_items += len(found.positions)
         self.sent_octets += len(data)
         if tally.items >= self._limits.mark_items or self._lane_ended(lane):
             await self._send_mark(lane)
+
+    async def _give(self, message: str | bytes) -> None:
+        """Send data, unless we were told to end: nothing leaves under rights that are there no more."""
+        if self._told_to_end.is_set():
+            raise ConnectionError(self._ending)
+        await self._channel.send(message)
 
     def _tally(self, lane: Lane, first: int) -> _Tally:
         if lane not in self._tallies:

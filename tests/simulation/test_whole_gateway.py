@@ -158,11 +158,13 @@ def _positions(ranges: list[tuple[int, int]]) -> set[int]:
 class World:
     """One seeded world."""
 
+    homes: tuple[str, ...] = HOMES
+
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
         self.data = recording(seed)
         self.disk, self.small = SimStorage(self.rng), small_store()
-        self.home_disks = {home: SimStorage(self.rng) for home in HOMES}
+        self.home_disks = {home: SimStorage(self.rng) for home in self.homes}
         self.clock = SimClock()
         self.journal: Journal | None = None
         self.registry: SubscriptionRegistry | None = None
@@ -219,10 +221,13 @@ class World:
             LinkSettings("sim", "sim", "picard", real_time=False), SimSource(self.data, self.rng),
             lambda: FrameIntake(LinkFormat(ids[0], fmt(ids[1]), ids[1])), context,
         )  # fmt: skip
-        self.registry = SubscriptionRegistry(journal, self.small, inline, *granted(*HOMES))
+        self.registry = self.make_registry(journal)
         await self.registry.load()
         link.start()
         self.tasks.add(link._task)  # type: ignore[arg-type]
+
+    def make_registry(self, journal: Journal) -> SubscriptionRegistry:
+        return SubscriptionRegistry(journal, self.small, inline, *granted(*self.homes))
 
     def promised(self) -> int:
         """R2: what the small store says that home bases have acknowledged; no loss of power may take it."""
@@ -285,7 +290,7 @@ class World:
     async def run(self) -> None:
         asyncio.get_running_loop().set_exception_handler(_unless_power_loss)
         await self.start_gateway()
-        homes = {home: self.start_home(home) for home in HOMES}
+        homes = {home: self.start_home(home) for home in self.homes}
         for _ in range(self.rng.randrange(0, 8)):
             lost = not await self.before_power_loss(asyncio.sleep(self.rng.uniform(0, 4)), 5)
             self.losses += lost
@@ -294,7 +299,7 @@ class World:
                 await asyncio.sleep(self.rng.uniform(0, 1))
                 await self.start_gateway()
             else:
-                home = self.rng.choice(HOMES)
+                home = self.rng.choice(self.homes)
                 homes[home].cancel()
                 await asyncio.gather(homes[home], return_exceptions=True)
                 self.home_disks[home].crash()
