@@ -100,6 +100,7 @@ class DeliveryMode(StrEnum):
 
     COMPLETE = "complete"
     TIMELY = "timely"
+    PLAYBACK = "playback"
 
 
 class SubscriptionPriority(StrEnum):
@@ -329,9 +330,9 @@ def subscribe(
     export: Annotated[
         Path | None, typer.Option(help="Write the packets to this file: at the end, or as they come (timely).")
     ] = None,
-    mode: Annotated[DeliveryMode, typer.Option(help="complete: everything, once; timely: the newest, at once.")] = (
-        DeliveryMode.COMPLETE
-    ),
+    mode: Annotated[
+        DeliveryMode, typer.Option(help="complete: everything, once; timely: the newest, at once; playback: below.")
+    ] = (DeliveryMode.COMPLETE),
     max_delay_ms: Annotated[
         int | None, typer.Option(min=10, max=60_000, help="Timely: what waits longer is skipped; default 1000.")
     ] = None,
@@ -347,6 +348,9 @@ def subscribe(
 
     With --mode timely: what comes now, at once, before it is journalled; when the network or this end is slow the
     oldest is skipped, and told. Nothing is stored but what --export writes.
+
+    With --mode playback: what a playback request returns, whose id is the --subscription (`gateway homes playback
+    ask`); ends when all has come, and goes on with the same --store after any cut.
     """
     with readable_errors():
         from gateway.console.listen import listen

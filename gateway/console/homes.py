@@ -9,14 +9,17 @@ from typing import Annotated, Any
 import typer
 
 from gateway.console.options import DEFAULT_URL, AsJson, Url, readable_errors
+from gateway.console.playback_app import playback_app, resend
 
 homes_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="Home bases of a running gateway: what they are granted, and their tokens.",
+    help="Home bases of a running gateway: what they are granted, their tokens, playback requests, sending again.",
     epilog="[bold]gateway homes token laboratory-a --save a.token[/bold] makes a token: its text is shown once. "
     "Who a home base is and what it gets stands in homes/NAME.yaml: docs/homes.md.",
 )
+homes_app.add_typer(playback_app, name="playback")
+homes_app.command("resend")(resend)
 TokenKind = Annotated[str, typer.Option("--kind", help="home, operator or observer (looks, and sees no data).")]
 
 

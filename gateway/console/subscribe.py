@@ -62,10 +62,12 @@ class SubscribeOptions:
 
     def wish(self) -> Wish:
         """Return what the session asks for."""
-        offline = self.from_position is not None or self.upto_position is not None
+        mode = self.mode
+        if self.from_position is not None or self.upto_position is not None:
+            mode = "offline"
         return Wish(
             self.home, self.subscription, self.chosen(),
-            "offline" if offline else "complete", self.sequential, self.from_head,
+            mode, self.sequential, self.from_head,
             self.from_position, self.upto_position, self.rate_limit_bps, self.priority,
         )  # fmt: skip
 
@@ -96,6 +98,8 @@ def _store_of(options: SubscribeOptions) -> Path:
     if options.store is None:
         hint = "--store DIR; without one only --mode timely works, which keeps nothing"
         raise UsageError("a subscriber stores what it receives before it acknowledges: where?", hint)
+    if options.mode == "playback" and (options.chosen() or options.wish().mode == "offline"):
+        raise UsageError("a playback request says itself what comes", "leave out what selects, and positions")
     if options.max_delay_ms is not None:
         raise UsageError("--max-delay-ms is for --mode timely: the other modes skip nothing", "leave it out")
     return options.store
@@ -103,7 +107,7 @@ def _store_of(options: SubscribeOptions) -> Path:
 
 async def _receive(options: SubscribeOptions, store: HomeStore, worker: ThreadWorker) -> Progress:
     wish = options.wish()
-    wants_end = options.until_end or wish.mode == "offline"
+    wants_end = options.until_end or wish.mode in {"offline", "playback"}
 
     def enough(store: HomeStore, progress: Progress) -> bool:
         return (options.count is not None and store.packets >= options.count) or (wants_end and progress.final)
