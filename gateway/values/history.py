@@ -184,6 +184,9 @@ class History:
 
     def _other_page(self, asked: _Asked, limit: int, after: After | None) -> tuple[Samples, bool]:
         key = {Order.RECEPTION: "receive_time_ns", Order.JOURNAL: "position"}.get(asked.query.order, "time_ns")
+        if after is not None and asked.query.order is Order.GENERATION:
+            begin_ns = min(max(asked.query.from_ns, after.key_ns), asked.query.to_ns - 1)
+            asked = replace(asked, query=replace(asked.query, from_ns=begin_ns))
         found = _behind(self._whole(asked, SHOWN), key, after)
         return _cut(found, limit), len(found) > limit
 

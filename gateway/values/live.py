@@ -207,6 +207,9 @@ class Live:
                 usable = now[samples["validity"][now] == Validity.VALID]
                 states = np.append(np.uint8(before.state), samples["limit"][usable])
                 after.state = int(states[-1])
+                if (counts := self.counts.get(latest[name].packet_type)) is not None:
+                    counts.out_of_limit += int(np.count_nonzero(states[1:] & LimitFlag.SEVERITY))
+                    counts.invalid += len(now) - len(usable)
                 changed = np.flatnonzero(states[1:] != states[:-1])
                 transitions = [Transition(name, int(k), int(states[k]), int(states[k + 1])) for k in changed]
                 self._passed(version, name, transitions, latest[name], events)

@@ -96,6 +96,11 @@ async def test_live_values_and_limits(tmp_path: Path) -> None:
         assert row["value"] == 12 * 9 / 8
         assert row["limit"] == "high warning"
         assert row["time_utc"] == format_utc(T0 + 9 * S)
+        ratios = [12 * (k if k % 2 else k - 1) / (k - 1 if k % 2 else k) for k in range(2, 10)]
+        beyond = sum(value > 10 for value in ratios) + sum(2 * value > 10 for value in ratios)
+        counts = values.counts_state()
+        assert sum(row["out_of_limit"] for row in counts) == beyond, "with the packets that complete them"
+        assert all(row["out_of_limit"] > 0 for row in counts)
         told = [event for event in world.events if event.get("parameter") == PER_DEGREE]
         assert [(event["before"], event["after"]) for event in told][:1] == [("ok", "high warning")]
 
