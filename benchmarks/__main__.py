@@ -55,7 +55,8 @@ def _end_to_end(folder: Path, intake_rate: float) -> None:
           f"{found['frames_per_s'] / intake_rate:.2f} x the intake alone; floor 10,000")  # fmt: skip
     told = uvloop.run(end_to_end.throughput(_new(folder), data, packets, values=True))
     print(f"{'  with times and live values':<34} {told['frames_per_s']:>12,.0f}  TM frames/s, "
-          f"{told['frames_per_s'] / found['frames_per_s']:.2f} x; {told['behind']:,.0f} items to decode")  # fmt: skip
+          f"{told['frames_per_s'] / found['frames_per_s']:.2f} x; {told['behind']:,.0f} items to decode; "
+          f"values {told['opened_s']:.2f} s after the first packet")  # fmt: skip
     print(f"{'  packets':<34} {found['packets_per_s']:>12,.0f}  packets/s; gateway CPU {found['cpu_share']:.2f} cores")
     print(f"{'  journal / received octets':<34} {found['journal_ratio']:>12.3f}")
     print(f"{'  memory idle, after the load':<34} {found['idle_octets'] / 1e6:>12.0f}  MB; floor 150; "

@@ -86,6 +86,8 @@ def _present(runs: list[Run]) -> list[Run]:
 
 def _slot(runs: list[Run], parameters: Mapping[str, Parameter], wanted: bool) -> Slot:
     leaf, counts = runs[0].leaf, runs[0].counts
+    if len(runs) == 1 and not counts and not runs[0].turn:
+        return _one(runs[0], parameters, wanted)
     if len(runs) == 1 and not runs[0].turn:
         shape = counts
     elif all(run.counts == counts for run in runs):
@@ -107,6 +109,13 @@ def _slot(runs: list[Run], parameters: Mapping[str, Parameter], wanted: bool) ->
     if len(runs) == 1 and counts and (first.period_ns or first.first_ns):
         slot.time_offset_ns = first.first_ns + first.period_ns * np.arange(counts[0], dtype=np.int64)
     return slot
+
+
+def _one(run: Run, parameters: Mapping[str, Parameter], wanted: bool) -> Slot:
+    """Return the slot of what stands once in a packet: most do, and each length of a packet has its own plan."""
+    bit = min(max(run.bit, 0), FAR_BITS)
+    places = np.array([bit]), np.array([min(run.size_bits, FAR_BITS)]), np.array([run.fate], np.uint8)
+    return Slot(run.leaf, parameters.get(run.leaf.parameter), (), *places, wanted, count=1)
 
 
 def _bits(run: Run) -> I64Array:
