@@ -37,6 +37,7 @@ SubMillisecond = Literal["none", "us", "ps"]
 CCSDS_EPOCH = "1958-01-01T00:00:00Z"
 CUC_CCSDS, CUC_AGENCY, CDS = 0b001, 0b010, 0b100
 LAST_MS_OF_DAY = 86_400_999
+EPOCHS_KEPT = 256
 """During a positive leap second CDS counts 86,400,000 to 86,400,999 ms; there is no longer day."""
 _INT64_MAX = int(np.iinfo(np.int64).max)
 _SUB_OCTETS = {"none": 0, "us": 2, "ps": 4}
@@ -115,7 +116,7 @@ class TimeCode:
     def epoch_utc(self) -> tuple[int, int]:
         """(day since 1958-01-01, ns of day) of the epoch in its own scale."""
         try:
-            return parse_calendar(self.epoch, leap_seconds=self.counts_in == "utc")
+            return _calendar(self.epoch, self.counts_in == "utc")
         except ValueError as error:
             raise TimeCodeError(f"epoch: {error}") from None
 
@@ -350,6 +351,11 @@ def _cds_counts(days: int, ns_of_day: int, ms_in_day: int, settings: TimeCode) -
     if ms == ms_in_day:  # rounded up out of the day
         days, ms = days + 1, 0
     return CdsTime(days, ms, sub * (1000 if settings.submillisecond == "ps" else 1))
+
+
+@lru_cache(EPOCHS_KEPT)
+def _calendar(text: str, leap_seconds: bool) -> tuple[int, int]:
+    return parse_calendar(text, leap_seconds)  # read once, not with every batch
 
 
 # ---- batches ----
