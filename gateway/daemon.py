@@ -1,5 +1,7 @@
 """Runs one gateway: opens the instances, serves the control plane, and stops in order with a deadline.
 
+SIGHUP reads the configuration again (gateway/reload).
+
 Order of stopping: links first (nothing new comes in), then the journal's pending commits, then the
 sessions, then the HTTP server. A second interrupt stops at once; nothing acknowledged can be lost by that.
 """
@@ -133,6 +135,7 @@ async def run(service: Gateway, host: str, port: int, on_ready: Callable[[int], 
     _raise_open_files()
     try:
         sock = bind(host, port)  # first: a port that is taken must not cost a start of all links
+        loop.add_signal_handler(signal.SIGHUP, service.reloader.ask, "SIGHUP")
         if not await _before(stop, service.start()):
             return
         async with serving(service, sock) as bound:

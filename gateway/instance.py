@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +257,11 @@ class MissionInstance:
         plans, now_ns = (_plans(before), _plans(mission)), self._around.clock.steady_tai_ns()
         self._tell_not_planned(self._book.follow(*plans, now_ns, mission.contact_silence_s))
         self._emit_contacts()
+
+    def retain_as(self, gateway: GatewaySettings) -> None:
+        """Take other limits of what is kept."""
+        self._around = replace(self._around, gateway=gateway)
+        self.journal.settings = wiring.journal_settings(gateway)
 
     async def renew_values(self, reason: str) -> None:
         """Let values go on as the configuration is now; sessions that get some end with a reason, and come again."""

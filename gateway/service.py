@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -15,13 +16,14 @@ from gateway.access.access import Access
 from gateway.access.policy import Policy, home_row, rights_of
 from gateway.descriptors import Descriptors
 from gateway.errors import Conflict, GatewayError, NotFound, Refused, StartError
-from gateway.homes.lines import Lines
+from gateway.homes.lines import Lines, rates_of
 from gateway.instance import MissionInstance, Surroundings
 from gateway.instance_rows import condition_row
 from gateway.journal import SmallStore
 from gateway.journal.tally import journalled_packets
 from gateway.machine import Machine
 from gateway.real import LocalStorage, SystemClock, TcpNetwork, ThreadWorker
+from gateway.reload.reloader import Reloader
 from gateway.supervision import Supervisor
 from gateway.warm_up import warm_up
 from gateway.wiring import cadu_format
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from gateway.mqtt.service import Mqtt
 
 log = structlog.get_logger()
+T = TypeVar("T")
 WATCH_S, DISK_WATCH_S = 1.0, 2.0
 REPLAYS = "replays"
 LOOK_OCTETS = 1 << 18
@@ -104,8 +107,7 @@ class Gateway:
             ThreadWorker(name) for name in ("values-live", "values-history", "accounts")
         )
         self._clock = clock or SystemClock()
-        rates = {home.name: home.quotas.rate_limit_bps for home in configuration.homes.values()}
-        self._lines = Lines({name: rate for name, rate in rates.items() if rate is not None})
+        self.lines = Lines(rates_of(configuration.homes))
         self._small_store = _small_store(self.data_dir / "small.sqlite")
         self.policy = Policy(rights_of(configuration.homes), self._clock.steady_tai_ns)
         self.access = self._access(configuration)
@@ -120,6 +122,7 @@ class Gateway:
         self._book = ConditionBook()
         self._watching: list[asyncio.Task[None]] = []
         self._mqtt: Mqtt | None = None
+        self.reloader = Reloader(self)
 
     def _access(self, configuration: Configuration) -> Access:
         store, keeper, is_open = self._small_store, self._keeper, configuration.gateway.api.access == "open"
@@ -148,6 +151,7 @@ class Gateway:
             self.supervisor.keep("watch", self._watch),
             self.supervisor.keep("disk watch", self._watch_disk),
         ]
+        self.reloader.started(missions)
         log.info("gateway started", instances=sorted(self.instances), data_dir=str(self.data_dir))
 
     def _start_mqtt(self) -> None:
@@ -261,27 +265,50 @@ class Gateway:
         self._not_reopened.append(Condition("warning", "replay not reopened", f"replay run {name}", text))
         log.warning("replay run not reopened", file=str(path), why=why)
 
-    async def _open(
+    def make(
         self, name: str, mission: Mission, mode: str, links: list[LinkConfig], replay: dict[str, Any] | None = None
     ) -> MissionInstance:
+        """Return a mission instance that is not open yet. Raises Conflict."""
         around = Surroundings(
             self._clock, self._storage, TcpNetwork(), self._writer, self._reader, self._keeper,
             self._thinker, self.configuration.gateway,
             self.configuration.directory, self._small_store, self.policy, self.supervisor,
-            self._lines, self._decoder, self._historian, self.data_dir / "values", self._accountant,
+            self.lines, self._decoder, self._historian, self.data_dir / "values", self._accountant,
         )  # fmt: skip
         if name in self.instances:
             raise Conflict(f"the mission instance {name} is open already", "one journal has one writer")
-        instance = MissionInstance(name, mission, mode, links, around, replay)
+        return MissionInstance(name, mission, mode, links, around, replay)
+
+    async def _open(
+        self, name: str, mission: Mission, mode: str, links: list[LinkConfig], replay: dict[str, Any] | None = None
+    ) -> None:
+        instance = self.make(name, mission, mode, links, replay)
         await instance.open()
-        self.instances[name] = instance
+        self.adopt(instance)
+
+    def adopt(self, instance: MissionInstance) -> None:
+        """Take an open instance: its links start, home bases may come."""
+        self.instances[instance.name] = instance
         if self._mqtt is not None:
             self._mqtt.add(instance)
         instance.start()
-        return instance
+
+    def renew_topics(self, instance: MissionInstance) -> None:
+        """The links or spacecraft of an instance are others: its shared topics go on with what it has now."""
+        if self._mqtt is not None:
+            self._mqtt.renew(instance)
+
+    async def study(self, work: Callable[[], T]) -> T:
+        """Do what takes long, off the loop."""
+        return await self._historian(work)
+
+    def now_tai_ns(self) -> int:
+        """Return the wall clock's time."""
+        return self._clock.tai_ns()
 
     async def drain(self) -> None:
-        """Stop intake, commit, end the sessions."""
+        """Stop intake, commit, end the sessions. A reload under way is taken back, or finished."""
+        await self.reloader.end()
         await asyncio.gather(*[instance.drain() for instance in self.instances.values()])
         if self._mqtt is not None:
             await self._mqtt.drain()
@@ -320,6 +347,7 @@ class Gateway:
         conditions.sort(key=lambda c: SEVERITIES.index(c["severity"]))
         return {
             "version": __version__,
+            "configuration": self.reloader.state(),
             "time_utc": format_utc(self._clock.tai_ns()),
             "ready": not self.not_ready(),
             "uptime_s": 0.0 if self._began is None else now - self._began,

@@ -46,6 +46,10 @@ class Group(Generic[M]):
         elif model is not None:
             self.read.append((model, document))
 
+    def documents(self) -> dict[str, Document]:
+        """Return the files by what they are the names of."""
+        return {name: document for model, document in self.read if (name := getattr(model, "name", None)) is not None}
+
     def by_name(self) -> dict[str, M]:
         """Return what tells its name."""
         return {name: model for model, _ in self.read if (name := getattr(model, "name", None)) is not None}
@@ -237,13 +241,13 @@ def _check_sync(link: LinkConfig, craft: Spacecraft, document: Document) -> Iter
 
 
 def _check_datagrams(link: LinkConfig, craft: Spacecraft, document: Document) -> Iterator[Problem]:
-    octets, what = _unit_octets(link, craft)
+    octets, what = unit_octets(link, craft)
     if octets > DATAGRAM_OCTETS_MAX:
         remedy = f"a datagram holds at most {DATAGRAM_OCTETS_MAX} octets, and a {what} of {craft.name} has {octets}"
         yield document.wrong(("type",), "'udp'", remedy)
 
 
-def _unit_octets(link: LinkConfig, craft: Spacecraft) -> tuple[int, str]:
+def unit_octets(link: LinkConfig, craft: Spacecraft) -> tuple[int, str]:
     """Return how long a unit of a link is, and its name."""
     frames, coding = craft.frames, craft.coding
     if frames is None:

@@ -105,6 +105,22 @@ def revision(configuration: Configuration) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:REVISION_DIGITS]
 
 
+def as_rows(found: Difference) -> dict[str, Any]:
+    """Return a difference as JSON: revisions, changes, and what is untouched by name."""
+    untouched = [change for change in found.all if change.effect is Effect.UNTOUCHED]
+    return {
+        "before": found.before,
+        "after": found.after,
+        "changes": [_row(change) for change in found.changes],
+        "untouched": [{"what": change.what, "name": change.name, "why": list(change.why)} for change in untouched],
+    }
+
+
+def _row(change: Change) -> dict[str, Any]:
+    row = {"what": change.what, "name": change.name, "effect": change.effect.value, "why": list(change.why)}
+    return row | ({"gained": list(change.gained), "lost": list(change.lost)} if isinstance(change, HomeChange) else {})
+
+
 def _plain(value: Any) -> Any:
     """Return JSON in which 7.0 is 7: a file may say either."""
     if isinstance(value, dict):
@@ -229,11 +245,19 @@ def _link(old: LinkConfig, new: LinkConfig, before: Configuration, after: Config
     if old.spacecraft == new.spacecraft and had is not None and has is not None:
         of_craft = [(key, _told(a, b)) for key, a, b in _keys(had, has) if key.split(".")[0] not in APART]
         why += [f"spacecraft {new.spacecraft}: {key}: {told}" for key, told in of_craft]
+    if new.type == "gateway" and (known := _spacecraft(before, old)) != _spacecraft(after, new):
+        why.append(f"the mission's spacecraft: {_told(known, _spacecraft(after, new))}")
     if not why:
         return Change("link", old.name, Effect.UNTOUCHED, ("nothing that it uses changes",))
     if len(why) == len(own) and {key for key, _ in own} <= NO_RESTART:
         return Change("link", old.name, Effect.CHANGED, tuple(why))
     return Change("link", old.name, Effect.RESTARTED, tuple(why))
+
+
+def _spacecraft(configuration: Configuration, link: LinkConfig) -> list[str]:
+    """Return the spacecraft of a link's mission: a link to another gateway may bring items of each."""
+    mission = configuration.missions.get(link.mission)
+    return [craft.name for craft in mission.spacecraft] if mission is not None else []
 
 
 def _craft(configuration: Configuration, link: LinkConfig) -> Spacecraft | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,6 +48,13 @@ class Configuration:
     homes: Mapping[str, Home]
     warnings: tuple[Problem, ...] = ()
     """What is right but not there yet, such as a recording."""
+    documents: Mapping[tuple[str, str], Document] = field(default_factory=dict, compare=False, repr=False)
+    """The files, by folder and name; ("gateway", "") is gateway.yaml."""
+
+    def wrong(self, folder: str, name: str, keys: Sequence[Any], value: str, remedy: str) -> Problem:
+        """Return a problem of one of the files, with its line."""
+        file = f"{folder}/{name}.yaml" if name else "gateway.yaml"
+        return self.documents.get((folder, name), Document(file)).wrong(keys, value, remedy)
 
     @property
     def data_dir(self) -> Path:
@@ -74,7 +81,10 @@ def load(directory: Path) -> Configuration:
     if problems or gateway is None:
         raise ConfigError(problems)
     warnings = tuple(checks.warnings(gateway, about_gateway, links, directory, missions))
-    return Configuration(directory, gateway, missions.by_name(), links.by_name(), homes.by_name(), warnings)
+    documents = {("gateway", ""): about_gateway}
+    for folder, group in (("missions", missions), ("links", links), ("homes", homes)):
+        documents |= {(folder, name): document for name, document in group.documents().items()}
+    return Configuration(directory, gateway, missions.by_name(), links.by_name(), homes.by_name(), warnings, documents)
 
 
 def load_agent(path: Path) -> AgentSettings:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
-from gateway_config.home_models import Grant, Home
+from gateway_config.home_models import Grant, GrantedMode, Home
 
 BOXES_MAX = 200
 """More than so many boxes of one home base tell nobody anything."""
@@ -61,6 +62,7 @@ class Choice:
         return f"{one if len(ordered) == 1 else many} {shown}".strip()
 
 
+ITEM_MODES = frozenset(get_args(GrantedMode)) - {"values"}
 ALL = Choice(frozenset(), but=True)
 Box = tuple[Choice, ...]
 """One choice for each of DIMENSIONS, or of OF_VALUES."""
@@ -143,7 +145,8 @@ def words(box: Box) -> str:
         told += [vcids.words("VC", "VCs", "all VCs"), apids.words("APID", "APIDs", "all APIDs")]
         told += [data_modes.words("", "", "all data modes")] if data_modes != ALL else []
         told += ["rejected units"] if "good" not in quality else ["rejected units too"] if "bad" in quality else []
-    return f"{where}: {', '.join(told)}; {ways.words('', '', 'all modes')}"
+    every = ways == ALL or ways.values >= ITEM_MODES
+    return f"{where}: {', '.join(told)}; {'all modes' if every else ways.words('', '', 'all modes')}"
 
 
 def _runs(runs: Choice) -> str:

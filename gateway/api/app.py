@@ -8,7 +8,20 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from gateway import __version__
-from gateway.api import clock, contacts, downloads, homes, instances, links, playbacks, replays, reports, stream, values
+from gateway.api import (
+    clock,
+    configuration,
+    contacts,
+    downloads,
+    homes,
+    instances,
+    links,
+    playbacks,
+    replays,
+    reports,
+    stream,
+    values,
+)
 from gateway.api.described import answer, described
 from gateway.api.door import Door
 from gateway.api.guard import Identity, may
@@ -61,7 +74,9 @@ def build_app(service: Gateway) -> FastAPI:
     add_refusals(app)
     add_pages(app, DOCUMENT)
     app.add_api_route(DOCUMENT, _document, methods=["GET"], include_in_schema=False)
-    modules = (instances, links, contacts, downloads, values, replays, playbacks, reports, clock, homes, stream)
+    modules = (
+        instances, links, contacts, downloads, values, replays, playbacks, reports, clock, configuration, homes, stream,
+    )  # fmt: skip
     for module in modules:
         app.include_router(module.router, prefix="/api/v1")
     app.add_api_route("/metrics", _metrics, methods=["GET"], response_class=PlainTextResponse, tags=["operation"])

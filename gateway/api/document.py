@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from gateway.api import answers, models, playback_answers, report_answers, value_answers
+from gateway.api import answers, configuration_answers, models, playback_answers, report_answers, value_answers
 from gateway.api.described import SCHEMAS, answer
 from gateway.api.guard import ACTIONS, route_key
 from gateway_routes.rights import Action
@@ -44,7 +44,7 @@ def _say_who_may(operation: dict[str, Any], action: Action) -> None:
 
 def _models() -> list[type[BaseModel]]:
     """Return the models of all modules, without the bases that they share."""
-    modules = (answers, models, playback_answers, report_answers, value_answers)
+    modules = (answers, configuration_answers, models, playback_answers, report_answers, value_answers)
     found = {name: value for module in modules for name, value in vars(module).items() if name[0] != "_"}
     kinds = [kind for kind in found.values() if isinstance(kind, type) and issubclass(kind, BaseModel)]
     return [kind for kind in dict.fromkeys(kinds) if kind not in {BaseModel, answers.Answer}]

@@ -60,6 +60,8 @@ ACTIONS: dict[str, Action] = {
     "GET /replays/{run}/report": Action.OBSERVE,
     "POST /replays": Action.OPERATE,
     "POST /clock/accept": Action.OPERATE,
+    "GET /configuration": Action.OBSERVE,
+    "POST /reload": Action.ADMINISTER,
     "GET /openapi.json": Action.KNOW,
     "GET /docs": Action.KNOW,
     "GET /health/live": Action.KNOW,

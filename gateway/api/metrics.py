@@ -28,6 +28,7 @@ class _Snapshot(Collector):
     def collect(self) -> Iterable[Metric]:
         instances = self._state["instances"]
         yield GaugeMetricFamily("gateway_uptime_seconds", "Time since start", self._state["uptime_s"])
+        yield from _configuration(self._state["configuration"])
         yield _conditions(self._state["conditions"])
         yield from _machine(self._state["machine"])
         yield from _journal(instances)
@@ -39,6 +40,16 @@ class _Snapshot(Collector):
         yield from _values(instances)
         yield _refused(self._state["access"], instances)
         yield from _mqtt(self._state.get("mqtt"))
+
+
+def _configuration(state: State) -> Iterator[Metric]:
+    text = "1 for the configuration in use, by the digest of its content"
+    info = GaugeMetricFamily("gateway_configuration_info", text, labels=["revision"])
+    info.add_metric([state["revision"]], 1)
+    reloads = CounterMetricFamily("gateway_reloads", "Reloads of the configuration", labels=["result"])
+    for result, count in state["reloads"].items():
+        reloads.add_metric([result], count)
+    yield from (info, reloads)
 
 
 def _conditions(rows: Iterable[State]) -> Metric:

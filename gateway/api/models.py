@@ -24,6 +24,7 @@ from gateway.api.answers import (
     TimelyCounts,
     example,
 )
+from gateway.api.configuration_answers import CONFIGURATION, ConfigurationState
 from gateway.api.playback_answers import PLAYBACK, PlaybackRow
 from gateway.api.report_answers import HOME, HomeState
 from gateway.api.value_answers import VALUES, ValuesState
@@ -275,6 +276,7 @@ class GatewayState(Answer):
     """The whole gateway, worst first."""
 
     version: str
+    configuration: ConfigurationState
     time_utc: str
     ready: bool
     uptime_s: float
@@ -286,7 +288,8 @@ class GatewayState(Answer):
 
     model_config = example(
         {
-            "version": "0.1.0", "time_utc": "2026-11-24T10:03:10.000000000Z", "ready": True, "uptime_s": 190.5,
+            "version": "0.1.0", "configuration": CONFIGURATION,
+            "time_utc": "2026-11-24T10:03:10.000000000Z", "ready": True, "uptime_s": 190.5,
             "conditions": [CONDITION], "machine": MACHINE,
             "access": {"open": False, "refused": {"no token": 3}}, "mqtt": MQTT, "instances": [INSTANCE],
         }

@@ -168,12 +168,54 @@ def run(
 def check(
     directory: Annotated[Path, typer.Argument(help="Configuration directory.")] = Path("."),
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of the files and exit.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Check a configuration: every error at once (file, line, key, value, what would be right). Starts nothing."""
+    """Check a configuration: every error at once (file, line, key, value, what would be right). Starts nothing.
+
+    It also reckons whether the contracts of the home bases (quotas: backlog_days, rate_limit_bps) fit the disk and the
+    line (api.line_bps), from what the links say (expected_bps, rate_bps, frames_per_s) or what the journals in the
+    data directory have taken until now; what does not fit is a warning, what is not known is said.
+    """
     with readable_errors():
         from gateway.console.run import check_configuration
 
-        check_configuration(directory, schema)
+        check_configuration(directory, schema, as_json)
+
+
+@app.command()
+def diff(
+    directory: Annotated[Path, typer.Argument(help="The new configuration directory.")],
+    url: Url = DEFAULT_URL,
+    old: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Compare with this directory, not with a running gateway.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a configuration changes: streams that each home base gains and loses, instances, links, keys.
+
+    It is compared with what the gateway at --url uses now, or with another directory. Nothing is changed.
+
+    Exit 0: no change, 1: changes that `gateway reload` applies, 3: some need a restart, 2: it cannot be compared.
+    """
+    with readable_errors():
+        from gateway.console.changes import compare
+
+        raise typer.Exit(compare(directory, url, old, as_json))
+
+
+@app.command()
+def reload(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Let a running gateway read its configuration again (as SIGHUP does): it applies all of it, or changes nothing.
+
+    Links, sessions and instances that are not concerned go on untouched; `gateway diff` shows before what will change.
+
+    Exit 0: applied, or nothing to change; 2: the files are wrong, every problem is told; 1: it needs a restart, or a
+    link cannot be opened.
+    """
+    with readable_errors():
+        from gateway.console import changes
+
+        changes.reload(url, as_json)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import typer
@@ -14,6 +14,7 @@ from gateway.errors import UsageError
 from gateway.patient_log import set_up_logging
 from gateway.service import Gateway
 from gateway_config import Configuration, MqttSettings, load, schemas
+from gateway_config.differences import revision
 
 
 def run_gateway(
@@ -21,8 +22,10 @@ def run_gateway(
 ) -> None:
     """Run until a signal."""
     set_up_logging(log_json)
-    configuration = _with_access(load(config), access)
+    found = load(config)
+    configuration = _with_access(found, access)
     service = Gateway(configuration, data_dir)
+    service.reloader.follow(found, lambda after: _with_access(after, access))
     api = configuration.gateway.api
     bound = api.port if port is None else port
 
@@ -45,15 +48,25 @@ def _with_access(configuration: Configuration, access: str | None) -> Configurat
     return replace(configuration, gateway=configuration.gateway.model_copy(update={"api": changed}))
 
 
-def check_configuration(directory: Path, schema: bool) -> None:
+def check_configuration(directory: Path, schema: bool, as_json: bool = False) -> None:
     """Check a directory, or print the schemas."""
     if schema:
         typer.echo(json.dumps(schemas(), indent=2))
         return
+    from gateway.console import contract  # late: a start needs none of it
+
     found = load(directory)
-    for warning in found.warnings:
+    reckoned = contract.reckon(found)
+    for warning in [*found.warnings, *reckoned.warnings]:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
     _check_databases(found)
+    if as_json:
+        warnings = [asdict(warning) for warning in [*found.warnings, *reckoned.warnings]]
+        about = {"revision": revision(found), "warnings": warnings, "contract": reckoned.as_json()}
+        typer.echo(json.dumps(about, indent=2))
+        return
+    if any(home.quotas.backlog_days or home.quotas.rate_limit_bps for home in found.homes.values()):
+        contract.show(reckoned)
     typer.echo(
         f"{directory}: well. {len(found.missions)} missions, {len(found.links)} links, {len(found.homes)} home bases; "
         f"API on {_address(found.gateway.api.host, found.gateway.api.port)}, {_mqtt(found.gateway.mqtt)}"

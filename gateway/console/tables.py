@@ -25,7 +25,7 @@ SHRUNK_LEAST = 14
 
 def overview(state: State, rates: Mapping[str, float] | None = None) -> RenderableType:
     """Return the whole picture: conditions worst first, then links, contacts, streams and subscriptions."""
-    parts: list[RenderableType] = [conditions(state["conditions"])]
+    parts: list[RenderableType] = [conditions(state["conditions"]), configuration(state)]
     if state.get("mqtt"):
         parts.append(mqtt(state["mqtt"]))
     for instance in state["instances"]:
@@ -45,6 +45,16 @@ def heading(instance: State) -> RenderableType:
     text = Text(f"\n{instance['instance']}", style="bold")
     text.append(f"  {instance['support_mode']}, {instance['data_mode']}; journal {journal['tail']}..{journal['head']}")
     text.append(f", {octets(journal['octets'])}", style="dim")
+    return text
+
+
+def configuration(state: State) -> RenderableType:
+    """Return one line on the configuration in use."""
+    used = state["configuration"]
+    text = Text(f"configuration {used['revision']} since {used['since_utc'][:19]}Z", style="dim")
+    if used["last_refusal"]:
+        first = used["last_refusal"].splitlines()[0]
+        text.append(f"; the last reload was refused: {first}", style="yellow")
     return text
 
 

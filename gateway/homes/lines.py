@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Hashable, Mapping
 from contextlib import asynccontextmanager
 
+from gateway_config import Home
 from gateway_routes.delivery import DeliveryError
 from gateway_routes.pacing import (
     RATE_BPS_MAX,
@@ -87,6 +88,12 @@ class Line:
             if ticket is not None:
                 self._granted[ticket].set_result(None)
         self._look()
+
+
+def rates_of(homes: Mapping[str, Home]) -> dict[str, float]:
+    """Return the limits that home files say, where they say one."""
+    rates = {name: home.quotas.rate_limit_bps for name, home in homes.items()}
+    return {name: rate for name, rate in rates.items() if rate is not None}
 
 
 class Lines:

@@ -125,6 +125,11 @@ class Session:
         self._ending = reason
         self._told_to_end.set()
 
+    @property
+    def ending(self) -> bool:
+        """Whether it was told to end."""
+        return self._told_to_end.is_set()
+
     # ---- handshake ----
 
     def _control(self, message: str | bytes) -> dict[str, Any]:

@@ -62,10 +62,14 @@ class Descriptors:
             del self._published[topic]  # said again at the next look
 
     async def _publish_changes(self) -> None:
-        for topic, payload in self._wanted().items():
+        wanted = self._wanted()
+        for topic, payload in wanted.items():
             if self._published.get(topic) != payload:
                 await self._connection.publish(topic, payload, retain=True)
                 self._published[topic] = payload
+        for topic in [topic for topic in self._published if topic not in wanted]:  # its instance is not there any more
+            await self._connection.publish(topic, b"", retain=True)
+            self._published.pop(topic, None)
         self._looks += 1
 
     def last_words(self) -> dict[str, bytes]:

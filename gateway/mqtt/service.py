@@ -73,6 +73,7 @@ class Mqtt:
         )
         self._descriptors = Descriptors(settings.name, instances, self._connection, settings.max_message_octets)
         self._tasks: list[asyncio.Task[None]] = []
+        self._publishing: dict[str, SharedTopics] = {}  # by instance
         self._down_since_s: float | None = None
 
     def _own_broker(self, data_dir: Path) -> NatsServer:
@@ -101,7 +102,12 @@ class Mqtt:
         shared = SharedTopics(
             instance, self._connection, keys.max_message_octets, keys.idle, keys.bad_quality, self._shared, self._tell
         )
+        self._publishing[instance.name] = shared
         self._keep(f"mqtt shared {instance.name}", shared.run)
+
+    def renew(self, instance: MissionInstance) -> None:
+        """An instance has other links or spacecraft: go on with what it has now."""
+        self._publishing[instance.name].renew()
 
     def _keep(self, name: str, part: Part) -> None:
         self._tasks.append(self._supervisor.keep(name, part))

@@ -11,9 +11,10 @@ from gateway.instance import MissionInstance
 from gateway.mqtt import topics
 from gateway.mqtt.clients import BrokerError
 from gateway.mqtt.connection import BrokerConnection
-from gateway.timely import FeedEnded
+from gateway.timely import FeedEnded, TimelyFeed
 from gateway_codecs.batches import empty_items
 from gateway_codecs.mqtt_message import encode
+from gateway_routes.selection import Selection
 from gateway_routes.shared_topics import Part, parts
 from gateway_routes.timely import StreamKey, Taken
 
@@ -47,13 +48,14 @@ class SharedTopics:
     _sequences: Counter[StreamKey] = field(default_factory=Counter)
     _skipped: Counter[StreamKey] = field(default_factory=Counter)
     _names: dict[int, str] = field(default_factory=dict)
+    _feed: TimelyFeed | None = None
 
     async def run(self) -> None:
         """Publish what the tap gives. What waits while there is no broker grows old, is skipped and told."""
-        wish = {"kinds": ["tm"], "idle": self.idle, "bad_quality": self.bad_quality}
-        self._names = self.instance.journal.names("spacecraft")  # all are named when an instance opens
         loop = asyncio.get_running_loop()
-        with self.instance.timely.open(self.instance.registry.selection(wish)) as feed:
+        with self.instance.timely.open(self._selection()) as self._feed:
+            self.renew()
+            feed = self._feed
             while True:
                 await self.connection.up.wait()
                 try:
@@ -63,6 +65,16 @@ class SharedTopics:
                 began = loop.time()
                 await self._publish(taken)
                 await asyncio.sleep(max(TURN_S, loop.time() - began))  # at most half of the loop's time is ours
+
+    def renew(self) -> None:
+        """Go on with the links and spacecraft that the instance has now; what waits is published."""
+        self._names = self.instance.journal.names("spacecraft")  # all are named when an instance opens or changes
+        if self._feed is not None:
+            self._feed.selection = self._selection()
+
+    def _selection(self) -> Selection:
+        wish = {"kinds": ["tm"], "idle": self.idle, "bad_quality": self.bad_quality}
+        return self.instance.registry.selection(wish)
 
     async def _publish(self, taken: Taken) -> None:
         """Publish one turn; what cannot be is noted as skipped."""

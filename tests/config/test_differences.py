@@ -111,7 +111,7 @@ def test_streams_in_words() -> None:
         return Home.model_validate({"name": "a", "grants": [{"mission": "m", **grant} for grant in grants]})
 
     gained, lost = gained_and_lost(home({"apids": [1, 2]}), home({"apids": [2, 3]}))
-    ways = "complete, offline, timely"
+    ways = "all modes"
     assert gained == [f"m (flight): tm, all VCs, APID 3; {ways}"]
     assert lost == [f"m (flight): tm, all VCs, APID 1; {ways}"]
     gained, lost = gained_and_lost(home({"apids": [1]}), home({}))

@@ -14,6 +14,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from gateway.api import (
     answers,
+    configuration_answers,
     models,
     playback_answers,
     playback_requests,
@@ -35,7 +36,10 @@ LINK = "name: l\nmission: m\nspacecraft: s\ntype: file\nunit: packets\npath: pac
 PACKET = bytes.fromhex("0064c000000300010203")
 REPLAY = {"file": "packets.bin", "mission": "m", "run": "first"}
 INSTANCE = "/api/v1/instances/m.simulation"
-MODULES = (answers, models, playback_answers, playback_requests, report_answers, requests, value_answers)
+MODULES = (
+    answers, configuration_answers, models, playback_answers, playback_requests, report_answers, requests,
+    value_answers,
+)  # fmt: skip
 MODELS = [m for module in MODULES for m in vars(module).values() if isinstance(m, type)]
 ANSWERS = list(dict.fromkeys(m for m in MODELS if issubclass(m, BaseModel) and m.__module__.startswith("gateway.api.")))
 
