@@ -156,7 +156,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     """Two links, two home bases with APIDs of their own."""
     made = World(tmp_path)
     made.write(
-        gateway="data_dir: var\n",
+        gateway="data_dir: var\napi: {access: open}\n",
         missions__m=MISSION.format(modes="[flight]", more=""),
         links__one=await made.link("one"),
         links__two=await made.link("two", "prime: false\n"),
@@ -227,8 +227,8 @@ WRONG = {
     "an unknown key": ({"homes__a": "name: a\ngrant: []\n"}, UsageError, "homes/a.yaml:2"),
     "a lost link": ({"links__three": "name: three\nmission: x\nspacecraft: s\ntype: udp\n"}, UsageError, "links/"),
     "two problems": ({"homes__a": "nme: a\n", "missions__m": "name: [\n"}, UsageError, "missions/m.yaml"),
-    "another port": ({"gateway": "data_dir: var\napi: {port: 1}\n"}, Conflict, "needs a restart: api.port"),
-    "another data directory": ({"gateway": "data_dir: else\n"}, Conflict, "data_dir"),
+    "another port": ({"gateway": "data_dir: var\napi: {access: open, port: 1}\n"}, Conflict, "needs a restart: api.port"),
+    "another data directory": ({"gateway": "data_dir: else\napi: {access: open}\n"}, Conflict, "data_dir"),
     "a bad database": (
         {"missions__m": MISSION.format(modes="[flight]", more="    database: {file: gateway.yaml}\n")},
         UsageError, "database.file gateway.yaml",
@@ -414,7 +414,7 @@ async def test_limits_of_rate_and_age_change_while_sessions_go_on(world: World) 
     a = await world.session("a")
     limited = "quotas: {rate_limit_bps: 20000, sessions: 3}\n"
     world.write(homes__a=GRANTED.format(name="a", apids=[1, 2], more=limited))
-    world.write(gateway="data_dir: var\njournal: {keep_days: 3, keep_octets: 1000000}\n")
+    world.write(gateway="data_dir: var\napi: {access: open}\njournal: {keep_days: 3, keep_octets: 1000000}\n")
     await world.reload()
 
     def told() -> Any:
@@ -476,6 +476,6 @@ async def test_over_the_api(world: World) -> None:
         metrics = (await client.get("/metrics")).text
         assert f'gateway_configuration_info{{revision="{report["after"]}"}} 1.0' in metrics
         assert 'gateway_reloads_total{result="refused"} 1.0' in metrics
-        world.write(gateway="data_dir: var\napi: {port: 1}\n")
+        world.write(gateway="data_dir: var\napi: {access: open, port: 1}\n")
         assert (await client.post("/api/v1/reload")).status_code == 409
     assert difference(world.gateway.configuration, load(world.folder)).refused
