@@ -227,7 +227,7 @@ WRONG = {
     "an unknown key": ({"homes__a": "name: a\ngrant: []\n"}, UsageError, "homes/a.yaml:2"),
     "a lost link": ({"links__three": "name: three\nmission: x\nspacecraft: s\ntype: udp\n"}, UsageError, "links/"),
     "two problems": ({"homes__a": "nme: a\n", "missions__m": "name: [\n"}, UsageError, "missions/m.yaml"),
-    "another port": ({"gateway": "data_dir: var\napi: {access: open, port: 1}\n"}, Conflict, "needs a restart: api.port"),
+    "another port": ({"gateway": "data_dir: var\napi: {access: open, port: 1}\n"}, Conflict, "restart: api.port"),
     "another data directory": ({"gateway": "data_dir: else\napi: {access: open}\n"}, Conflict, "data_dir"),
     "a bad database": (
         {"missions__m": MISSION.format(modes="[flight]", more="    database: {file: gateway.yaml}\n")},
