@@ -1,4 +1,4 @@
-"""Reads a home base's store with the standard library only: python read_blocks.py FOLDER [PACKETS_FILE]"""
+"""Reads a home base's store with the standard library only: python read_blocks.py FOLDER [PACKETS_FILE | FIRST END]"""
 
 import hashlib
 import struct
@@ -35,7 +35,10 @@ def items(folder):
                 at += row[5]
 
 
-packets = [octets for row, octets in items(sys.argv[1]) if row[14] == 1]
-print(len(packets), hashlib.sha256(b"".join(packets)).hexdigest())
-if len(sys.argv) > 2:
-    Path(sys.argv[2]).write_bytes(b"".join(packets))
+if len(sys.argv) > 3:  # the digest of a range: of all its items, as the gateway asks for it
+    found = [octets for row, octets in items(sys.argv[1]) if int(sys.argv[2]) <= row[0] < int(sys.argv[3])]
+else:
+    found = [octets for row, octets in items(sys.argv[1]) if row[14] == 1]
+print(len(found), hashlib.sha256(b"".join(found)).hexdigest())
+if len(sys.argv) == 3:
+    Path(sys.argv[2]).write_bytes(b"".join(found))

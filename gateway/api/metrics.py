@@ -36,6 +36,7 @@ class _Snapshot(Collector):
         yield from _contacts(instances)
         yield from _streams(instances)
         yield from _subscriptions(instances)
+        yield from _homes(instances)
         yield from _timely(instances)
         yield from _values(instances)
         yield _refused(self._state["access"], instances)
@@ -189,6 +190,36 @@ def _subscriptions(instances: Iterable[State]) -> Iterator[Metric]:
             sent.add_metric(key, row.get("sent_items", 0))
             drops.add_metric(key, row.get("drops", 0))
     yield from (lag, sent, drops)
+
+
+def _homes(instances: Iterable[State]) -> Iterator[Metric]:
+    labels = ["instance", "home"]
+    sessions = GaugeMetricFamily("gateway_home_sessions", "Open sessions, of every mode", labels=labels)
+    lag = GaugeMetricFamily("gateway_home_lag_items", "Positions its worst subscription is behind", labels=labels)
+    late = GaugeMetricFamily("gateway_home_lag_seconds", "For how long its oldest is committed", labels=labels)
+    backlog = GaugeMetricFamily("gateway_home_backlog_items", "Positions not acknowledged, in all", labels=labels)
+    drops = CounterMetricFamily(
+        "gateway_home_drops", "Positions told as missing, items skipped in timely mode", labels=[*labels, "cause"]
+    )
+    seen = GaugeMetricFamily("gateway_home_last_seen_age_seconds", "Since its newest message", labels=labels)
+    digests = GaugeMetricFamily(
+        "gateway_home_digests", "Contacts and days by what came of their digest", labels=[*labels, "state"]
+    )
+    for instance in instances:
+        for row in instance["homes"]:
+            key = [instance["instance"], row["home"]]
+            sessions.add_metric(key, row["sessions"])
+            lag.add_metric(key, row["lag_items"])
+            backlog.add_metric(key, row["backlog_items"])
+            if row["lag_s"] is not None:
+                late.add_metric(key, row["lag_s"])
+            if row["last_seen_age_s"] is not None:
+                seen.add_metric(key, row["last_seen_age_s"])
+            for state in ("unconfirmed", "differing"):
+                digests.add_metric([*key, state], row[f"digests_{state}"])
+            for cause, count in row["drops"].items():
+                drops.add_metric([*key, cause], count)
+    yield from (sessions, lag, late, backlog, drops, seen, digests)
 
 
 def _timely(instances: Iterable[State]) -> Iterator[Metric]:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
+from gateway.console import report_app
 from gateway.console.home_app import home_app
 from gateway.console.homes import homes_app
 from gateway.console.options import DEFAULT_URL, AsJson, Url, fail, readable_errors, uncollected
@@ -40,6 +41,7 @@ mdb_app = typer.Typer(
 app.add_typer(mdb_app, name="mdb")
 app.add_typer(params_app, name="params")
 app.add_typer(homes_app, name="homes")
+report_app.mount(homes_app)
 app.add_typer(home_app, name="home")
 app.add_typer(links_app, name="links")
 app.add_typer(clock_app, name="clock")

@@ -20,6 +20,7 @@ from gateway import daemon
 from gateway.access.local import token_for
 from gateway.errors import UsageError
 from gateway.homes.client import Progress, Subscriber, WebSocketDial, Wish
+from gateway.homes.digests import StoreDigester
 from gateway.homes.session import Channel
 from gateway.homes.store import HomeStore
 from gateway.real import LocalStorage, ThreadWorker
@@ -82,7 +83,7 @@ def subscribe_home(options: SubscribeOptions) -> int:
     if hint := other_selection_hint(str(folder), store, options.wish().selection):
         typer.echo(hint, err=True)
     try:
-        progress = daemon.run_blocking(_receive(options, store, worker))
+        progress = daemon.run_blocking(_receive(options, storage, store, worker))
     finally:
         store.close()
         worker.close()
@@ -105,7 +106,9 @@ def _store_of(options: SubscribeOptions) -> Path:
     return options.store
 
 
-async def _receive(options: SubscribeOptions, store: HomeStore, worker: ThreadWorker) -> Progress:
+async def _receive(
+    options: SubscribeOptions, storage: LocalStorage, store: HomeStore, worker: ThreadWorker
+) -> Progress:
     wish = options.wish()
     wants_end = options.until_end or wish.mode in {"offline", "playback"}
 
@@ -116,7 +119,15 @@ async def _receive(options: SubscribeOptions, store: HomeStore, worker: ThreadWo
         line = f"{options.home}/{options.subscription}: positions {first}..{end} will never come: {reason}"
         print(line, file=sys.stderr, flush=True)
 
-    subscriber = Subscriber(way_in(options), store, worker, wish, enough=enough, on_missing=missing)
+    def confirmed(first: int, end: int, same: bool) -> None:
+        if not same:
+            text = f"positions {first}..{end}: what is stored is not what the gateway has, the digests differ"
+            print(f"{options.home}/{options.subscription}: {text}", file=sys.stderr, flush=True)
+
+    subscriber = Subscriber(
+        way_in(options), store, worker, wish, enough=enough, on_missing=missing, on_confirmed=confirmed,
+        digester=StoreDigester(storage, store, worker),
+    )  # fmt: skip
     task = asyncio.create_task(subscriber.run(), name="subscriber")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -186,6 +197,7 @@ def print_summary(options: SubscribeOptions, store: HomeStore, progress: Progres
     summary: dict[str, Any] = {
         "home": options.home, "subscription": options.subscription, "items": store.items, "packets": store.packets,
         "connects": progress.connects, "marks_confirmed": progress.marks_confirmed, "duplicates": progress.duplicates,
+        "digests_confirmed": progress.digests_confirmed, "digests_differing": progress.digests_differing,
         "finished": progress.final, "missing": store.missing, "store": str(options.store),
     }  # fmt: skip
     if options.export is not None:

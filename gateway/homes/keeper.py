@@ -17,6 +17,7 @@ import structlog
 
 from gateway.errors import Conflict, GatewayError
 from gateway.homes.client import DigestMismatch, Progress, Subscriber, SubscriptionRefused, Wish
+from gateway.homes.digests import StoreDigester
 from gateway.homes.session import Channel
 from gateway.homes.store import HomeStore
 from gateway.homes.store_reader import READ_OCTETS, DamagedStore, Order, Portion, StoreReader
@@ -127,7 +128,8 @@ class Keeper:
         store = await self.open()
         self._subscriber = Subscriber(
             self._dial, store, self._worker, self.wish, enough=lambda _, progress: progress.final, jitter=self._jitter,
-            on_missing=self._on_missing, on_stored=self._on_stored,
+            on_missing=self._on_missing, on_stored=self._on_stored, on_confirmed=self._on_confirmed,
+            digester=StoreDigester(self.storage, store, self._worker),
         )  # fmt: skip
         self.progress = self._subscriber.progress
         await self._subscriber.run()
@@ -162,6 +164,11 @@ class Keeper:
     def _on_missing(self, first: int, end: int, reason: str) -> None:
         name = self.wish.subscription
         log.warning("positions that will never come", subscription=name, first=first, end=end, why=reason)
+
+    def _on_confirmed(self, first: int, end: int, same: bool) -> None:
+        if not same:
+            why = "what is stored is not what the gateway has: the digests differ"
+            log.error("store", subscription=self.wish.subscription, first=first, end=end, why=why)
 
     async def damaged(self, error: DamagedStore) -> None:
         """A reader found damage: what is bad is taken out, and asked for again."""
