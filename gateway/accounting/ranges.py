@@ -17,7 +17,7 @@ from gateway_codecs.batches import ABSENT
 from gateway_codecs.time_scales import format_utc, parse_utc
 
 DAY_NS = 86_400 * 1_000_000_000
-LATE_NS = 10 * 1_000_000_000
+LATE_NS = 3 * 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ body { font: 14px/1.45 system-ui, sans-serif; color: #1b1f24; margin: 2rem auto;
 h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
 p { margin: .25rem 0; } .quiet { color: #59636e; } .warn { color: #8a4600; } .bad { color: #b3001b; font-weight: 600; }
 .good { color: #116329; } code { font: 12px/1.4 ui-monospace, monospace; overflow-wrap: anywhere; }
-table { border-collapse: collapse; width: 100%; } th { text-align: left; font-weight: 600; border-bottom: 2px solid #1b1f24; }
+table { border-collapse: collapse; width: 100%; }
+th { text-align: left; font-weight: 600; border-bottom: 2px solid #1b1f24; }
 th, td { padding: .3rem .6rem; vertical-align: top; } td { border-bottom: 1px solid #d1d9e0; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .bar { display: flex; height: .6rem; width: 12rem; background: #eaeef2; } .bar i { display: block; height: 100%; }
@@ -119,9 +120,8 @@ def _bar(row: Row) -> str:
     """Return how much of what it is entitled to is acknowledged, sent, waiting."""
     whole = row["entitled"] or 1
     parts = ((kind, 100 * row[name] / whole) for kind, name in (("a", "acknowledged"), ("s", "sent"), ("w", "waiting")))
-    return (
-        '<div class="bar">' + "".join(f'<i class="{k}" style="width:{part:.1f}%"></i>' for k, part in parts) + "</div>"
-    )
+    pieces = "".join(f'<i class="{kind}" style="width:{part:.1f}%"></i>' for kind, part in parts)
+    return f'<div class="bar">{pieces}</div>'
 
 
 def _digests(rows: Iterable[Row]) -> str:
