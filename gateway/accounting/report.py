@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -93,18 +93,16 @@ class _Work:
                 "spacecraft": span.spacecraft, "peer": span.contact["peer"] if span.contact else None,
             },
             "journal": {
-                "journal_id": str(journal.journal_id), "revision": journal.revision, "items": self._items,
-                "events": accounts.events, "idle_packets": accounts.idle, "expired_positions": expired,
+                "journal_id": str(journal.journal_id), "revision": journal.revision,
+                "items": self._items if asked.whole else None, "events": accounts.events if asked.whole else None,
+                "idle_packets": accounts.idle if asked.whole else None, "expired_positions": expired,
                 "damaged_positions": sum(b - a for a, b, _ in told),
                 "damaged": [list(hole) for hole in told[:DAMAGED_SHOWN]],
             },
             "streams": sorted((self._stream_row(stream) for _, stream in shown), key=_order),
-            "shared_counts": [self._group_row(key, accounts.groups[key]) for key in sorted(accounts.groups)],
-            "refused": self._refused(),
-            "link_gaps": [
-                {"link": self._links.get(link), "what": what, "reason": reason, "missing": missing}
-                for (link, what, reason), missing in sorted(accounts.link_gaps.items())
-            ],
+            "shared_counts": self._groups({index for index, _ in shown}),
+            "refused": self._refused() if asked.whole else [],
+            "link_gaps": self._link_gaps() if asked.whole else [],
             "homes": self._homes(bool(expired or told), dict(shown)),
             "remarks": self._remarks(expired, told),
         }  # fmt: skip
@@ -132,9 +130,23 @@ class _Work:
             "vcid": key.vcid, "apid": key.apid, "unit": "others" if not key.unit else Unit(key.unit).name.lower(),
         }  # fmt: skip
 
-    def _group_row(self, key: tuple[int, int, str], counter: Counter) -> dict[str, Any]:
+    def _groups(self, shown: Set[int]) -> list[dict[str, Any]]:
+        """Return the counts that streams share: all, or those that are shown whole."""
+        rows = []
+        for key, counter in sorted(self._accounts.groups.items(), key=lambda one: one[0]):
+            members = [index for index, stream in enumerate(self._accounts.streams) if stream.counter is counter]
+            if self._asked.whole or shown >= set(members):
+                rows.append(self._group_row(key, counter, [self._accounts.streams[index] for index in members]))
+        return rows
+
+    def _link_gaps(self) -> list[dict[str, Any]]:
+        return [
+            {"link": self._links.get(link), "what": what, "reason": reason, "missing": missing}
+            for (link, what, reason), missing in sorted(self._accounts.link_gaps.items())
+        ]
+
+    def _group_row(self, key: tuple[int, int, str], counter: Counter, members: list[Stream]) -> dict[str, Any]:
         link, vcid, group = key
-        members = [stream for stream in self._accounts.streams if stream.counter is counter]
         received = sum(stream.received for stream in members)
         return {
             "link": self._links.get(link), "vcid": vcid, "group": group,
@@ -170,7 +182,7 @@ class _Work:
             "subscription": subscription.name,
             "version": contract.version,
             "version_from": contract.version_from,
-            **_counts(entitled.total),
+            **_counts(entitled.total if self._asked.whole else _own(entitled)),
             "streams": sorted(streams, key=_order),
             "latency": {
                 "measured_items": sum(items for _, _, items, _ in every), **percentiles(every),
@@ -230,6 +242,17 @@ def _gaps(positions: I64Array, batch: ItemBatch) -> list[GapTold]:
 
 def _counts(counts: Counts) -> dict[str, int]:
     return {**asdict(counts), "delivered": counts.delivered}
+
+
+def _own(entitled: Entitled) -> Counts:
+    """Return the sums of what a home base may know: of streams that it gets something of, and what else it gets."""
+    total = Counts()
+    others = entitled.others
+    told = [counts for counts in entitled.streams.values() if counts.entitled]
+    rest = replace(others, received=others.entitled + others.of_before, not_selected=0, not_granted=0)
+    for counts in (*told, rest):
+        total.add(counts)
+    return total
 
 
 def _missing(counter: Counter) -> dict[str, int]:

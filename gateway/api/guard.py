@@ -73,6 +73,7 @@ ACTIONS: dict[str, Action] = {
     "POST /instances/{instance}/playbacks/{playback}/cancel": Action.OWN,
     "POST /instances/{instance}/subscriptions/{home}/{subscription}/resend": Action.OPERATE,
     "GET /instances/{instance}/reports": Action.OBSERVE,
+    "GET /instances/{instance}/homes/{home}/reports": Action.OWN,
     "WS /instances/{instance}/subscribe": Action.RECEIVE,
 }
 """What each route is, below /api/v1 or at the root; `tests/gateway/test_guard.py` goes through all routes."""

@@ -105,9 +105,9 @@ class ReportJournal(Answer):
 
     journal_id: str
     revision: int
-    items: int
-    events: int
-    idle_packets: int
+    items: int | None = Field(description="null in the report of one home base")
+    events: int | None
+    idle_packets: int | None
     expired_positions: int = Field(description="removed by retention: what they held is not known")
     damaged_positions: int = Field(description="that cannot be read: what they held is not known")
     damaged: list[list[int | str]] = Field(description="[first, end, cause], the first hundred")

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import typer
 
@@ -36,7 +37,7 @@ class ReportOptions:
 
     def asked(self) -> dict[str, Any]:
         """Return the parameters of the request."""
-        names = ("home", "contact", "day", "from_utc", "to_utc", "first", "end")
+        names = ("contact", "day", "from_utc", "to_utc", "first", "end")
         return {name: getattr(self, name) for name in names}
 
 
@@ -44,7 +45,8 @@ def show_report(options: ReportOptions) -> None:
     """Ask for a report and show it. Raises GatewayError, OSError."""
     with Remote(options.url, timeout_s=REPORT_S) as remote:
         instance = _instance(remote, options.instance)
-        report = remote.get(f"/instances/{instance}/reports", **options.asked())
+        of = "" if options.home is None else f"/homes/{quote(options.home, safe='')}"
+        report = remote.get(f"/instances/{instance}{of}/reports", **options.asked())
     if options.home is not None and not report["homes"]:
         raise UsageError(f"{options.home!r} has no subscription in {instance}", "`gateway homes status` lists them")
     if options.html is not None:

@@ -107,6 +107,8 @@ def noted(told: Row) -> list[str]:
         for row in told["link_gaps"]
     ]
     journal = told["journal"]
+    if journal["items"] is None:
+        return [*refused, *gaps]
     rest = [f"{number(journal['items'])} items in the journal, {number(journal['events'])} of them events, "
             f"{number(journal['idle_packets'])} idle packets"]  # fmt: skip
     return [*refused, *gaps, *rest]

@@ -59,7 +59,7 @@ class GapTold:
     """A gap as the journal tells it (gateway.journal.events), at a position."""
 
     position: int
-    what: str  # packets, frames, datagrams, items
+    what: str  # packets, frames, datagrams, items, positions (of another gateway)
     link: int
     spacecraft: int
     vcid: int
@@ -250,7 +250,7 @@ class StreamAccounts:
     def _take_gap(self, gap: GapTold) -> None:
         if gap.what == "frames":
             self._frames.setdefault((gap.link, gap.vcid), _Marks()).add([gap.position], [gap.missing])
-        if gap.what in ("frames", "datagrams"):
+        if gap.what in ("frames", "datagrams", "positions"):
             what = f"frames of VC{gap.vcid}" if gap.what == "frames" else gap.what
             key = (gap.link, what, gap.reason)
             self.link_gaps[key] = self.link_gaps.get(key, 0) + gap.missing

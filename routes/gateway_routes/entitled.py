@@ -59,6 +59,11 @@ class Counts:
     sent: int = 0
     waiting: int = 0
 
+    def add(self, other: Counts) -> None:
+        """Add the counts of another."""
+        for name in NAMES:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
     @property
     def delivered(self) -> int:
         """How many were sent, acknowledged or not."""
@@ -116,8 +121,7 @@ class Entitled:
         """The sums over all streams and the rest."""
         total = Counts()
         for counts in (*self.streams.values(), self.others):
-            for name in NAMES:
-                setattr(total, name, getattr(total, name) + getattr(counts, name))
+            total.add(counts)
         return total
 
     @property

@@ -121,7 +121,7 @@ GETS = {
     "/api/v1/instances": list[models.InstanceState],
     INSTANCE: models.InstanceState,
     f"{INSTANCE}/reports": report_answers.Report,
-    f"{INSTANCE}/reports?first=0&end=1&home=h": report_answers.Report,
+    f"{INSTANCE}/homes/h/reports?first=0&end=1": report_answers.Report,
     "/api/v1/missions": list[answers.MissionRow],
     "/api/v1/spacecraft": list[answers.SpacecraftRow],
     "/api/v1/links": list[answers.LinkRow],

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_codecs.batches import ItemBatch, ItemFlag, Kind, Quality, Records, Unit, no_items
@@ -316,6 +316,7 @@ def pieces(batch: ItemBatch, cuts: Sequence[int]) -> list[tuple[Any, ItemBatch]]
     return parts
 
 
+@settings(max_examples=40)
 @given(data=st.data())
 def test_entitled_is_acknowledged_sent_and_waiting(data: Any) -> None:
     """Counts add up: received = not selected + not granted + of before + entitled; entitled = acknowledged + sent +
@@ -381,6 +382,7 @@ def test_within(positions: list[int], spans: list[tuple[int, int]]) -> None:
     assert within(np.array(positions, np.int64), whole).tolist() == expected
 
 
+@settings(max_examples=30)
 @given(times=st.lists(st.integers(0, 1000), min_size=1, max_size=40))
 def test_percentiles_are_bounds(times: list[int]) -> None:
     """Of the items noted, at least that share took no longer than its percentile says, coarse or not."""
