@@ -26,12 +26,13 @@ class DigestAsking:
         self.asked = (what, first, end)
         await self.say({"type": "confirm", "first": first, "end": end})
 
-    async def take(self, told: Mapping[str, Any], session: Session, keep: DigestTaken | None) -> dict[str, Any] | None:
-        """Take an answer; return what is to be told of it. Raises DeliveryError when it answers something else."""
+    async def take(self, told: Mapping[str, Any], session: Session, keep: DigestTaken | None) -> None:
+        """Take an answer, and tell what came of it. Raises DeliveryError when it answers something else."""
         asked = self.asked
         if asked is None or keep is None or (told.get("first"), told.get("end")) != asked[1:]:
             span = "nothing" if asked is None else f"positions {asked[1]}..{asked[2]}"
             raise DeliveryError("bad message", f"the digest asked for is of {span}")
         answer = await keep(session, told)
         self.asked = None
-        return None if answer is None else {"first": asked[1], "end": asked[2], **answer}
+        if answer is not None:
+            await self.say({"first": asked[1], "end": asked[2], **answer})

@@ -21,12 +21,13 @@ from gateway.homes.hello import VALUE_KEYS, checked, parse_control
 from gateway.homes.ledger import HomeLedger, SentBlocks
 from gateway.homes.lines import Pace, asked_pace
 from gateway.homes.registry import Subscription, SubscriptionRegistry
+from gateway.homes.slices import trimmed
 from gateway.homes.timely_sender import TimelyCount, TimelySender, timely_limits
 from gateway.homes.value_sender import ValueSender, value_wish
 from gateway.journal import Slice
 from gateway.playback.resend import still_to_send
 from gateway.playback.returning import PlaybackReturn, as_playback
-from gateway_codecs.batches import ItemBatch, empty_items
+from gateway_codecs.batches import empty_items
 from gateway_codecs.delivery_block import FINAL, encode_data, encode_mark
 from gateway_routes.delivery import Cursor, Delivery, DeliveryError, Lane, Range, parse_cursor
 from gateway_routes.rights import LOCAL_OPERATOR, Actor
@@ -399,7 +400,7 @@ class Session:
             message = self._control(await self._channel.receive())
             self._registry.ledger.seen(self.home)
             if message["type"] == "digest" and self.asking.asked is not None:
-                await self._take_digest(message)
+                await self.asking.take(message, self, self._registry.on_digest)
                 continue
             if message["type"] != "ack":
                 raise DeliveryError("bad message", f"a running session takes ack, not {message['type'][:64]!r}")
@@ -420,11 +421,6 @@ class Session:
             done = Lane.LIVE in self._finals and self._delivery.idle(self._head)
             self._return.moved(self._delivery.cursor, done)
             self._store_wake.set()
-
-    async def _take_digest(self, told: Mapping[str, Any]) -> None:
-        answer = await self.asking.take(told, self, self._registry.on_digest)
-        if answer is not None:
-            await self._say(answer)
 
     def sent_ranges(self) -> list[Range]:
         """Return the ranges that were sent in complete mode and are not acknowledged, in order of position."""
@@ -490,7 +486,7 @@ class Session:
             await self._tell_expired(lane, found.end_position)
             return
         await self._tell_damaged(lane, found, at, end)
-        found = _trimmed(found, end)
+        found = trimmed(found, end)
         if not len(found.positions) and found.end_position >= self._head and self._end is None:
             self._scanned[lane] = found.end_position
             return
@@ -689,16 +685,6 @@ class Session:
             row["waiting_items"] = counts.waiting_items if counts else 0
             row["max_delay_ms"] = round(counts.limits.max_delay_s * 1000) if counts else None
         return {**row, **self._pace.described()}
-
-
-def _trimmed(found: Slice, end: int) -> Slice:
-    """Cut a slice at `end`."""
-    if found.end_position <= end:
-        return found
-    count = int(np.searchsorted(found.positions, end))
-    items = found.batch.items[:count]
-    octets = found.batch.octets[: int(items["length"].astype(np.int64).sum())]
-    return Slice(found.positions[:count], ItemBatch(octets, items), end, found.damaged)
 
 
 __all__ = ["Channel", "Session", "SessionLimits"]
