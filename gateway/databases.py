@@ -8,11 +8,14 @@ import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast, get_args
 
 from gateway_codecs.mdb.bounds import refuse_absurd
 from gateway_codecs.mdb.model import Where
 from gateway_codecs.mdb.report import Budget, DatabaseError, Reading
+
+if TYPE_CHECKING:
+    from gateway_config import MibSettings
 
 Format = Literal["xtce", "mib", "ccsdspy", "yaml", "canonical"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -39,14 +42,19 @@ TABLES_MAX = 256
 
 
 def load_database(
-    path: Path, format: Format | None = None, apid: int | None = None, budget: Budget | None = None
+    path: Path,
+    format: Format | None = None,
+    apid: int | None = None,
+    budget: Budget | None = None,
+    mib: MibSettings | None = None,
 ) -> Reading:
     """Return the database in a file, or in the folder of a MIB; `format` None = as it looks.
 
-    `apid` is that of the packets of a ccsdspy file. Blocking. Raises DatabaseError, OSError.
+    `apid` is that of the packets of a ccsdspy file, `mib` what the tables of a MIB do not say. Blocking. Raises
+    DatabaseError, OSError.
     """
     budget = budget or Budget()
-    reading = _read(path, format or find_format(path), apid, budget)
+    reading = _read(path, format or find_format(path), apid, budget, mib)
     try:
         refuse_absurd(reading.database)
     except DatabaseError as error:
@@ -54,15 +62,25 @@ def load_database(
     return reading
 
 
-def _read(path: Path, chosen: Format, apid: int | None, budget: Budget) -> Reading:
+def _read(path: Path, chosen: Format, apid: int | None, budget: Budget, mib: MibSettings | None) -> Reading:
     if chosen == "mib":
-        return cast(Reading, _reader("mib")(_tables(path, budget), str(path), budget))
+        return cast(Reading, _reader("mib")(_tables(path, budget), str(path), budget, _mib_form(mib)))
     data = _octets(path, budget)
     if chosen == "canonical":
         return _canonical(data, str(path))
     if chosen == "ccsdspy":
         return cast(Reading, _reader(chosen)(data, str(path), apid, budget))
     return cast(Reading, _reader(chosen)(data, str(path), budget))
+
+
+def _mib_form(told: MibSettings | None) -> Any:
+    from gateway_codecs.mdb.mib import MibForm
+    from gateway_codecs.time_codes import TimeCode
+
+    if told is None:
+        return MibForm()
+    cuc = TimeCode("cuc", epoch=told.cuc_epoch, scale=told.cuc_scale)
+    return MibForm(cuc, TimeCode("cds", epoch=told.cds_epoch), told.length_bits)
 
 
 def find_format(path: Path) -> Format:

@@ -17,6 +17,7 @@ from gateway_config.loader import (
 from gateway_config.models import (
     DatabaseSettings,
     FrameSettings,
+    MibSettings,
     Mission,
     PacketSettings,
     Spacecraft,
@@ -37,6 +38,7 @@ __all__ = [
     "Grant",
     "Home",
     "LinkConfig",
+    "MibSettings",
     "Mission",
     "MqttSettings",
     "PacketSettings",

@@ -465,6 +465,37 @@ class PlannedContact(Model):
         return aos, los
 
 
+class MibSettings(Model):
+    """What the tables of a SCOS-2000 MIB leave to the control system."""
+
+    cuc_epoch: Annotated[str, Field(pattern=EPOCH)] = Field(
+        "1958-01-01T00:00:00Z", description="where CUC times (PTC 9) begin to count, in their scale"
+    )
+    cuc_scale: Literal["tai", "utc", "gps"] = Field("tai", description="time scale that CUC times count")
+    cds_epoch: Annotated[str, Field(pattern=EPOCH)] = Field(
+        "1958-01-01T00:00:00Z", description="midnight from which CDS times (PTC 9) count days, UTC"
+    )
+    length_bits: Literal[8, 16, 24, 32] = Field(
+        8, description="length in front of texts and octets of variable size (PFC 0)"
+    )
+
+    def rules(self) -> tuple[Rule, ...]:
+        """Epochs are times; that of CDS is a midnight."""
+        return (self._epochs,)
+
+    def _epochs(self) -> Iterator[Wrong]:
+        for key, text in (("cuc_epoch", self.cuc_epoch), ("cds_epoch", self.cds_epoch)):
+            try:
+                epoch = datetime.fromisoformat(text.removesuffix("Z"))
+            except ValueError:
+                yield (key,), text, "expected a time such as 1958-01-01T00:00:00Z"
+                continue
+            if not 1958 <= epoch.year <= 2103:
+                yield (key,), text, "expected a year from 1958 to 2103"
+            elif key == "cds_epoch" and epoch.time() != datetime.min.time():
+                yield (key,), text, "a CDS code counts days from midnight"
+
+
 class DatabaseSettings(Model):
     """The mission database of a spacecraft: what its packets hold, and what the values mean (docs/values.md)."""
 
@@ -476,9 +507,15 @@ class DatabaseSettings(Model):
         None, description="ccsdspy: APID of the packets that the file describes; none = of all packets"
     )
 
+    mib: MibSettings = Field(default_factory=MibSettings, description="mib: what its tables do not say")
+
     def rules(self) -> tuple[Rule, ...]:
-        """The APID is of a format that does not say it itself."""
-        return (self._apid,)
+        """What is given is of a format that does not say it itself."""
+        return self._apid, self._mib
+
+    def _mib(self) -> Iterator[Wrong]:
+        if self.format not in {"auto", "mib"}:
+            yield from self._without_effect(["mib"], f"a database in {self.format} says it itself: leave it out")
 
     def _apid(self) -> Iterator[Wrong]:
         if self.format not in {"auto", "ccsdspy"}:

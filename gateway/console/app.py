@@ -71,6 +71,12 @@ OfSpacecraft = Annotated[list[str] | None, typer.Option("--spacecraft", help="On
 DatabasePath = Annotated[Path, typer.Argument(help="A database: a file, or the folder of a MIB.", show_default=False)]
 OfFormat = Annotated[DatabaseFormat | None, typer.Option("--format", "-f", help="Its format; without it as it looks.")]
 OfApid = Annotated[int | None, typer.Option("--apid", min=0, max=2047, help="APID of a file that does not say it.")]
+OfMib = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mib", metavar="KEY=VALUE", help="What a MIB does not say: cuc_epoch, cuc_scale, cds_epoch, length_bits."
+    ),
+]
 
 
 class AccessMode(StrEnum):
@@ -529,6 +535,7 @@ def mdb_check(
     database: DatabasePath,
     database_format: OfFormat = None,
     apid: OfApid = None,
+    mib: OfMib = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a mission database: all that is wrong, with file and line; what was not read, and why. Exit 1 if wrong.
@@ -541,7 +548,7 @@ def mdb_check(
     with readable_errors():
         from gateway.console.mdb import Source, check_database
 
-        raise typer.Exit(check_database(Source(database, database_format, apid), as_json))
+        raise typer.Exit(check_database(Source(database, database_format, apid, mib), as_json))
 
 
 @mdb_app.command("show")
@@ -552,6 +559,7 @@ def mdb_show(
     ] = None,
     database_format: OfFormat = None,
     apid: OfApid = None,
+    mib: OfMib = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a mission database: the tree of its packets; with names, their bits, calibrations and limits in words.
@@ -565,7 +573,7 @@ def mdb_show(
     with readable_errors():
         from gateway.console.mdb import Source, show_database
 
-        raise typer.Exit(show_database(Source(database, database_format, apid), names or [], as_json))
+        raise typer.Exit(show_database(Source(database, database_format, apid, mib), names or [], as_json))
 
 
 @mdb_app.command("find")
@@ -575,6 +583,7 @@ def mdb_find(
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many of each to show at most.")] = 50,
     database_format: OfFormat = None,
     apid: OfApid = None,
+    mib: OfMib = None,
     as_json: AsJson = False,
 ) -> None:
     """Find packets and parameters. Exit 1 when there are none.
@@ -584,7 +593,7 @@ def mdb_find(
     with readable_errors():
         from gateway.console.mdb import Source, find_in_database
 
-        raise typer.Exit(find_in_database(Source(database, database_format, apid), text, limit, as_json))
+        raise typer.Exit(find_in_database(Source(database, database_format, apid, mib), text, limit, as_json))
 
 
 @mdb_app.command("diff")
@@ -593,6 +602,7 @@ def mdb_diff(
     new: Annotated[Path, typer.Argument(help="The database after.", show_default=False)],
     database_format: OfFormat = None,
     apid: OfApid = None,
+    mib: OfMib = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare two databases: which parameters have other values, and why; packets added and removed. Exit 1 if any.
@@ -607,7 +617,7 @@ def mdb_diff(
     with readable_errors():
         from gateway.console.mdb import Source, compare_databases
 
-        before, after = (Source(path, database_format, apid) for path in (old, new))
+        before, after = (Source(path, database_format, apid, mib) for path in (old, new))
         raise typer.Exit(compare_databases(before, after, as_json))
 
 
@@ -618,6 +628,7 @@ def mdb_convert(
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     database_format: OfFormat = None,
     apid: OfApid = None,
+    mib: OfMib = None,
 ) -> None:
     """Write a mission database in our YAML form. What was written is read back and compared before it is kept.
 
@@ -628,7 +639,7 @@ def mdb_convert(
     with readable_errors():
         from gateway.console.mdb import Source, convert_database
 
-        raise typer.Exit(convert_database(Source(database, database_format, apid), target, force))
+        raise typer.Exit(convert_database(Source(database, database_format, apid, mib), target, force))
 
 
 @mdb_app.command("schema")

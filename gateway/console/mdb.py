@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
@@ -25,6 +25,9 @@ from gateway_codecs.mdb.diff import Difference, diff
 from gateway_codecs.mdb.model import Database
 from gateway_codecs.mdb.report import DatabaseError, Reading, Remark
 
+if TYPE_CHECKING:
+    from gateway_config import MibSettings
+
 STANDARD_OUTPUT = "-"
 REMARKS_SHOWN = 200
 PIPE_WIDTH = 160
@@ -38,11 +41,33 @@ class Source:
     path: Path
     database_format: str | None = None
     apid: int | None = None
+    mib: list[str] | None = None
 
     def read(self) -> Reading:
         """Read it. Raises DatabaseError, OSError."""
         chosen = None if self.database_format is None else cast(Format, str(self.database_format))
-        return load_database(self.path, chosen, self.apid)
+        return load_database(self.path, chosen, self.apid, mib=_mib_settings(self.mib))
+
+
+def _mib_settings(told: list[str] | None) -> MibSettings | None:
+    """Return the keys of `database.mib` that were given as KEY=VALUE. Raises UsageError."""
+    if not told:
+        return None
+    from pydantic import ValidationError
+
+    from gateway_config import MibSettings
+
+    known = ", ".join(MibSettings.model_fields)
+    given = dict(one.partition("=")[::2] for one in told)
+    for key, value in given.items():
+        if key not in MibSettings.model_fields or not value:
+            raise UsageError(f"--mib {key}={value}: there is no such key, or it has no value", f"KEY=VALUE of {known}")
+    made: dict[str, Any] = {key: int(text) if text.isdecimal() else text for key, text in given.items()}
+    try:
+        return MibSettings(**made)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"--mib {' '.join(told)}: {first['msg']}", "docs/configuration.md, MibSettings") from None
 
 
 @contextmanager

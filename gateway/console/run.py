@@ -89,7 +89,7 @@ def _check_databases(found: Configuration) -> None:
             chosen = None if keys.format == "auto" else keys.format
             where = f"missions of {mission.name}: spacecraft {craft.name}, database.file"
             try:
-                reading = load_database(found.directory / keys.file, chosen, keys.apid)
+                reading = load_database(found.directory / keys.file, chosen, keys.apid, mib=keys.mib)
             except DatabaseError as error:
                 problems.append(f"{where}: {error}" + (f"\n  hint: {error.hint}" if error.hint else ""))
                 continue

@@ -121,7 +121,7 @@ class Values:
         path = self._path(spacecraft)
         read = fingerprint(path)
         try:
-            reading = load_database(path, None if keys.format == "auto" else keys.format, keys.apid)
+            reading = load_database(path, None if keys.format == "auto" else keys.format, keys.apid, mib=keys.mib)
         except DatabaseError as error:
             raise Conflict(f"the database of {spacecraft} cannot be used: {error}", error.hint) from None
         except FileNotFoundError as error:

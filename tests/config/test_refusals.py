@@ -621,3 +621,20 @@ def test_an_apid_without_effect(tmp_path: Path) -> None:
     write(tmp_path, missions__m=mission)
     with pytest.raises(ConfigError, match="says it itself"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("keys", "why"),
+    [
+        ("format: xtce, mib: {length_bits: 16}", "says it itself"),
+        ("mib: {cds_epoch: 2000-01-01T12:00:00Z}", "midnight"),
+        ("mib: {cuc_epoch: 1900-01-01T00:00:00Z}", "1958 to 2103"),
+        ("mib: {cuc_epoch: 2000-13-01T00:00:00Z}", "expected a time"),
+        ("mib: {length_bits: 9}", "8"),
+    ],
+)
+def test_what_a_mib_cannot_be_told(keys: str, why: str, tmp_path: Path) -> None:
+    """Epochs and lengths that cannot be, or that would do nothing, are refused."""
+    write(tmp_path, missions__m=f"name: m\nspacecraft:\n  - name: s\n    database: {{file: x, {keys}}}\n")
+    with pytest.raises(ConfigError, match=why):
+        load(tmp_path)

@@ -15,7 +15,10 @@ from typer.testing import CliRunner, Result
 from gateway.console.app import app
 from gateway.databases import FORMATS, find_format, load_database
 from gateway_codecs.mdb import canonical
+from gateway_codecs.mdb.model import TimeEncoding
 from gateway_codecs.mdb.report import Budget, DatabaseError
+from gateway_codecs.time_scales import parse_utc
+from gateway_config import MibSettings
 from tests.conftest import SHARED
 
 DATA = SHARED / "data"
@@ -355,3 +358,53 @@ def test_a_pipe_of_a_width_is_kept(width: int, tmp_path: Path) -> None:
     for names in ([], ["P"], ["A"]):
         output = CliRunner().invoke(app, ["mdb", "show", str(path), *names], env={"COLUMNS": str(width)}).output
         assert max(len(line.rstrip()) for line in output.splitlines()) <= width, output
+
+
+# ---- what a MIB does not say
+
+
+@pytest.fixture
+def mib(tmp_path: Path) -> Path:
+    """A MIB of one packet with an absolute time (CUC, PTC 9) and a text of variable length."""
+    folder = tmp_path / "mib"
+    folder.mkdir()
+    cells = {
+        "pid": ["3", "25", "100", "0", "0", "7", "", "", "-1", "10", "N", "", "Y", "0", "N", ""],
+        "pic": ["3", "25", "-1", "0", "-1", "0", "100"],
+        "plf": ["T", "7", "16", "0", "1", "0", "0", "1"],
+        "pcf": ["T", "time", "", "", "9", "17", "", "", "", "N", "R"] + [""] * 14,
+    }
+    for table, row in cells.items():
+        (folder / f"{table}.dat").write_text("\t".join(row) + "\n")
+    return folder
+
+
+def test_what_a_mib_does_not_say_is_said(mib: Path) -> None:
+    """The epoch of its times, from the command line as from the configuration: they are other values."""
+    arguments = ["mdb", "show", str(mib), "T", "--json", "--mib", "cuc_epoch=2000-01-01T00:00:32Z"]
+    told = json.loads(CliRunner().invoke(app, arguments).output)["parameters"][0]
+    assert told["definition"]["types"]["encoding"]["code"]["epoch"] == "2000-01-01T00:00:32Z"
+    settings = MibSettings(cuc_epoch="2000-01-01T00:00:32Z", length_bits=16)
+    said, plain = (load_database(mib, mib=one).database for one in (settings, None))
+    times = []
+    for database in (said, plain):
+        (kind,) = (one for one in database.types.values() if one.kind == "absolute_time")
+        assert isinstance(kind.encoding, TimeEncoding)
+        times.append(kind.encoding.code.epoch_ns)
+    assert times[0] - times[1] == (parse_utc("2000-01-01T00:00:00Z") - parse_utc("1958-01-01T00:00:00Z"))
+    assert CliRunner().invoke(app, ["mdb", "check", str(mib), "--mib", "length_bits=16"]).exit_code in {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ("epoch=2000-01-01T00:00:00Z", "cuc_epoch"), ("cuc_epoch", "KEY=VALUE"), ("cuc_epoch=yesterday", "MibSettings"),
+        ("length_bits=9", "MibSettings"), ("cds_epoch=2000-01-01T12:00:00Z", "midnight"),
+        ("cuc_epoch=1900-01-01T00:00:00Z", "1958"), ("cuc_scale=ut1", "MibSettings"),
+    ],
+)  # fmt: skip
+def test_what_a_mib_cannot_be_told(told: str, why: str, mib: Path) -> None:
+    """A key or value that cannot be is refused with what would be right."""
+    result = CliRunner().invoke(app, ["mdb", "show", str(mib), "--mib", told])
+    assert result.exit_code == 2
+    assert why in result.output

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway_codecs.mdb.headers import HeaderForm
 from gateway_codecs.time_codes import TimeCode
 
 
@@ -12,13 +11,11 @@ from gateway_codecs.time_codes import TimeCode
 class MibForm:
     """How packets of the mission are built, beyond what its MIB says.
 
-    `header`: the usual one reads service type and subtype, which stand at the same place in PUS-A and PUS-C, and
-    nothing behind them. `cuc` and `cds` give epoch and time scale of absolute times (PTC 9), their widths come from the
+    `cuc` and `cds` give epoch and time scale of absolute times (PTC 9), their widths come from the
     PFC; a P-field in the packet (PFC 0) is one of CUC. `length_bits`: the length field in front of strings of variable
     length (PFC 0 of PTC 6, 7 and 8); it counts bits for PTC 6, octets for the others.
     """
 
-    header: HeaderForm = HeaderForm("pus_a")
     cuc: TimeCode = TimeCode("cuc")
     cds: TimeCode = TimeCode("cds")
     length_bits: int = 8

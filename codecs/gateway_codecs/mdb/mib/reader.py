@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gateway_codecs.mdb.headers import header
+from gateway_codecs.mdb.headers import HeaderForm, header
 from gateway_codecs.mdb.mib import schema
 from gateway_codecs.mdb.mib.form import MibForm
 from gateway_codecs.mdb.mib.names import Names
@@ -20,6 +20,9 @@ READ = (
     schema.VDF, schema.PID, schema.PIC, schema.TPCF, schema.PCF, schema.PLF, schema.VPD, schema.CUR, schema.CAF,
     schema.CAP, schema.MCF, schema.LGF, schema.TXF, schema.TXP, schema.OCF, schema.OCP,
 )  # fmt: skip
+
+HEADER = HeaderForm("pus_a")
+"""Service type and subtype stand at the same place in PUS-A and PUS-C; nothing behind them is read."""
 
 
 def read_mib(
@@ -44,7 +47,7 @@ def read_mib(
     about = next(iter(found.rows(schema.VDF)), None)
     base = folder.replace("\\", "/").rstrip("/").rpartition("/")[2]
     names = Names(about.text("NAME") if about is not None else base)
-    top = header(names.system, form.header)
+    top = header(names.system, HEADER)
     for name in (*top.parameters, *(f"{names.system}/PI{n}_{bits}" for n in (1, 2) for bits in range(1, 65))):
         names.reserve(name)
     containers = Names(names.system.removeprefix("/"))
