@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway import packet_range, wiring
 from gateway.access.policy import Policy
-from gateway.accounting.accountant import Accountant, AccountedFor
+from gateway.accounting.accountant import Accountant, accountant_of
 from gateway.errors import Conflict, NotFound
 from gateway.event_pump import EventPump
 from gateway.homes.lines import Lines
@@ -135,7 +135,8 @@ class MissionInstance:
         self._put_links({config.name: self.make_link(config, self.mission) for config in self._configs})
         await self.registry.load()
         self._pump = EventPump(self.journal)
-        self.accounts = self._new_accountant()
+        now = lambda: (self.mission, self._configs)  # noqa: E731
+        self.accounts = accountant_of(self.name, now, self.registry, around, self._book.snapshot, self.emit)
         await self.accounts.open()
         self.values = self.registry.values = self._values_door()
         self.playbacks = self.registry.playbacks = self._playback_book()
@@ -166,15 +167,6 @@ class MissionInstance:
         told = resent.told(home, subscription, by)
         self.emit(told)
         return told
-
-    def _new_accountant(self) -> Accountant:
-        around = self._around
-        return Accountant(
-            AccountedFor(
-                self.name, self.mission, self._configs, self.registry, around.small_store, around.keeper,
-                around.accountant or around.thinker, around.clock, self._book.snapshot, self.emit,
-            )
-        )  # fmt: skip
 
     def _values_door(self) -> ValuesDoor:
         around, folder = self._around, self._around.values_folder

@@ -322,7 +322,7 @@ class Gateway:
             await self._mqtt.stop()
         for instance in self.instances.values():
             await instance.close()
-        for worker in (*self._workers, self._decoder, self._historian):
+        for worker in (*self._workers, self._decoder, self._historian, self._accountant):
             worker.close()
         self._small_store.close()
         self._storage.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.accounting.confirmations import Confirmations
 from gateway.accounting.ranges import DAY_NS, LATE_NS, Span, contact_span, day_span, resolved, time_span
@@ -19,6 +19,9 @@ from gateway_codecs.batches import ABSENT
 from gateway_codecs.time_scales import format_utc
 from gateway_config import LinkConfig, Mission
 from gateway_routes.conditions import Condition
+
+if TYPE_CHECKING:
+    from gateway.instance import Surroundings
 
 LOOK_S = 1.0
 DAYS_CONFIRMED = 7
@@ -34,8 +37,7 @@ class AccountedFor:
     rows of the contact book."""
 
     instance: str
-    mission: Mission
-    links: Sequence[LinkConfig]
+    configured: Callable[[], tuple[Mission, Sequence[LinkConfig]]]  # as it is now
     registry: SubscriptionRegistry
     store: SmallStore
     keeper: Worker
@@ -135,8 +137,9 @@ class Accountant:
         self._reports_waiting += 1
         try:
             async with self._one_report:
-                links = {link.name: link for link in around.links}
-                rules = CountingRules(around.mission, links, around.registry.journal.names("links"))
+                mission, configs = around.configured()
+                links = {link.name: link for link in configs}
+                rules = CountingRules(mission, links, around.registry.journal.names("links"))
                 now_ns = around.clock.steady_tai_ns()
                 return await report(
                     ReportAsked(
@@ -203,6 +206,23 @@ class Accountant:
     def conditions(self) -> list[Condition]:
         """Return what the operator should know."""
         return self.confirmations.conditions()
+
+
+def accountant_of(
+    instance: str,
+    configured: Callable[[], tuple[Mission, Sequence[LinkConfig]]],
+    registry: SubscriptionRegistry,
+    around: Surroundings,
+    contacts: Callable[[], list[dict[str, Any]]],
+    emit: Callable[[dict[str, Any]], None],
+) -> Accountant:
+    """Return the accountant of a mission instance."""
+    worker = around.accountant or around.thinker
+    return Accountant(
+        AccountedFor(
+            instance, configured, registry, around.small_store, around.keeper, worker, around.clock, contacts, emit
+        )
+    )
 
 
 def _days_before(now_ns: int) -> list[Span]:

@@ -58,7 +58,7 @@ class World:
         mission = example_mission(example_names()[0])
         world.accounts = Accountant(
             AccountedFor(
-                "m", mission, [], world.registry, world.store, inline, inline, world.clock,
+                "m", lambda: (mission, []), world.registry, world.store, inline, inline, world.clock,
                 lambda: world.contacts, world.events.append,
             )
         )  # fmt: skip
