@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import codecs, coding, end_to_end, history, mqtt, restart, start, timely, udp, values
+from benchmarks import codecs, coding, databases, end_to_end, history, mqtt, restart, start, timely, udp, values
 from gateway_codecs.crc import crc16
 from gateway_simulators.spacecraft import CLCW, SCID, ZONE_OCTETS
 
@@ -31,6 +31,8 @@ def main() -> None:
             print(f"{what:<34} {rate:>12,.0f}  {note}")
         for what, rate, note in values.measure():
             print(f"{what:<34} {rate:>12,.0f}  parameters/s, {note}")
+        for what, took_s, note in databases.measure():
+            print(f"{what:<34} {took_s:>12.4f}  s; {note}")
         _end_to_end(folder, rows[0][1])
         _start(folder)
         for frames_per_s in (100, 1000):
@@ -64,9 +66,11 @@ def _end_to_end(folder: Path, intake_rate: float) -> None:
 
 
 def _start(folder: Path) -> None:
-    median, best, libraries = start.measure(folder)
+    median, best, bare, libraries = start.measure(folder)
     print(f"{'start-up':<34} {median:>12.2f}  s until ready (median of {start.STARTS}, best {best:.2f}); "
           f"{median / libraries:.2f} x importing the libraries alone; floor 1.5")  # fmt: skip
+    print(f"{'  without a mission database':<34} {bare:>12.2f}  s; with one that nobody uses yet "
+          f"{median / bare:.2f} x")  # fmt: skip
 
 
 def _frames(frames_per_s: int) -> list[bytes]:

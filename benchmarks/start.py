@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import compileall
+import re
 import shutil
 import statistics
 import subprocess
@@ -18,17 +19,21 @@ ROOMS = ("gateway", "codecs", "routes", "config", "simulators")
 LIBRARIES = "import fastapi, numpy, pydantic, structlog, typer, uvicorn, uvloop; fastapi.FastAPI()"
 
 
-def measure(folder: Path) -> tuple[float, float, float]:
-    """Return the median and the best start, and the median of importing the libraries alone, in seconds, by turns."""
+def measure(folder: Path) -> tuple[float, float, float, float]:
+    """Return the median and the best start, the median of one without a mission database, and the median of importing
+    the libraries alone, in seconds, by turns."""
     for room in ROOMS:
         compileall.compile_dir(ROOT / room, quiet=2)  # as pip does
-    pairs = [(_start(folder / f"start-{k}"), _libraries()) for k in range(STARTS)]
-    starts, libraries = zip(*pairs, strict=True)
-    return statistics.median(starts), min(starts), statistics.median(libraries)
+    turns = [(_start(folder / f"start-{k}"), _start(folder / f"bare-{k}", False), _libraries()) for k in range(STARTS)]
+    starts, bare, libraries = zip(*turns, strict=True)
+    return statistics.median(starts), min(starts), statistics.median(bare), statistics.median(libraries)
 
 
-def _start(folder: Path) -> float:
+def _start(folder: Path, with_database: bool = True) -> float:
     shutil.copytree(str(EXAMPLES / "demo"), folder)
+    if not with_database:
+        mission = folder / "missions/demo.yaml"
+        mission.write_text(re.sub(r"\n +database: .*", "", mission.read_text()))
     command = [sys.executable, "-m", "gateway", "run", "--config", str(folder), "--port", "0"]
     began = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:

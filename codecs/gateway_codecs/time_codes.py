@@ -37,8 +37,8 @@ SubMillisecond = Literal["none", "us", "ps"]
 CCSDS_EPOCH = "1958-01-01T00:00:00Z"
 CUC_CCSDS, CUC_AGENCY, CDS = 0b001, 0b010, 0b100
 LAST_MS_OF_DAY = 86_400_999
-EPOCHS_KEPT = 256
 """During a positive leap second CDS counts 86,400,000 to 86,400,999 ms; there is no longer day."""
+EPOCHS_KEPT = 256
 _INT64_MAX = int(np.iinfo(np.int64).max)
 _SUB_OCTETS = {"none": 0, "us": 2, "ps": 4}
 _SUB_LIMIT = {"none": 0, "us": 999, "ps": 999_999_999}
