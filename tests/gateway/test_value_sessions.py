@@ -238,20 +238,20 @@ async def test_over_mqtt(tmp_path: Path) -> None:
     from gateway.mqtt.topics import HomeTopic
     from tests.gateway.simulated_mqtt import SimBroker, SimInstance
 
-    async with served(tmp_path) as (world, registry):
+    async with served(tmp_path, derived()) as (world, registry):
         broker = SimBroker(random.Random(1), {"m.flight": SimInstance(registry)}, max_octets=2000)
         channel = await broker.dial(HomeTopic("m.flight", "a", "v"))
-        hello = {"type": "subscribe", "mode": "values", "parameters": ["TEMP"], "delivery": "complete"}
+        hello = {"type": "subscribe", "mode": "values", "parameters": ["TEMP", "SUM"], "delivery": "complete"}
         await channel.send(json.dumps(hello))
         welcome = json.loads(await channel.receive())
-        assert (welcome["type"], welcome["parameters"]) == ("welcome", [TEMP])
-        await world.take(batch(warm(0, list(range(300)))))
+        assert (welcome["type"], welcome["parameters"]) == ("welcome", [TEMP, "/X/SUM"])
+        await world.take(batch([*warm(0, list(range(300))), (T0 + 300 * S, counting(1, 5))]))
         found: list[dict[str, Any]] = []
-        while len(found) < 300:
+        while len(found) < 301:
             message = json.loads(await channel.receive())
             found += message.get("values", [])
             assert all(row["position"] < message["upto"] for row in message.get("values", []))
-        assert [row["value"] for row in found] == [k * 0.5 for k in range(300)]
+        assert [row["value"] for row in found] == [k * 0.5 for k in range(300)] + [299 * 0.5 + 5]
         assert max(len(payload) for _, payload in broker.heard) <= 2000
         await channel.close("enough")
         await broker.door.close(1.0)
