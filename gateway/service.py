@@ -157,11 +157,12 @@ class Gateway:
     def _start_mqtt(self) -> None:
         keys = self.configuration.gateway.mqtt
         if keys.enabled:
-            from gateway.mqtt.service import Mqtt  # late: who does without MQTT starts faster
+            from gateway.mqtt.rights import broker_accounts  # late: who does without MQTT starts faster
+            from gateway.mqtt.service import Mqtt
 
             self._mqtt = Mqtt(
                 keys, self.configuration.directory, self.data_dir, lambda: self.instances, self.supervisor,
-                self.access.whoever,
+                self.access.whoever, lambda: broker_accounts(self),
             )  # fmt: skip
             self._mqtt.start()
 

@@ -100,6 +100,10 @@ class Access:
         rows = self._book.rows()
         await self._keeper(lambda: self._store.put(KEPT, rows))
 
+    def valid_tokens(self) -> list[Token]:
+        """Return the tokens that hold now."""
+        return self._book.valid(self._now_ns())
+
     def tokens(self, home: str | None = None) -> list[dict[str, Any]]:
         """Return the tokens, without secrets."""
         return [self._row(token) for token in self._book.tokens(home)]

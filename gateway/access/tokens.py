@@ -18,6 +18,7 @@ from gateway_routes.rights import Actor, ActorKind
 PREFIX = "gwt_"
 ID_OCTETS, SECRET_OCTETS = 5, 32
 TEXT_MAX = 128
+BCRYPT_COST = 4  # the least: nobody guesses 256 bits, and a broker checks it at each connection
 TOKENS_MAX = 10_000
 KINDS = (ActorKind.HOME, ActorKind.OPERATOR, ActorKind.OBSERVER)
 
@@ -34,6 +35,7 @@ class Token:
     instances: tuple[str, ...] | None = None  # for these mission instances alone
     expires_ns: int | None = None
     revoked_ns: int | None = None
+    secret_bcrypt: str = ""  # for our own broker, which knows no other hash
 
     def state(self, now_ns: int) -> str:
         """Return `valid`, `expired` or `revoked`."""
@@ -76,6 +78,11 @@ class TokenBook:
         token, text = _new(kind, name, now_ns, expires_ns, instances)
         self._tokens[token.id] = token
         return token, text
+
+    def valid(self, now_ns: int) -> list[Token]:
+        """Return the tokens that hold, that of the local operator too."""
+        local = [self._local] if self._local is not None else []
+        return [token for token in (*self._tokens.values(), *local) if token.state(now_ns) == "valid"]
 
     def make_local(self, now_ns: int) -> str:
         """Return the text of a new token of the operator on this machine; the one before ends."""
@@ -127,12 +134,19 @@ def _new(
     kind: ActorKind, name: str, now_ns: int, expires_ns: int | None, instances: tuple[str, ...] | None
 ) -> tuple[Token, str]:
     token_id, secret = secrets.token_hex(ID_OCTETS), secrets.token_urlsafe(SECRET_OCTETS)
-    token = Token(token_id, kind, name, _hashed(secret), now_ns, instances, expires_ns)
+    hashed = _bcrypt(secret)
+    token = Token(token_id, kind, name, _hashed(secret), now_ns, instances, expires_ns, secret_bcrypt=hashed)
     return token, f"{PREFIX}{token_id}.{secret}"
 
 
 def _hashed(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _bcrypt(secret: str) -> str:
+    import bcrypt  # late: most starts make one token, and need it for nothing else
+
+    return bcrypt.hashpw(secret.encode(), bcrypt.gensalt(BCRYPT_COST, b"2a")).decode()
 
 
 def _token(row: Mapping[str, Any]) -> Token:

@@ -148,7 +148,7 @@ def way_in(options: SubscribeOptions) -> Callable[[], Awaitable[Channel]]:
         return WebSocketDial(options.url, options.instance, partial(token_for, options.url))
     from gateway.homes.mqtt_dial import MqttDial, broker_address
 
-    address = broker_address(options.url, os.environ.get("GATEWAY_MQTT_PASSWORD"))
+    address = broker_address(options.url, os.environ.get("GATEWAY_MQTT_PASSWORD"), token_for(options.url))
     return MqttDial(address, options.instance, options.home, options.subscription, token_for(options.url))
 
 

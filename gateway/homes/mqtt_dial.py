@@ -28,8 +28,11 @@ SIGNS_PER_LEASE = 3
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
-def broker_address(url: str, password: str | None = None) -> BrokerAddress:
-    """Return the broker of `mqtt://[USER@]HOST[:PORT]` or `mqtts://...`. Raises UsageError."""
+def broker_address(url: str, password: str | None = None, token: str | None = None) -> BrokerAddress:
+    """Return the broker of `mqtt://[USER@]HOST[:PORT]` or `mqtts://...`. Raises UsageError.
+
+    Without a user in the address the two halves of the token are user name and password.
+    """
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -39,6 +42,9 @@ def broker_address(url: str, password: str | None = None) -> BrokerAddress:
         raise UsageError(f"{url!r} is no broker", "give mqtt://[USER@]HOST[:PORT], or mqtts:// for TLS")
     if parts.password is not None:
         raise UsageError("a password does not belong into an address", "set GATEWAY_MQTT_PASSWORD")
+    if parts.username is None and token is not None:
+        user, _, secret = token.partition(".")
+        return BrokerAddress(host, port or PORTS[parts.scheme], user, secret, parts.scheme == "mqtts")
     return BrokerAddress(host, port or PORTS[parts.scheme], parts.username, password, parts.scheme == "mqtts")
 
 

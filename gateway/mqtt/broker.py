@@ -1,8 +1,9 @@
 """The gateway's own broker: a nats-server child, configured, started, watched and stopped by us.
 
-It takes MQTT clients only. Listeners that give no name may subscribe, and publish nothing but requests of home bases;
-the gateway itself has a password that is new at each start. Its store holds retained messages alone and is emptied
-when the gateway starts: nothing that is promised depends on a broker.
+It takes MQTT clients only. Where access is by tokens, each home base has an account of its own, kept as its rights are
+(accounts.py). Where access is open, listeners that give no name may subscribe, and publish nothing but requests of home
+bases. The gateway itself has a password that is new at each start. Its store holds retained messages alone and is
+emptied when the gateway starts: nothing that is promised depends on a broker.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import structlog
 
+from gateway.mqtt.accounts import Accounts, accounts_text, shrunk
 from gateway.mqtt.backoff import Backoff
 
 log = structlog.get_logger()
@@ -34,6 +36,8 @@ STOP_S = 2.0
 LOOK_S = 0.05
 LOG_OCTETS = 1 << 20
 READY = b"Server is ready"
+RELOAD_S = 5.0
+RELOADED, RELOAD_FAILED = b"Reloaded server configuration", b"Failed to reload"
 PR_SET_PDEATHSIG = 1
 TOPIC_OVERHEAD_OCTETS = 4096
 Tell = Callable[[str, str], None]
@@ -54,6 +58,7 @@ class NatsSettings:
     max_message_octets: int
     username: str | None = None
     password: Callable[[], str | None] = lambda: None
+    accounts: Callable[[], Accounts | None] = lambda: None  # None = home bases have no accounts: access is open
 
 
 class NatsServer:
@@ -66,6 +71,8 @@ class NatsServer:
         self._emptied = False
         self.port = settings.port
         self.ready = asyncio.Event()
+        self._written: Accounts | None = None
+        self._began = 0  # length of the log when the child started
         self.starts = 0
         self.detail = "not started yet"
 
@@ -110,6 +117,7 @@ class NatsServer:
             )  # fmt: skip
         process = self._process
         self.starts += 1
+        self._began = before
         try:
             await self._becomes_ready(process, before)
             self.ready.set()
@@ -134,6 +142,31 @@ class NatsServer:
                 raise BrokerProblem(f"nats-server was not ready within {READY_S:g} s; see {self._path('nats.log')}")
             await asyncio.sleep(LOOK_S)
 
+    async def follow_rights(self) -> None:
+        """Let the broker take accounts that are not what it was started with. Raises BrokerProblem, OSError.
+
+        Who loses something is put out first: a broker that is told of narrower rights goes on with what was subscribed.
+        """
+        wanted, process = self._settings.accounts(), self._process
+        if wanted is None or self._written is None or wanted == self._written or process is None:
+            return
+        if not self.ready.is_set():
+            return  # it is starting; looked at again
+        without = shrunk(self._written, wanted)
+        for accounts in [wanted] if without == wanted else [without, wanted]:
+            before = await asyncio.to_thread(self._write, accounts)
+            process.send_signal(signal.SIGHUP)
+            await self._has_reloaded(process, before)
+
+    async def _has_reloaded(self, process: asyncio.subprocess.Process, before: int) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + RELOAD_S
+        while RELOADED not in (said := await asyncio.to_thread(self._log_since, before)):
+            if process.returncode is not None or loop.time() > until or RELOAD_FAILED in said:
+                self.kill()  # it starts again with what is written: nobody keeps what was taken from him
+                raise BrokerProblem("nats-server did not take the accounts of home bases; it is started again")
+            await asyncio.sleep(LOOK_S)
+
     # ---- files, in a thread ----
 
     def _path(self, name: str) -> Path:
@@ -148,14 +181,20 @@ class NatsServer:
             self._emptied = True
         if not self._settings.port:
             self.port = _free_port(self._settings.host, self.port)
-        path = self._path("nats.conf")
-        path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(self._configuration())
+        return self._write(self._settings.accounts())
+
+    def _write(self, accounts: Accounts | None) -> int:
+        """Write the configuration, whole or not at all; returns the length of the log as it is. Raises OSError."""
+        path, fresh = self._path("nats.conf"), self._path("nats.conf.new")
+        fresh.unlink(missing_ok=True)
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(self._configuration(accounts))
+        fresh.replace(path)
+        self._written = accounts
         log_file = self._path("nats.log")
         return log_file.stat().st_size if log_file.exists() else 0
 
-    def _configuration(self) -> str:
+    def _configuration(self, accounts: Accounts | None) -> str:
         settings, quoted = self._settings, json.dumps
         named = settings.username is not None
         listener = settings.username if settings.username is not None else LISTENER
@@ -174,6 +213,12 @@ class NatsServer:
             "logfile_max_num: 3",
             f"jetstream {{ store_dir: {quoted(str(self._path('store').resolve()))}, max_mem: 16MB, max_file: 256MB }}",
             f"mqtt {{ host: {quoted(settings.host)}, port: {self.port} }}",
+        ]
+        if accounts is not None:
+            ours = (self._user, self._password)
+            lines += accounts_text(accounts, ours, (listener, password) if named else None)
+            return "\n".join(lines) + "\n"
+        lines += [
             "authorization { users: [",
             f"  {{ user: {quoted(self._user)}, password: {quoted(self._password)}, allowed_connection_types: [MQTT] }}",
             f"  {{ user: {quoted(listener)}, password: {quoted(password)}, allowed_connection_types: [MQTT],",

@@ -19,6 +19,7 @@ from gateway.mqtt.connection import BrokerConnection
 from gateway_codecs.mqtt_message import VERSION
 
 LOOK_S = 0.5
+REPEAT_LOOKS = 20  # home bases in accounts of their own are given no retained messages: they hear it again
 STREAMS_EVERY = 4  # looks: counting through all channels takes longer, and they are seldom new
 PLANNED_SHOWN = 5
 Instances = Callable[[], Mapping[str, MissionInstance]]
@@ -62,9 +63,9 @@ class Descriptors:
             del self._published[topic]  # said again at the next look
 
     async def _publish_changes(self) -> None:
-        wanted = self._wanted()
+        wanted, again = self._wanted(), self._looks % REPEAT_LOOKS == 0
         for topic, payload in wanted.items():
-            if self._published.get(topic) != payload:
+            if again or self._published.get(topic) != payload:
                 await self._connection.publish(topic, payload, retain=True)
                 self._published[topic] = payload
         for topic in [topic for topic in self._published if topic not in wanted]:  # its instance is not there any more

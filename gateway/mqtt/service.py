@@ -14,7 +14,8 @@ import structlog
 from gateway.homes.hello import CONTROL_MAX_OCTETS
 from gateway.instance import MissionInstance
 from gateway.mqtt import descriptors, topics
-from gateway.mqtt.broker import NatsServer, NatsSettings
+from gateway.mqtt.accounts import Accounts
+from gateway.mqtt.broker import BrokerProblem, NatsServer, NatsSettings
 from gateway.mqtt.clients import BrokerAddress, BrokerError
 from gateway.mqtt.connection import BrokerConnection, ConnectionState, Hooks
 from gateway.mqtt.descriptors import Descriptors
@@ -49,9 +50,10 @@ class Mqtt:
         instances: Callable[[], Mapping[str, MissionInstance]],
         supervisor: Supervisor,
         identify: Callable[[str | None], Actor],
+        accounts: Callable[[], Accounts | None] = lambda: None,
     ) -> None:
         self._settings, self._directory, self._instances = settings, directory, instances
-        self._supervisor = supervisor
+        self._supervisor, self._accounts = supervisor, accounts
         self._broker = self._own_broker(data_dir) if settings.broker == "nats" else None
         self._connection = BrokerConnection(
             Hooks(
@@ -79,8 +81,9 @@ class Mqtt:
     def _own_broker(self, data_dir: Path) -> NatsServer:
         keys = self._settings
         about = NatsSettings(
-            data_dir / "mqtt", keys.host, keys.port, keys.max_message_octets, keys.username, self._password
-        )
+            data_dir / "mqtt", keys.host, keys.port, keys.max_message_octets, keys.username, self._password,
+            self._accounts,
+        )  # fmt: skip
         return NatsServer(about, self._tell)
 
     # ---- life ----
@@ -137,6 +140,10 @@ class Mqtt:
         loop = asyncio.get_running_loop()
         while self._broker is not None:
             await asyncio.sleep(WATCH_S)
+            try:
+                await self._broker.follow_rights()
+            except (BrokerProblem, OSError) as error:
+                self._tell("error", str(error))
             if self._connection.up.is_set() or not self._broker.ready.is_set():
                 self._down_since_s = None
                 continue

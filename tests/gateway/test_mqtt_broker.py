@@ -27,6 +27,7 @@ from gateway.mqtt.connection import BrokerConnection, ConnectionState, Hooks
 from gateway.mqtt.service import Mqtt
 from gateway.supervision import Supervisor
 from gateway_config import MqttSettings
+from gateway_routes.rights import LOCAL_OPERATOR
 
 CONNACK, SUBACK_OK, SUBACK_REFUSED = b"\x20\x02\x00\x00", 0x00, 0x80
 OPENSSL = shutil.which("openssl")
@@ -447,7 +448,7 @@ async def test_a_password_by_reference(tmp_path: Path, monkeypatch: pytest.Monke
         ({"password_env": "NOT_THERE"}, None),
     ):
         settings = MqttSettings(enabled=True, broker="external", host="broker.example", username="u", **keys)
-        made = Mqtt(settings, tmp_path, tmp_path, dict, Supervisor())
+        made = Mqtt(settings, tmp_path, tmp_path, dict, Supervisor(), lambda token: LOCAL_OPERATOR)
         if wanted is None:
             with pytest.raises(BrokerError, match="no password yet"):
                 await made._address()

@@ -108,7 +108,13 @@ class Daemon:
 
 
 def subscriber(
-    url: str, instance: str, home: str, store: Path, *arguments: str, prefix: tuple[str, ...] = ()
+    url: str,
+    instance: str,
+    home: str,
+    store: Path,
+    *arguments: str,
+    prefix: tuple[str, ...] = (),
+    token_file: Path | None = None,
 ) -> subprocess.Popen[str]:
     """Start `gateway subscribe`."""
     return subprocess.Popen(
@@ -116,7 +122,8 @@ def subscriber(
             *prefix, *GATEWAY, "subscribe", instance, "--home", home, "--store", str(store),
             "--url", url, "--json", *arguments,
         ],
-        env=ENV, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=ENV if token_file is None else ENV | {"GATEWAY_TOKEN_FILE": str(token_file)}, cwd=ROOT,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
