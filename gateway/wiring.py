@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gateway.access.local import read_token
+from gateway.errors import UsageError
 from gateway.journal import JournalSettings
 from gateway.links import FileSource, LinkSettings, Source, TcpClientSource, TcpServerSource, UdpSource
 from gateway.links.supervised import LinkContext
@@ -233,9 +235,9 @@ def upstream_link(
 def _token(file: Path | None) -> str | None:
     """Return the token in a file. Raises UpstreamError."""
     try:
-        return None if file is None else file.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        raise UpstreamError(f"token_file {file}: {getattr(error, 'strerror', None) or error}") from None
+        return None if file is None else read_token(file)
+    except UsageError as error:
+        raise UpstreamError(f"{error} ({error.hint})") from None
 
 
 def octets_per_s(link: LinkConfig, craft: Spacecraft) -> float | None:

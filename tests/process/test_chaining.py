@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.access.local import token_for, write
 from gateway.console.journal import items_of, names_of
 from gateway_codecs.batches import Kind
 from tests.home_files import everything
@@ -36,18 +37,36 @@ upstream:
   url: http://127.0.0.1:{port}
   instance: hera.simulation
   home: second-gateway
+  token_file: first.token
   selection: {{kinds: [tm], idle: true, bad_quality: true}}
 """
 
 
 def two_gateways(folder: Path, frames_per_s: float) -> tuple[Daemon, Daemon]:
     """A gateway that replays a recording, and one that gets everything of it."""
-    first = Daemon(hera_config(folder / "first", frames_per_s))
+    first = Daemon(hera_config(folder / "first", frames_per_s), access=())
     second = Daemon(hera_config(folder / "second", frames_per_s))
     (first.config / "homes" / "second-gateway.yaml").write_text(everything("second-gateway", "hera"))
     (second.config / "links" / "recorded-pass.yaml").unlink()
     (second.config / "links" / "relay.yaml").write_text(RELAY.format(port=first.port))
     return first, second
+
+
+def as_operator(daemon: Daemon, path: str, body: Any = None) -> Any:
+    """Ask a gateway that wants to see a token."""
+    headers = {"Authorization": f"Bearer {token_for(daemon.url)}"}
+    method = "GET" if body is None else "POST"
+    answer = httpx.request(
+        method, f"{daemon.url}/api/v1{path}", json=body, headers=headers, timeout=5, trust_env=False
+    )  # fmt: skip
+    answer.raise_for_status()
+    return answer.json()
+
+
+def save_token(daemon: Daemon, file: Path) -> None:
+    """Make a token of the second gateway at the first."""
+    body = {"kind": "home", "name": "second-gateway", "expires_utc": None, "instances": None}
+    write(file, as_operator(daemon, "/tokens", body)["token"])
 
 
 def telemetry(folder: Path) -> list[dict[str, Any]]:
@@ -65,8 +84,9 @@ def test_kills_of_both(tmp_path: Path) -> None:
     rng = random.Random(seed)
     first, second = two_gateways(tmp_path, frames_per_s=30 if SOAK else 150)
     first.start()
-    second.start()
     try:
+        save_token(first, second.config / "first.token")
+        second.start()
         for k in range(KILLS):
             time.sleep(rng.uniform(0.05, 0.6))
             killed = [(first, second), (second,), (first,)][k % 3]
@@ -74,8 +94,8 @@ def test_kills_of_both(tmp_path: Path) -> None:
                 daemon.kill()
             for daemon in killed:
                 daemon.start()
-        assert wait_until(lambda: first.get("/links")[0]["state"] == "finished", 60)
-        head = first.get("/instances/hera.simulation/journal")["head"]
+        assert wait_until(lambda: as_operator(first, "/links")[0]["state"] == "finished", 60)
+        head = as_operator(first, "/instances/hera.simulation/journal")["head"]
         assert wait_until(lambda: caught_up(second, head), 60), second.get("/links")
         text = httpx.get(f"{second.url}/metrics", timeout=5, trust_env=False).text
         assert f'gateway_upstream_low_water{{instance="hera.simulation",link="relay"}} {float(head)}' in text

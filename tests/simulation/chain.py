@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from gateway_codecs.batches import I64Array, ItemBatch, concatenate
 from gateway_codecs.intake import FrameIntake, LinkFormat
 from gateway_routes.delivery import parse_cursor
 from gateway_routes.selection import Selection
+from gateway_routes.upstream import UpstreamState
 from tests.gateway.simulated import PowerLoss, SimClock, SimStorage, granted, inline, small_store
 from tests.simulation.test_whole_gateway import SimChannel, SimSource, fmt
 
@@ -71,6 +73,7 @@ class Gate:
         self.weather = True
         self.own_links: frozenset[str] | None = None  # prime
         self.finishes = True
+        self.broken: list[str] = []  # promises that were not kept
         self.chance = rng.random
         self.sessions: set[asyncio.Task[None]] = set()
 
@@ -157,9 +160,19 @@ class Gate:
             task = asyncio.create_task(session.run(), name="session", context=in_process(self.name))
             self.sessions.add(task)
             self.cut = cut
-            return SimChannel(rng, up, down, cut)
+            return SimChannel(rng, up, down, cut, caller.check_acknowledged)
 
         return connect
+
+    def check_acknowledged(self, message: str | bytes) -> None:
+        """R2: what is acknowledged is on our disk already: the journal's state is what was forced."""
+        told = json.loads(message)
+        if told["type"] != "ack":
+            return
+        link = next(link for link in self.upstreams)
+        kept = UpstreamState.of(self.journal.state.get("links", {}).get(link, {}))
+        if not kept.now or any(first < told["upto"] <= end for first, end in kept.cursor.missing(told["upto"])):
+            self.broken.append(f"{self.name} acknowledged {told}, and has {kept}")
 
     async def act(self, link: str, action: str) -> None:
         """The operator's hand on a link: what it starts belongs to this gateway."""

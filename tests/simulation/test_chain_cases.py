@@ -7,6 +7,7 @@ import functools
 import json
 import random
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import async_solipsism
@@ -14,9 +15,11 @@ import numpy as np
 import pytest
 
 from gateway.accounting.report import _gaps
+from gateway.homes.client import SubscriptionRefused
 from gateway.instance_rows import event_row
 from gateway.timely import TimelyTap
 from gateway.values.lateness import Lateness
+from gateway.wiring import _token as token_in
 from gateway_codecs.batches import DataMode, Gap, IntakeBatch, ItemFlag, Kind, Quality, Unit, no_items
 from gateway_codecs.delivery_block import encode_data, encode_mark, encode_timely
 from gateway_routes.delivery import RANGES_MAX
@@ -328,6 +331,9 @@ async def test_a_full_disk_here_costs_nothing() -> None:
     await asyncio.sleep(1)
     (subscription,) = a.registry.subscriptions.values()  # type: ignore[union-attr]
     assert subscription.cursor.low_water == 0
+    await b.act("relay", "disable")  # what waits for the disk is committed later, and must not be asked for again
+    await b.act("relay", "enable")
+    await asyncio.sleep(1)
     b.disk.fail_writes = 0
     await asyncio.sleep(10)
     (subscription,) = a.registry.subscriptions.values()  # type: ignore[union-attr]
@@ -450,6 +456,31 @@ async def test_an_upstream_that_says_what_cannot_be(messages: list[Any], why: st
     assert any(why in event["message"] for event in told(b) + told(b, "link")), (told(b), told(b, "link"))
     assert b.links["relay"].status == LinkStatus.UNAVAILABLE
     assert b.links["relay"].snapshot()["counters"]["failures"] == 0
+    await end([b])
+
+
+@in_calm
+async def test_no_right_to_come_in() -> None:
+    """A token that is not there, or not accepted, is told once with the way out, and looked for again each time."""
+    a, b = calm("a"), calm("b")
+    b.after(a)
+    await b.start()
+    await b.act("relay", "disable")
+    tries = iter(range(1000))
+
+    async def dial() -> Any:
+        if next(tries) < 3:
+            token_in(Path("nowhere.token"))
+        raise SubscriptionRefused("the gateway refused (unknown token): revoked", "unknown token")
+
+    b.links["relay"]._dial = dial  # type: ignore[attr-defined]
+    await b.act("relay", "enable")
+    await asyncio.sleep(60)
+    first, second = (event["message"] for event in told(b))
+    assert "no token in nowhere.token" in first
+    assert "gateway homes token" in first
+    assert "unknown token" in second
+    assert b.links["relay"].status == LinkStatus.UNAVAILABLE
     await end([b])
 
 

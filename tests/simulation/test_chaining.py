@@ -80,6 +80,7 @@ async def a_chain(seed: int) -> None:
         await asyncio.sleep(rng.choice([0, 0.1, 3.0]))
         await gate.start()
     await finished(gates)
+    assert not [broken for gate in gates for broken in gate.broken]
     for upstream, gate in itertools.pairwise(gates):
         await assert_same(upstream, gate)
     _, found = await gates[1].items()
