@@ -14,14 +14,12 @@ import gc
 import resource
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any, TypeVar
 
 import structlog
 import uvicorn
-import uvloop
 
 from gateway.access import local
 from gateway.api.app import build_app
@@ -35,7 +33,6 @@ STOP_DEADLINE_S = 10.0
 SERVER_AGAIN_S = 1.0
 UNSENT_OCTETS = 1 << 17
 OPEN_FILES = 65_536
-SWITCH_INTERVAL_S = 0.0005  # CPython's default lets a busy loop starve the journal's writer thread (DESIGN 3)
 
 
 class _Server(uvicorn.Server):
@@ -188,23 +185,3 @@ def _on_signal(stop: asyncio.Event) -> None:
     if stop.is_set():
         raise SystemExit(130)
     stop.set()
-
-
-def run_blocking(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on uvloop with the settings the gateway needs.
-
-    SIGTERM cancels it, unless it handles that itself: it cleans up like after Ctrl-C. Raises SystemExit(143) then.
-    """
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
-            return runner.run(_terminable(main))
-        except asyncio.CancelledError:
-            raise SystemExit(128 + signal.SIGTERM) from None
-
-
-async def _terminable(main: Coroutine[Any, Any, T]) -> T:
-    task = asyncio.current_task()
-    if task is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await main

@@ -109,7 +109,12 @@ class AgentSettings(Model):
         description="mission instance: MISSION.SUPPORT_MODE"
     )
     home: Name = Field(description="name of this home base at the gateway")
-    token_file: PathText = Field("", description="file with the token, or the broker's password; relative to this file")
+    token_file: PathText = Field(
+        "",
+        description="file with the token, relative to this file; none: GATEWAY_TOKEN_FILE, or, at a gateway of the "
+        "same user on this machine, the operator's",
+    )
+    password_file: PathText = Field("", description="mqtt: file with the broker's password; relative to this file")
     store: PathText = Field("store", description="folder of what is received, one agent's alone; relative to this file")
     reserve_octets: Annotated[int, Field(ge=0, le=1 << 50)] = Field(
         64 << 20, description="below so much free space nothing more is stored or acknowledged"
@@ -119,7 +124,11 @@ class AgentSettings(Model):
 
     def rules(self) -> tuple[Rule, ...]:
         """Outlets have something to read, and do not write over each other."""
-        return self._something, self._names, self._sources, self._folders, self._ports
+        return self._something, self._names, self._sources, self._folders, self._ports, self._password
+
+    def _password(self) -> Iterator[Wrong]:
+        if self.url.startswith("http"):
+            yield from self._without_effect(["password_file"], "it is for mqtt(s):// alone: leave it out")
 
     def _something(self) -> Iterator[Wrong]:
         if not self.subscriptions and not any(outlet.type == "csv" for outlet in self.outlets.values()):

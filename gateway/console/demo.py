@@ -20,6 +20,7 @@ from rich.live import Live
 from rich.table import Table
 
 from gateway import daemon
+from gateway.blocking import run_blocking
 from gateway.console import reconcile, tables
 from gateway.errors import GatewayError, UsageError
 from gateway.homes.store import HomeStore
@@ -71,7 +72,7 @@ def run_demo(duration_s: float, seed: int, keep: Path | None, sabotage: str | No
         keep.mkdir(parents=True, exist_ok=True)
         demo = Demo(keep, duration_s, seed, sabotage, Console(stderr=as_json))
         try:
-            daemon.run_blocking(_play(demo))
+            run_blocking(_play(demo))
         finally:
             for child in demo.children.values():
                 child.kill()

@@ -21,12 +21,14 @@ import typer
 from rich.console import Console, Group
 from rich.live import Live
 
-from gateway import daemon
+from gateway.access.local import read_token, token_for
 from gateway.agent.agent import STATUS, AgentAround, HomeAgent
 from gateway.agent.status import STALE_S, picture
 from gateway.agent.systemd import Notifier, this_command, unit
+from gateway.blocking import run_blocking
 from gateway.errors import Conflict, StartError, UsageError
-from gateway.homes.ways_in import Dial, secret_of, way_in
+from gateway.homes.session import Channel
+from gateway.homes.ways_in import Dial, way_in
 from gateway.patient_log import set_up_logging
 from gateway.real import LocalStorage, SystemClock, TcpNetwork, ThreadWorker
 from gateway_config import AgentSettings, agent_example, load_agent, schemas
@@ -52,7 +54,7 @@ def run_agent(options: RunOptions) -> int:
     set_up_logging(options.log_json)
     world = _World(settings, options.config.parent)
     try:
-        return daemon.run_blocking(_run(world, settings, options))
+        return run_blocking(_run(world, settings, options))
     finally:
         world.close()
 
@@ -62,17 +64,17 @@ class _World:
 
     def __init__(self, settings: AgentSettings, folder: Path) -> None:
         self._settings, self._folder = settings, folder
-        self._token_file = folder / settings.token_file if settings.token_file else None
-        self._started = False
-        self._secret()
-        self._dial("all")  # a bad token or address is told before anything is made
+        self._token_file = _beside(folder, settings.token_file)
+        self._password_file = _beside(folder, settings.password_file)
+        self._token()
+        self._password()
+        self._dial("all")  # a bad address or token is told before anything is made
         store = folder / settings.store
         try:
             self.storage = LocalStorage(store, lock=True)
         except StartError as error:
             raise StartError(f"the store {store} is in use by another process", f"one agent has it ({error})") from None
         self.workers: list[ThreadWorker] = []
-        self._started = True
 
     def around(self) -> AgentAround:
         """Return what the agent stands on."""
@@ -87,25 +89,31 @@ class _World:
 
     def _dial(self, subscription: str) -> Dial:
         settings = self._settings
-        secret = self._secret() if settings.url.startswith("mqtt") else None
-        return way_in(settings.url, settings.instance, settings.home, subscription, self._secret, secret)
+        dial = way_in(settings.url, settings.instance, settings.home, subscription, self._token, self._password)
 
-    def _secret(self) -> str | None:
-        """Read the token each time: a new one needs no restart. Raises ConnectionError, at first UsageError."""
-        if self._token_file is None:
-            return None
-        try:
-            return secret_of(self._token_file)
-        except UsageError as error:
-            if not self._started:
-                raise
-            raise ConnectionError(str(error)) from None
+        async def connect() -> Channel:
+            try:
+                return await dial()
+            except UsageError as error:  # a file that was exchanged, and is not whole yet
+                raise ConnectionError(str(error)) from None
+
+        return connect
+
+    def _token(self) -> str | None:
+        return token_for(self._settings.url, self._token_file)
+
+    def _password(self) -> str | None:
+        return None if self._password_file is None else read_token(self._password_file)
 
     def close(self) -> None:
         """Wait for what is being written, and give the store back."""
         for worker in self.workers:
             worker.close()
         self.storage.close()
+
+
+def _beside(folder: Path, name: str) -> Path | None:
+    return folder / name if name else None
 
 
 async def _run(world: _World, settings: AgentSettings, options: RunOptions) -> int:
@@ -206,10 +214,12 @@ def check_agent(config: Path, schema: bool) -> None:
         typer.echo(json.dumps(schemas()["home"], indent=2))
         return
     found = load_agent(config)
-    if found.token_file:
-        secret_of(config.parent / found.token_file)
-    elif found.url.startswith(("https:", "mqtts:")):
-        typer.secho("warning: no token_file: only a gateway with open access takes that", fg="yellow", err=True)
+    for name in (found.token_file, found.password_file):
+        if name:
+            read_token(config.parent / name)
+    if not found.token_file and token_for(found.url) is None:
+        text = "no token_file, no GATEWAY_TOKEN_FILE: only a gateway with open access takes that"
+        typer.secho(f"warning: {text}", fg="yellow", err=True)
     outlets = ", ".join(f"{name} ({outlet.type})" for name, outlet in found.outlets.items()) or "none"
     typer.echo(
         f"{config}: well. Home base {found.home} of {found.instance} at {found.url}; "

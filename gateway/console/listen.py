@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import typer
 
-from gateway import daemon
+from gateway.blocking import run_blocking
 from gateway.console.subscribe import REPORT_S, SubscribeOptions, way_in
 from gateway.errors import UsageError
 from gateway.homes.timely_client import Heard, Listener
@@ -28,7 +28,7 @@ def listen(options: SubscribeOptions) -> int:
     _refuse_what_has_no_meaning(options)
     with ExitStack() as stack:
         export = None if options.export is None else stack.enter_context(options.export.open("wb"))
-        heard = daemon.run_blocking(_listen(options, export))
+        heard = run_blocking(_listen(options, export))
     _print_summary(options, heard)
     return 0
 

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.live import Live
 
 from gateway import daemon
+from gateway.blocking import run_blocking
 from gateway.console import tables
 from gateway.console.journal import about_recording, recording_of, write_frames
 from gateway.console.remote import Remote
@@ -109,7 +110,7 @@ def _here(options: ReplayOptions) -> int:
     settled(configuration.missions.get(options.mission) or example_mission(options.mission), options.request())
     if options.file.is_dir():
         options = _from_recording(options)
-    return daemon.run_blocking(_embedded(options, _with_subscriber(configuration, options.mission)))
+    return run_blocking(_embedded(options, _with_subscriber(configuration, options.mission)))
 
 
 def _of_recording(options: ReplayOptions) -> ReplayOptions:

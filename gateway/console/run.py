@@ -10,6 +10,7 @@ from pathlib import Path
 import typer
 
 from gateway import daemon
+from gateway.blocking import run_blocking
 from gateway.errors import UsageError
 from gateway.patient_log import set_up_logging
 from gateway.service import Gateway
@@ -34,7 +35,7 @@ def run_gateway(
         typer.echo(f"gateway ready: {url}  (API documentation at /docs, Ctrl-C to stop)")
         sys.stdout.flush()
 
-    daemon.run_blocking(daemon.run(service, api.host, bound, ready))
+    run_blocking(daemon.run(service, api.host, bound, ready))
 
 
 def _with_access(configuration: Configuration, access: str | None) -> Configuration:

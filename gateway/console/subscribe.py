@@ -16,8 +16,8 @@ from typing import Any
 
 import typer
 
-from gateway import daemon
 from gateway.access.local import token_for
+from gateway.blocking import run_blocking
 from gateway.errors import UsageError
 from gateway.homes.client import Progress, Subscriber, WebSocketDial, Wish
 from gateway.homes.digests import StoreDigester
@@ -83,7 +83,7 @@ def subscribe_home(options: SubscribeOptions) -> int:
     if hint := other_selection_hint(str(folder), store, options.wish().selection):
         typer.echo(hint, err=True)
     try:
-        progress = daemon.run_blocking(_receive(options, storage, store, worker))
+        progress = run_blocking(_receive(options, storage, store, worker))
     finally:
         store.close()
         worker.close()

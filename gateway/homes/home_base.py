@@ -41,14 +41,17 @@ class Around:
 class HomeBase:
     """A home base in this process: `async with HomeBase(url, token, store, home=..., instance=...) as home`.
 
-    `url`: http(s)://HOST:PORT of the gateway, or mqtt(s)://[USER@]HOST[:PORT] of its broker; `token` is then the
-    broker's password. `store`: a folder of its own, for one process at a time. What is received is stored and forced
-    there, and only then acknowledged; loops read from it.
+    `url`: http(s)://HOST:PORT of the gateway, or mqtt(s)://[USER@]HOST[:PORT] of its broker (`password` is that of the
+    broker). `token`: as `gateway homes token` made it; None: the one that GATEWAY_TOKEN_FILE names, or, at a gateway of
+    the same user on this machine, the operator's. `store`: a folder of its own, for one process at a time. What is
+    received is stored and forced there, and only then acknowledged; loops read from it.
     """
 
-    def __init__(self, url: str, token: str | None, store: Path | str, *, home: str, instance: str) -> None:
+    def __init__(
+        self, url: str, token: str | None, store: Path | str, *, home: str, instance: str, password: str | None = None
+    ) -> None:
         self._home = home
-        self._make: Callable[[], Around] = lambda: _really(url, token, Path(store), home, instance)
+        self._make: Callable[[], Around] = lambda: _really(url, token, password, Path(store), home, instance)
         self._around: Around | None = None
         self._kept: dict[str, tuple[Keeper, asyncio.Task[None]]] = {}
         self._lines: list[Line] = []
@@ -247,11 +250,18 @@ def _checked(name: str) -> str:
     return name
 
 
-def _really(url: str, token: str | None, store: Path, home: str, instance: str) -> Around:
+def _really(url: str, token: str | None, password: str | None, store: Path, home: str, instance: str) -> Around:
     """Return the real world: files, threads, sockets. Raises StartError, UsageError, OSError."""
+    from gateway.access.local import token_for
     from gateway.real import LocalStorage, ThreadWorker
 
-    way_in(url, instance, home, "all", lambda: token, token)  # a bad address is told before anything is made
+    def secret() -> str | None:
+        return token if token is not None else token_for(url)
+
+    def dial(name: str) -> Dial:
+        return way_in(url, instance, home, name, secret, lambda: password)
+
+    dial("all")  # a bad address is told before anything is made
     try:
         storage = LocalStorage(store, lock=True)
     except StartError as error:
@@ -263,4 +273,4 @@ def _really(url: str, token: str | None, store: Path, home: str, instance: str) 
             worker.close()
         storage.close()
 
-    return Around(storage, writer, reader, lambda name: way_in(url, instance, home, name, lambda: token, token), end)
+    return Around(storage, writer, reader, dial, end)

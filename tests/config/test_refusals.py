@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -582,9 +583,9 @@ def test_an_address_can_be_copied_into_a_browser(
 
     write(tmp_path, missions__m=MISSION, gateway=f"api: {{host: '{host}', port: 7}}\n")
     monkeypatch.setattr(run, "set_up_logging", lambda as_json: None)
-    monkeypatch.setattr(run, "Gateway", lambda *configured: None)
+    monkeypatch.setattr(run, "Gateway", lambda *configured: MagicMock())
     monkeypatch.setattr(daemon, "run", lambda service, host, port, ready: ready(port))
-    monkeypatch.setattr(daemon, "run_blocking", lambda done: None)
+    monkeypatch.setattr(run, "run_blocking", lambda done: None)
     run.run_gateway(tmp_path, tmp_path / "var", None, log_json=False)
     assert f"ready: http://{shown} " in capsys.readouterr().out
     run.check_configuration(tmp_path, schema=False)

@@ -15,35 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.values_world import database, temperature, use
-from tests.home_files import everything
+from tests.process.home_gateway import COUNT, PACKETS, gateway_of_packets
 from tests.process.running import ENV, ROOT, Daemon
 
 pytestmark = pytest.mark.process
 PAGE = ROOT / "docs/home-base.md"
-MISSION = """name: demo
-spacecraft:
-  - name: picard
-    database: {file: x.json}
-    packets: {packet_versions: [0]}
-"""
-LINK = "name: l\nmission: demo\nspacecraft: picard\ntype: file\nunit: packets\npath: packets.bin\n"
-COUNT = 300
-PACKETS = [temperature(k, k % 200) for k in range(COUNT)]
 
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A gateway that has taken a file of packets."""
-    folder = tmp_path_factory.mktemp("gateway")
-    files = {"missions/demo": MISSION, "links/l": LINK, "homes/laboratory-a": everything("laboratory-a", "demo")}
-    for name, text in files.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / f"{name}.yaml").write_text(text)
-    (folder / "packets.bin").write_bytes(b"".join(PACKETS))
-    use(folder, database())
-    running = Daemon(folder)
-    running.start()
+    running = gateway_of_packets(tmp_path_factory.mktemp("gateway"))
     yield running
     running.kill()
 

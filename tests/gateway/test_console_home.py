@@ -1,0 +1,108 @@
+"""`gateway home`: what people are told when they set an agent up, and how its status looks."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from gateway.agent.agent import STATUS
+from gateway.console.app import app
+
+ROW = {
+    "state": "live", "trouble": None, "connected": True, "connects": 1, "last_error": "", "silent_s": 0.2, "head": 9,
+    "low_water": 9, "lag_positions": 0, "behind_s": 0.0, "holes": [], "missing_for_ever": [[2, 4]], "items": 7,
+    "packets": 7, "octets": 700, "digests_confirmed": 3, "duplicates": 0,
+}  # fmt: skip
+
+
+def home(*words: Any) -> Result:
+    return CliRunner().invoke(app, ["home", *map(str, words)], env={"COLUMNS": "160", "TERM": "dumb"})
+
+
+def test_it_is_set_up_in_three_commands(tmp_path: Path) -> None:
+    """`init` writes what `check` finds well, and over nothing; `unit` is a unit for it that may write there alone."""
+    config = tmp_path / "home.yaml"
+    assert home("init", config).exit_code == 0
+    before = config.read_text()
+    again = home("init", config)
+    assert (again.exit_code, config.read_text()) == (1, before)
+    assert "is there already" in again.stderr
+    found = home("check", config)
+    assert (found.exit_code, "archive (files)" in found.stdout) == (0, True), found.stderr
+    unit = home("unit", "--config", config, "--user", "lab").stdout
+    assert f'home run --config "{config}"\nUser=lab\n' in unit
+    assert f'ReadWritePaths="{tmp_path}/store" "{tmp_path}/packets"\n' in unit
+    assert "@" not in unit.replace("@system-service", "")
+    assert home("unit", "--config", config, "--user", "a b").exit_code == 2
+    assert "properties" in json.loads(home("check", "--schema").stdout)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("type: feed, port: 5601", "type: feed, folder: x", "home.yaml:34: outlets.feed.folder = 'x': a feed outlet"),
+        ("{type: tcp, port: 5600}", "{type: tcp, port: 5601}", "another outlet listens there"),
+        ("archive: {type: files, folder: packets}", "archive: {type: files}", "a files outlet needs a folder"),
+        ("port: 5600}", "port: 5600, subscription: nope}", "not one of the subscriptions: science"),
+        ("  science:", "  outlets:", "choose another name"),
+        ("http://127", "gopher://127", "url = 'gopher://127.0.0.1:8440'"),
+        ("#token_file: token", "password_file: x", "it is for mqtt(s):// alone"),
+        ("begin: oldest", "begin: yesterday", "begin = 'yesterday'"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, before: str, after: str, told: str) -> None:
+    """Each wrong key is told: file, line, key, value, what would be right; exit code 2."""
+    config = tmp_path / "home.yaml"
+    home("init", config)
+    assert before in config.read_text()
+    config.write_text(config.read_text().replace(before, after))
+    found = home("check", config)
+    assert found.exit_code == 2
+    assert told in found.stderr.replace(str(tmp_path) + "/", "")
+
+
+def test_a_token_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """`check` looks whether the token is there, and shows none."""
+    config = tmp_path / "home.yaml"
+    home("init", config)
+    config.write_text(config.read_text().replace("#token_file", "token_file"))
+    missing = home("check", config)
+    assert (missing.exit_code, str(tmp_path / "token") in missing.stderr) == (2, True)
+    (tmp_path / "token").write_text("gwt_1.secret\n")
+    found = home("check", config)
+    assert (found.exit_code, "secret" in found.output) == (0, False)
+
+
+def test_the_status_tells_whether_it_runs(tmp_path: Path) -> None:
+    """Exit 0 while the agent runs and is well; 1 for one in trouble, stopped, vanished, or silent for long."""
+    assert home("status", "--store", tmp_path).exit_code == 2
+    outlet = {"type": "tcp", "state": "serving", "trouble": None, "items": 5, "octets": 9, "lag_positions": 0}
+    status = {
+        "state": "well", "home": "a", "instance": "m.flight", "url": "http://x", "process": os.getpid(), "running_s": 3,
+        "subscriptions": {"all": ROW}, "outlets": {"tools": {**outlet, "listens_on": "127.0.0.1:5600", "clients": []}},
+    }  # fmt: skip
+
+    def shown(**more: Any) -> Result:
+        (tmp_path / STATUS).write_text(json.dumps({**status, **more}))
+        return home("status", "--store", tmp_path)
+
+    well = shown()
+    assert well.exit_code == 0
+    for text in ("a at m.flight", "live", "127.0.0.1:5600", "positions 2..4 will never come"):
+        assert text in well.stdout
+    row = {**ROW, "trouble": "nothing is stored", "state": "disk"}
+    trouble = shown(state="trouble", subscriptions={"all": row})
+    assert (trouble.exit_code, "all: nothing is stored" in trouble.stdout) == (1, True)
+    assert "does not run" in shown(state="stopped").stdout
+    assert shown(process=2**22 + 1).exit_code == 1
+    shown()
+    os.utime(tmp_path / STATUS, (time.time() - 60,) * 2)
+    assert json.loads(home("status", "--store", tmp_path, "--json").stdout)["running"] is False
+    (tmp_path / STATUS).write_text("{")
+    assert home("status", "--store", tmp_path).exit_code == 2
