@@ -8,9 +8,13 @@ too, so that a circle is seen before anything goes round.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any
 
 from gateway.journal import Journal
+
+SETTLE_S = 0.2
 
 
 class Paths:
@@ -46,3 +50,45 @@ class Paths:
                 path |= dict.fromkeys(kept.get("path", ()))
                 connected |= dict.fromkeys(self._connected.get(name, ()))
         return {"path": list(path), "connected": [one for one in connected if one not in path]}
+
+
+class PathTelling:
+    """What one session tells of the paths of its items. `wake` is called when there may be something to tell."""
+
+    def __init__(
+        self, paths: Paths, say: Callable[[Mapping[str, Any]], Awaitable[None]], wake: Callable[[], None]
+    ) -> None:
+        self._paths, self._say, self._wake = paths, say, wake
+        self._told: dict[str, list[str]] = {}
+
+    def begin(self, links: Collection[int] | None) -> dict[str, list[str]]:
+        """Return what the welcome says."""
+        self._paths.listeners.add(self._wake)
+        self._told = self._paths.of(links)
+        return self._told
+
+    async def tell(self, links: Collection[int] | None) -> None:
+        """Tell what changed: before anything is sent that came by it. Raises ConnectionError."""
+        now = self._paths.of(links)
+        if now != self._told:
+            self._told = now
+            await self._say({"type": "path", **now})
+
+    def end(self) -> None:
+        """There is nobody to tell any more."""
+        self._paths.listeners.discard(self._wake)
+
+
+async def settle(wake: asyncio.Event, tell: Callable[[], Awaitable[None]]) -> None:
+    """Do nothing but tell paths for a moment: who starts together sees a circle before anything goes round."""
+    loop = asyncio.get_running_loop()
+    over = loop.create_future()
+    over.add_done_callback(lambda _: wake.set())
+    timer = loop.call_later(SETTLE_S, over.set_result, None)
+    try:
+        while not over.done():
+            wake.clear()
+            await tell()
+            await wake.wait()
+    finally:
+        timer.cancel()

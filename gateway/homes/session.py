@@ -20,6 +20,7 @@ from gateway.homes.entitlement import Entitlement
 from gateway.homes.hello import VALUE_KEYS, checked, parse_control
 from gateway.homes.ledger import HomeLedger, SentBlocks
 from gateway.homes.lines import Pace, asked_pace
+from gateway.homes.paths import PathTelling, settle
 from gateway.homes.registry import Subscription, SubscriptionRegistry
 from gateway.homes.slices import trimmed
 from gateway.homes.timely_sender import TimelyCount, TimelySender, timely_limits
@@ -41,7 +42,6 @@ OFFLINE_PER_HOME_MAX = 4
 TIMELY_PER_HOME_MAX = 16
 
 
-SETTLE_S = 0.2
 FIRST_BLOCK_OCTETS = 1 << 15
 """Blocks begin small and grow as they are acknowledged: who never reads costs little memory."""
 
@@ -87,7 +87,7 @@ class Session:
         self._return: PlaybackReturn | None = None
         self._pace: Pace
         self._end: int | None = None
-        self._path: dict[str, list[str]] | None = None  # what we told of where items come from; None = nobody asked
+        self._telling: PathTelling | None = None  # of where items come from; None = nobody asked
         self.asking = DigestAsking(self._say)
         self._blocks: SentBlocks
 
@@ -140,7 +140,8 @@ class Session:
 
     async def _welcome(self, hello: Mapping[str, Any]) -> None:
         self.home, self.name, mode, wish = checked(hello)
-        self._path = {} if hello.get("path") is True else None
+        if hello.get("path") is True:
+            self._telling = PathTelling(self._registry.paths, self._say, self._wake.set)
         self.mode = mode
         if mode == "playback":
             wish = self._registry.playback_wish(self.home, self.name, wish)
@@ -331,10 +332,8 @@ class Session:
             "window": {"octets": self._limits.window_octets, "blocks": self._limits.window_blocks},
             **self._pace.described(),
         }
-        if self._path is not None:
-            self._path = self._registry.paths.of(self._selection.links)
-            welcome |= self._path
-            self._registry.paths.listeners.add(self._wake.set)
+        if self._telling is not None:
+            welcome |= self._telling.begin(self._selection.links)
         await self._say(welcome)
 
     async def _say(self, told: Mapping[str, Any]) -> None:
@@ -462,7 +461,8 @@ class Session:
             await asyncio.sleep(self._limits.cursor_every_s)
 
     async def _send(self) -> None:
-        await self._settle()
+        if self._telling is not None:
+            await settle(self._wake, self._tell_path)
         while True:
             self._wake.clear()
             await self._tell_path()
@@ -599,20 +599,9 @@ class Session:
                 await self._tell_missing(lane, first, upto, f"damaged: {damage.cause}")
 
     async def _tell_path(self) -> None:
-        """Tell the path of what we send when it grew: before anything that came by it."""
-        if self._path is None or (now := self._registry.paths.of(self._selection.links)) == self._path:
-            return
-        self._path = now
-        await self._say({"type": "path", **now})
-
-    async def _settle(self) -> None:
-        """Send nothing but paths for a moment: who starts together sees a circle before anything goes round."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SETTLE_S):
-                while self._path is not None:
-                    self._wake.clear()
-                    await self._tell_path()
-                    await self._wake.wait()
+        """Tell what changed of where items come from: before anything is sent that came by it."""
+        if self._telling is not None:
+            await self._telling.tell(self._selection.links)
 
     async def _tell_missing(self, lane: Lane, first: int, end: int, reason: str) -> None:
         self._count_drops(end - first)
@@ -637,7 +626,8 @@ class Session:
             pass
 
     def _leave(self) -> None:
-        self._registry.paths.listeners.discard(self._wake.set)
+        if self._telling is not None:
+            self._telling.end()
         if self._registry.sessions.get((self.home, self.name)) is self:
             del self._registry.sessions[self.home, self.name]
         if self in self._registry.offline:
