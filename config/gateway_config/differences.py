@@ -282,6 +282,10 @@ def _instances(before: Configuration, after: Configuration) -> Iterator[Instance
 def _instance(name: str, old: Mission, new: Mission, before: Configuration, after: Configuration) -> InstanceChange:
     why = [f"{key}: {_told(a, b)}" for key, a, b in _keys(old, new) if key in {*OF_PEOPLE, "contact_silence_s"}]
     crafts = {c.name: c for c in old.spacecraft}, {c.name: c for c in new.spacecraft}
+    if set(old.support_modes) == set(new.support_modes) and old.support_modes != new.support_modes:
+        why.append(f"support_modes: {_told(old.support_modes, new.support_modes)}")
+    if set(crafts[0]) == set(crafts[1]) and list(crafts[0]) != list(crafts[1]):
+        why.append(f"spacecraft: {_told(list(crafts[0]), list(crafts[1]))}")
     databases = []
     for craft in sorted({*crafts[0], *crafts[1]}):
         a, b = (side.get(craft) for side in crafts)

@@ -169,6 +169,7 @@ class Plan:
                 mission = after.missions[instance.mission.name]
                 instance.change(mission, _links_of(after, name), self.made.get(name, {}))
         for instance in self.opened.values():
+            instance.retain_as(after.gateway)
             service.adopt(instance)
         for link in self._starting:
             link.enable()

@@ -99,7 +99,7 @@ class Reloader:
         found = difference(before, after)
         _refuse_restarts(found)
         left = ended = 0
-        if found.changes:
+        if found.changes or found.before != found.after:
             await self._check_databases(found, after)
             plan = Plan(service, self._adapt(after), found)
             try:
