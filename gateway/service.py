@@ -299,6 +299,11 @@ class Gateway:
         if self._mqtt is not None:
             self._mqtt.renew(instance)
 
+    async def follow_rights(self) -> None:
+        """The rights are others: return when the broker goes by them, if it is ours."""
+        if self._mqtt is not None:
+            await self._mqtt.follow_rights()
+
     async def study(self, work: Callable[[], T]) -> T:
         """Do what takes long, off the loop."""
         return await self._historian(work)

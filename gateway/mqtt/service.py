@@ -77,6 +77,7 @@ class Mqtt:
         self._tasks: list[asyncio.Task[None]] = []
         self._publishing: dict[str, SharedTopics] = {}  # by instance
         self._down_since_s: float | None = None
+        self._following = asyncio.Lock()
 
     def _own_broker(self, data_dir: Path) -> NatsServer:
         keys = self._settings
@@ -140,10 +141,7 @@ class Mqtt:
         loop = asyncio.get_running_loop()
         while self._broker is not None:
             await asyncio.sleep(WATCH_S)
-            try:
-                await self._broker.follow_rights()
-            except (BrokerProblem, OSError) as error:
-                self._tell("error", str(error))
+            await self.follow_rights()
             if self._connection.up.is_set() or not self._broker.ready.is_set():
                 self._down_since_s = None
                 continue
@@ -152,6 +150,15 @@ class Mqtt:
                 self._tell("error", f"the MQTT broker has not answered for {HANGS_S:g} s: it is started again")
                 self._down_since_s = None
                 self._broker.kill()
+
+    async def follow_rights(self) -> None:
+        """Let a broker of our own give the home bases what they are granted now; returns when it does."""
+        async with self._following:
+            try:
+                if self._broker is not None:
+                    await self._broker.follow_rights()
+            except (BrokerProblem, OSError) as error:
+                self._tell("error", str(error))
 
     # ---- what the connection asks and tells ----
 

@@ -186,6 +186,7 @@ class Plan:
                 await self._surely(f"values of {change.name}", instance.renew_values(VALUES_CHANGED))
             if instance is not None and change.effect is Effect.CHANGED:
                 self.service.renew_topics(instance)
+        await self._surely("rights at the broker", self.service.follow_rights())
         left = await self._sessions_left()
         for instance in self.removed:
             await self._surely(instance.name, instance.drain(REMOVED))

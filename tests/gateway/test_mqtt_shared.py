@@ -220,3 +220,45 @@ async def test_more_streams_than_a_message_holds() -> None:
     assert len(payload) <= 4096
     assert len(told["streams"]) + told["streams_left_out"] == 2048
     task.cancel()
+
+
+@on_virtual_time
+async def test_an_instance_that_goes_leaves_no_descriptor() -> None:
+    """What is retained of an instance that a reload took away is cleared at the broker, all else stays."""
+    connection, there = Connection(), {"m.test": Instance(), "m.flight": Instance()}
+    made: Any = connection
+    descriptors = Descriptors("gw", lambda: there, made, 10_000)  # type: ignore[arg-type,return-value]
+    task = asyncio.create_task(descriptors.run())
+    await asyncio.sleep(3)
+    del there["m.test"]
+    await asyncio.sleep(1)
+    cleared = {topic for topic, payload in connection.retained.items() if not payload}
+    assert cleared == {f"gw/v1/m.test/{what}" for what in ("streams", "links", "contacts")}
+    assert json.loads(connection.retained["gw/v1/status/gw"])["instances"] == ["m.flight"]
+    task.cancel()
+
+
+@on_virtual_time
+async def test_other_prime_links_are_published_without_a_gap() -> None:
+    """A reload that makes another link the prime one: its items come from then on, numbers go on, nothing is lost."""
+    connection, tap, links = Connection(), TimelyTap(), ["one"]
+    topics = shared(connection, tap)
+    registry: Any = topics.instance.registry
+    registry.selection = lambda wish: parse_selection({**wish, "links": links}, {"craft": 1}, {"one": 1, "two": 2})
+    task = asyncio.create_task(topics.run())
+    await asyncio.sleep(0.01)
+    for number in range(4):
+        for link in (1, 2):
+            batch = items([(7, b"%d of %d" % (number, link))])
+            batch.items["link"] = link
+            tap.offer(batch)
+        if number == 1:
+            links[:] = ["two"]
+            topics.renew()
+        await asyncio.sleep(0.1 if number != 1 else 0)
+    await asyncio.sleep(0.1)
+    wanted = [b"0 of 1", b"1 of 1", b"2 of 2", b"3 of 2"]
+    rows, skipped, numbers = heard(connection)["gw/v1/m.test/craft/tm/3/7"]
+    assert (rows, skipped, numbers) == (wanted, 0, list(range(len(numbers))))
+    tap.finish()
+    await task

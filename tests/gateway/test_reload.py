@@ -409,6 +409,48 @@ async def test_contacts_follow_the_plan(world: World) -> None:
     assert owner.contacts()[0]["state"] == "planned"
 
 
+DATABASE = """mission_database: 1
+name: {}
+header: ccsds
+packets:
+  HK: {{apid: 1, parameters: [{{A: 8}}]}}
+"""
+
+
+async def test_a_database_comes_and_goes(world: World) -> None:
+    """Values go on with another database, read before anything is changed; sessions of values subscribe again."""
+    for name in "DE":
+        (world.folder / f"{name}.yaml").write_text(DATABASE.format(name))
+    world.write(homes__c=everything("c", "m"))
+
+    async def use(name: str) -> None:
+        more = f"    database: {{file: {name}.yaml}}\n" if name else ""
+        world.write(missions__m=MISSION.format(modes="[flight]", more=more))
+        await world.reload()
+
+    async def values(name: str) -> Home:
+        about = {"mode": "values", "parameters": [f"/{name}/A"], "delivery": "change"}
+        return await world.session("c", subscription="values", **about)
+
+    await use("D")
+    a, of_values = await world.session("a"), await values("D")
+    assert of_values.welcomed, of_values.heard
+    await use("E")
+    await until(lambda: of_values.reason is not None)
+    assert "subscribe again" in str(of_values.reason)
+    again = await values("E")
+    await world.stations["one"].send(1)
+    await until(lambda: any(told["type"] == "values" for told in again.heard))
+    world.write(missions__m=MISSION.format(modes="[flight]", more="    database: {file: gateway.yaml}\n"))
+    with pytest.raises(UsageError):
+        await world.reload()
+    assert (a.reason, again.reason) == (None, None)
+    await use("")
+    assert world.gateway.instance("m.flight").values.state() is None
+    assert a.reason is None
+    await until(lambda: again.reason is not None)
+
+
 async def test_limits_of_rate_and_age_change_while_sessions_go_on(world: World) -> None:
     """A quota of bandwidth holds from the next message on, and goes as it came; retention is taken over too."""
     a = await world.session("a")
