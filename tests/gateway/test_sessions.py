@@ -135,6 +135,14 @@ async def test_the_path_is_told_before_what_came_by_it() -> None:
     block = await chained.hear()
     assert isinstance(block, DeliveryBlock)
     assert isinstance(await other.hear(), DeliveryBlock), "nobody else is told"
+    await asyncio.sleep(1)
+    batch = packets([b"from farther"])
+    batch.items["link"] = link
+    await world.journal.append(IntakeBatch(batch, state={"upstream": {"path": ["x", "y", "z"]}}), "relay")
+    heard = await chained.hear()
+    while isinstance(heard, DeliveryBlock) and not len(heard.positions):
+        heard = await chained.hear()
+    assert heard == {"type": "path", "path": [own, "x", "y", "z"], "connected": []}, "before the item"
     by_another = world.peer()
     elsewhere = await by_another.hello(subscription="station", path=True, selection={"links": []})
     assert elsewhere["path"] == [own], "what is not selected has no part in the path"
