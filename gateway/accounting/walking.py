@@ -6,13 +6,17 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 
+import numpy as np
+
 from gateway.journal import Damage, Journal
 from gateway.journal.block import GroupFilter
+from gateway.journal.bulk import joined
 from gateway.world import Worker
 from gateway_codecs.batches import I64Array, ItemBatch
 from gateway_routes.selection import Selection
 
 PIECE_S = 0.02
+TOGETHER_ITEMS, TOGETHER_OCTETS = 16_384, 4 << 20
 EVERYTHING = Selection(kinds=None, idle=True, bad_quality=True)
 
 
@@ -28,27 +32,45 @@ async def walk_in_pieces(
 
     Others get as much time as it takes itself. To be cancelled between two pieces. `take` gets whole commits.
     """
-    walk, damaged, done = journal.walk(first, end, wanted), list[Damage](), False
+    walk, done = _Walk(journal.walk(first, end, wanted), take), False
     while not done:
         began = time.monotonic()
-        done = await worker(lambda: _some(walk, take, damaged))
+        done = await worker(walk.some)
         await asyncio.sleep(0 if done else min(PIECE_S, time.monotonic() - began))
-    return damaged
+    return walk.damaged
 
 
-def _some(
-    walk: Iterator[tuple[I64Array, ItemBatch] | Damage],
-    take: Callable[[I64Array, ItemBatch], None],
-    damaged: list[Damage],
-) -> bool:
-    """Take pieces for a while; returns whether there is nothing more."""
-    until = time.monotonic() + PIECE_S
-    while time.monotonic() < until:
-        found = next(walk, None)
-        if found is None:
-            return True
-        if isinstance(found, Damage):
-            damaged.append(found)
-        else:
-            take(*found)
-    return False
+class _Walk:
+    """What small commits hold is taken together."""
+
+    def __init__(
+        self, found: Iterator[tuple[I64Array, ItemBatch] | Damage], take: Callable[[I64Array, ItemBatch], None]
+    ) -> None:
+        self._found, self._take = found, take
+        self.damaged: list[Damage] = []
+        self._held: list[tuple[I64Array, ItemBatch]] = []
+        self._items = self._octets = 0
+
+    def some(self) -> bool:
+        """Look through the journal for a while; returns whether there is nothing more."""
+        until = time.monotonic() + PIECE_S
+        while time.monotonic() < until:
+            found = next(self._found, None)
+            if isinstance(found, Damage):
+                self.damaged.append(found)
+            elif found is not None:
+                self._held.append(found)
+                self._items += len(found[0])
+                self._octets += len(found[1].octets)
+            if found is None or self._items >= TOGETHER_ITEMS or self._octets >= TOGETHER_OCTETS:
+                self._flush()
+            if found is None:
+                return True
+        return False
+
+    def _flush(self) -> None:
+        held, self._held, self._items, self._octets = self._held, [], 0, 0
+        if len(held) == 1:
+            self._take(*held[0])
+        elif held:
+            self._take(np.concatenate([positions for positions, _ in held]), joined([batch for _, batch in held]))
