@@ -200,7 +200,7 @@ class Accountant:
             "digests_unconfirmed": sum(
                 confirmations.unconfirmed((home, one.name), ranges, one.version_from) for one in mine
             ),
-            "digests_differing": sum(c.subject.startswith(f"subscription {home}/") for c in confirmations.conditions()),
+            "digests_differing": confirmations.differing(home),
         }
 
     def conditions(self) -> list[Condition]:

@@ -192,8 +192,15 @@ class Confirmations:
         rows = self._kept.get(key, {}).values()
         return next((row for row in rows if (row.first, row.end) == (first, end)), None)
 
+    def differing(self, home: str) -> int:
+        """Return how many ranges of a home base differ."""
+        mine = [rows for key, rows in self._kept.items() if key[0] == home and key in self._registry.subscriptions]
+        return sum(row.state == DIFFERS for rows in mine for row in rows.values())
+
     def unconfirmed(self, key: Key, ranges: Sequence[tuple[str, int, int]], version_from: int) -> int:
-        """Return how many of the ranges a subscription has not confirmed."""
+        """Return how many of the ranges a subscription has not confirmed; 0 for one that never confirms."""
+        if key not in self._kept and key not in self._asked:
+            return 0
         begun = [(what, max(first, version_from), end) for what, first, end in ranges]
         return sum(begin < end and not self._is_confirmed(key, what, begin, end) for what, begin, end in begun)
 
