@@ -27,7 +27,7 @@ ANSWERS_WAITING_MAX = 64
 ANSWERS_PER_S = 20.0
 SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 ROW_OCTETS = 72
-FROM_SESSIONS = {"ack", "alive", "leave"}
+FROM_SESSIONS = {"ack", "alive", "digest", "leave"}
 
 
 @dataclass(slots=True)

@@ -22,11 +22,13 @@ from gateway.homes.registry import SubscriptionRegistry
 from gateway.homes.session import Session
 from gateway.homes.store import HomeStore
 from gateway.journal import Journal, JournalSettings, SmallStore
+from gateway.mqtt.topics import HomeTopic
 from gateway_codecs.batches import Gap, IntakeBatch
 from gateway_codecs.time_scales import format_utc
 from gateway_config import example_mission, example_names
 from gateway_routes.selection import Selection
 from tests.gateway.simulated import SimClock, SimStorage, granted, inline, on_virtual_time, small_store
+from tests.gateway.simulated_mqtt import SimBroker, SimInstance
 from tests.gateway.test_journal import packets
 from tests.gateway.test_sessions import LIMITS, Peer
 
@@ -220,14 +222,14 @@ async def test_holes() -> None:
 class Home:
     """A home base with a store, that confirms."""
 
-    def __init__(self, world: World, disk: SimStorage | None = None) -> None:
+    def __init__(self, world: World, disk: SimStorage | None = None, dial: Any = None) -> None:
         self.disk = disk or SimStorage(random.Random(2))
         self.store = HomeStore(self.disk, "store")
         self.told: list[tuple[int, int, bool]] = []
         self._world = world
         digester = StoreDigester(self.disk, self.store, inline)
         self.client = Subscriber(
-            self._dial, self.store, inline, Wish("a", "all"), digester=digester,
+            dial or self._dial, self.store, inline, Wish("a", "all"), digester=digester,
             on_confirmed=lambda *told: self.told.append(told),
         )  # fmt: skip
         self._task = asyncio.create_task(self.client.run(), name="home")
@@ -410,6 +412,25 @@ async def test_a_digest_that_nobody_asked_for() -> None:
     refused = Peer(world.registry)
     assert "confirm" in (await refused.hello(confirm=1))["message"]
     await refused.leave()
+
+
+@on_virtual_time
+async def test_a_home_base_confirms_over_mqtt() -> None:
+    """Issue: over MQTT the same: asked, computed, confirmed."""
+    world = await World.open()
+    keeping = asyncio.create_task(world.accounts.run(), name="accounts")
+    broker = SimBroker(random.Random(1), {"m.test": SimInstance(world.registry)})
+    home = Home(world, dial=lambda: broker.dial(HomeTopic("m.test", "a", "all")))
+    begun = world.clock.now_ns
+    await world.commit(20)
+    world.contact(1, begun, world.clock.now_ns)
+    await home.stored(20)
+    world.clock.now_ns += 3 * LATE_NS
+    await until(lambda: home.told)
+    assert home.told == [(0, 20, True)]
+    keeping.cancel()
+    await home.leave()
+    await broker.door.close(1.0)
 
 
 @pytest.mark.parametrize("seed", range(4))
