@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import struct
 import time
 
-from gateway.world import Received
+from gateway.world import Buffer, Received
 
 READ_OCTETS, READ_S = 1 << 18, 0.002
 ROOM_OCTETS = 1 << 16
 """The largest datagram fits behind everything else: none is ever cut off."""
+SEND_AGAIN_S = 0.001
 LOOK_AT_CLOCK = 15  # after each 16th datagram
 SO_RCVBUFFORCE, SO_RXQ_OVFL, SO_MEMINFO = 33, 40, 55
 MEMINFO = struct.Struct("9I")
@@ -150,3 +152,36 @@ async def bind(host: str, port: int, buffer_octets: int) -> UdpSocket:
         sock.close()
         raise
     return ready
+
+
+class ConnectedSender:
+    """See gateway.world.DatagramSender. Raises OSError when there is no way to the address."""
+
+    def __init__(self, host: str, port: int) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            self._sock.connect((host, port))
+        except OSError:
+            self._sock.close()
+            raise
+
+    async def send(self, datagram: Buffer) -> bool:
+        """Hand one to the kernel; while its buffer is full the loop is others'."""
+        while True:
+            try:
+                self._sock.send(datagram)
+            except BlockingIOError:
+                await asyncio.sleep(SEND_AGAIN_S)
+            except ConnectionRefusedError:  # one before it was refused; this one was not sent either
+                return False
+            except OSError as error:
+                if error.errno != errno.EMSGSIZE:
+                    raise
+                return False
+            else:
+                return True
+
+    async def close(self) -> None:
+        """Close."""
+        self._sock.close()

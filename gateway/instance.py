@@ -15,6 +15,7 @@ from gateway.accounting.accountant import Accountant, accountant_of
 from gateway.errors import Conflict, NotFound
 from gateway.event_pump import EventPump
 from gateway.homes.lines import Lines
+from gateway.homes.outlets import Outlets
 from gateway.homes.registry import SubscriptionRegistry, acknowledged_end
 from gateway.homes.session import Channel, Session, SessionLimits
 from gateway.instance_rows import (
@@ -30,7 +31,6 @@ from gateway.journal import Journal, Recording, SmallStore, stored_id
 from gateway.journal.events import event_items
 from gateway.links import Link, LinkContext, Supervised
 from gateway.playback.book import PlaybackBook
-from gateway.playback.resend import resend
 from gateway.supervision import Supervisor
 from gateway.timely import TimelyTap
 from gateway.values.door import ValuesAround, ValuesDoor
@@ -41,7 +41,7 @@ from gateway_config import GatewaySettings, LinkConfig, Mission
 from gateway_routes.conditions import Condition, ConditionBook, worst_first
 from gateway_routes.contact import Contact, ContactBook, ContactEvent, ContactRefused, Plan
 from gateway_routes.link_state import LinkStatus
-from gateway_routes.playback import OPEN, Span
+from gateway_routes.playback import OPEN
 from gateway_routes.rights import LOCAL_OPERATOR, Actor, Where
 from gateway_routes.selection import Selection
 
@@ -103,6 +103,7 @@ class MissionInstance:
         self.values: ValuesDoor
         self.playbacks: PlaybackBook
         self.accounts: Accountant
+        self.outlets: Outlets
         self._pump: EventPump
         self._recordings: list[Recording] = []
         self._house_problem = ""
@@ -138,8 +139,11 @@ class MissionInstance:
         now = lambda: (self.mission, self._configs)  # noqa: E731
         self.accounts = accountant_of(self.name, now, self.registry, around, self._book.snapshot, self.emit)
         await self.accounts.open()
+        self.outlets = self.registry.outlets = Outlets(self.name, self.registry, around.network, around.supervisor.keep)
         self.values = self.registry.values = self._values_door()
-        self.playbacks = self.registry.playbacks = self._playback_book()
+        self.playbacks = self.registry.playbacks = PlaybackBook(
+            self.name, self.registry, around.small_store, around.keeper, around.clock, self.emit, around.historian
+        )
         await self.playbacks.load()
         self._book.restore(
             await around.keeper(lambda: around.small_store.get(f"contacts {self.name}")) or [], self._now()
@@ -156,17 +160,6 @@ class MissionInstance:
         if self.values.around.databases:
             self._tasks.append(keep(f"values {self.name}", self.values.follow))
             self._tasks.append(keep(f"databases {self.name}", self.values.watch))
-
-    def _playback_book(self) -> PlaybackBook:
-        around = self._around
-        return PlaybackBook(self.name, self.registry, around.small_store, around.keeper, around.clock, self.emit)
-
-    async def resend(self, home: str, subscription: str, span: Span, by: str) -> dict[str, Any]:
-        """Order positions that a subscription has acknowledged to be sent again. Raises NotFound, Conflict, OSError."""
-        resent = await resend(self.registry, home, subscription, span, self._around.historian or self._around.thinker)
-        told = resent.told(home, subscription, by)
-        self.emit(told)
-        return told
 
     def _values_door(self) -> ValuesDoor:
         around, folder = self._around, self._around.values_folder
@@ -301,6 +294,7 @@ class MissionInstance:
         """Close everything, whatever `drain` left."""
         for link in self.links.values():
             await link.stop()
+        await self.outlets.close()
         for task in [*self._tasks, *self._sessions]:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._sessions, return_exceptions=True)
@@ -520,6 +514,7 @@ class MissionInstance:
             "timely": self.registry.timely_snapshot(),
             "refused": dict(self.registry.refused),
             "values": self.values.state(),
+            "outlets": self.outlets.rows(),
             "playbacks": [row for row in self.playbacks.rows() if row["state"] in OPEN],
             "conditions": self.conditions(),
         }
@@ -538,7 +533,12 @@ class MissionInstance:
 
     def _found(self) -> list[Condition]:
         own = [*self._journal_conditions(), *self._link_conditions(), *self._subscription_conditions()]
-        return own + self.values.conditions(self._now()) + self.accounts.conditions()
+        return (
+            own
+            + self.outlets.conditions(self._now())
+            + self.values.conditions(self._now())
+            + self.accounts.conditions()
+        )
 
     def _journal_conditions(self) -> list[Condition]:
         subject, found = f"journal {self.name}", list[Condition]()

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from gateway import datagram_socket
 from gateway.descriptors import Descriptors
 from gateway.errors import StartError
-from gateway.world import Buffer, DatagramSocket, Listener, Stream
+from gateway.world import Buffer, DatagramSender, DatagramSocket, Listener, Stream
 from gateway_codecs.time_scales import unix_ns_to_tai_ns
 from gateway_routes.clock_watch import ClockWatch
 
@@ -375,3 +375,7 @@ class TcpNetwork:
     async def receive_datagrams(self, host: str, port: int, buffer_octets: int) -> DatagramSocket:
         """Bind for datagrams."""
         return await datagram_socket.bind(host, port, buffer_octets)
+
+    async def send_datagrams(self, host: str, port: int) -> DatagramSender:
+        """Send datagrams."""
+        return datagram_socket.ConnectedSender(host, port)

@@ -26,7 +26,7 @@ from gateway.real import LocalStorage, SystemClock, TcpNetwork, ThreadWorker
 from gateway.reload.reloader import Reloader
 from gateway.supervision import Supervisor
 from gateway.warm_up import warm_up
-from gateway.wiring import cadu_format
+from gateway.wiring import cadu_format, outlets_of
 from gateway_codecs.time_scales import format_utc
 from gateway_config import ConfigError, Configuration, LinkConfig, Mission, Spacecraft, example_mission, example_names
 from gateway_routes.admission import Admission
@@ -292,6 +292,10 @@ class Gateway:
         self.instances[instance.name] = instance
         if self._mqtt is not None:
             self._mqtt.add(instance)
+        if instance.replay is None:
+            instance.outlets.exchange(
+                outlets_of(self.configuration.homes, instance.mission.name, instance.support_mode)
+            )
         instance.start()
 
     def renew_topics(self, instance: MissionInstance) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.access.local import read_token
 from gateway.errors import UsageError
+from gateway.homes.outlets import OutletSettings
 from gateway.journal import JournalSettings
 from gateway.links import FileSource, LinkSettings, Source, TcpClientSource, TcpServerSource, UdpSource
 from gateway.links.supervised import LinkContext
@@ -23,6 +24,7 @@ from gateway_codecs.time_codes import TimeCode
 from gateway_config import (
     FrameSettings,
     GatewaySettings,
+    Home,
     LinkConfig,
     Mission,
     PacketSettings,
@@ -30,6 +32,7 @@ from gateway_config import (
     TimeSettings,
     VcSettings,
 )
+from gateway_config import Outlet as OutletConfig
 from gateway_routes.upstream import UpstreamError
 
 if TYPE_CHECKING:
@@ -230,6 +233,25 @@ def upstream_link(
     wish = UpstreamWish(address, keys.home, name, selection)
     known = frozenset(craft.name for craft in mission.spacecraft)
     return UpstreamLink(link_settings(link), wish, dial, context, paths, known)
+
+
+def outlets_of(homes: Mapping[str, Home], mission: str, support_mode: str) -> list[OutletSettings]:
+    """Return the outlets that the home bases have in a mission instance."""
+    return [
+        OutletSettings(
+            home.name, keys.name, keys.type, keys.host, keys.port, _outlet_wish(keys), keys.max_clients,
+            keys.max_delay_ms / 1000,
+        )
+        for home in homes.values()
+        for keys in home.outlets
+        if (keys.mission, keys.support_mode) == (mission, support_mode)
+    ]  # fmt: skip
+
+
+def _outlet_wish(keys: OutletConfig) -> dict[str, Any]:
+    chosen = {key: getattr(keys, key) for key in ("spacecraft", "vcids", "apids", "data_modes")}
+    wish = {key: value for key, value in chosen.items() if value is not None}
+    return {"kinds": ["tm"], "units": ["packet"], "idle": keys.idle, **wish}
 
 
 def _token(file: Path | None) -> str | None:

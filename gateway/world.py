@@ -158,6 +158,18 @@ class DatagramSocket(Protocol):
         ...
 
 
+class DatagramSender(Protocol):
+    """A socket that sends datagrams to one address."""
+
+    async def send(self, datagram: Buffer) -> bool:
+        """Hand one to the kernel, waiting while its buffer is full; False: the other end refuses them."""
+        ...
+
+    async def close(self) -> None:
+        """Close; never raises."""
+        ...
+
+
 class Network(Protocol):
     """Byte-stream connections and datagrams."""
 
@@ -171,6 +183,10 @@ class Network(Protocol):
 
     async def receive_datagrams(self, host: str, port: int, buffer_octets: int) -> DatagramSocket:
         """Bind a socket for datagrams with a receive buffer as large as can be had. Raises OSError."""
+        ...
+
+    async def send_datagrams(self, host: str, port: int) -> DatagramSender:
+        """Return a socket that sends datagrams to an IP address. Raises OSError."""
         ...
 
 

@@ -24,6 +24,7 @@ from gateway_config.models import (
     TimeSettings,
     VcSettings,
 )
+from gateway_config.outlet_models import Outlet
 
 __all__ = [
     "AgentOutlet",
@@ -41,6 +42,7 @@ __all__ = [
     "MibSettings",
     "Mission",
     "MqttSettings",
+    "Outlet",
     "PacketSettings",
     "Quotas",
     "Spacecraft",

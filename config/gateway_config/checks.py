@@ -74,7 +74,7 @@ def _check_host(gateway: GatewaySettings, document: Document) -> Iterator[Proble
 def _check_broker(gateway: GatewaySettings, document: Document) -> Iterator[Problem]:
     mqtt = gateway.mqtt
     if mqtt.enabled and mqtt.broker == "nats":
-        if mqtt.port and mqtt.port == gateway.api.port and _meet(mqtt.host, gateway.api.host):
+        if mqtt.port and mqtt.port == gateway.api.port and meet(mqtt.host, gateway.api.host):
             remedy = "the control plane listens there (api.port): give each its own port"
             yield document.wrong(("mqtt", "port"), str(mqtt.port), remedy)
         remedy = "not loopback, and MQTT here is not encrypted: set mqtt.expose: true if the network is yours alone"
@@ -285,18 +285,27 @@ def _control_plane(gateway: GatewaySettings) -> Iterator[Listener]:
         yield "tcp", gateway.mqtt.host, gateway.mqtt.port, "the MQTT broker listens there (mqtt.port)"
 
 
+def listeners_of(gateway: GatewaySettings | None, links: Group[LinkConfig]) -> list[Listener]:
+    """Return who listens where, by the files that could be read."""
+    found = list(judged(_control_plane(gateway))) if gateway else []
+    for link, document in links.read:
+        list(judged(_check_port(link, document, found)))
+    return found
+
+
 def _check_port(link: LinkConfig, document: Document, listeners: list[Listener]) -> Iterator[Problem]:
     if link.type not in {"tcp_server", "udp"} or not link.port:
         return
     protocol = link.type.removesuffix("_server")
     for other, host, port, who in listeners:
-        if other == protocol and port == link.port and _meet(host, link.host):
+        if other == protocol and port == link.port and meet(host, link.host):
             yield document.wrong(("port",), str(port), f"{who}: give each its own port")
             break
     listeners.append((protocol, link.host, link.port, f"{link.name} listens there already"))
 
 
-def _meet(one: str, other: str) -> bool:
+def meet(one: str, other: str) -> bool:
+    """Whether who listens on one address is met by who listens on the other."""
     one, other = ("127.0.0.1" if host.lower() == "localhost" else host for host in (one, other))
     return one == other or bool({one, other} & ANY_ADDRESS)
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gateway_config.models import CONTACT_YEARS, EPOCH, Model, Name, Rule, SupportMode, Wrong
+from gateway_config.outlet_models import Outlet
 
 GrantedKind = Literal["tm", "tc", "video", "voice", "event"]
 GrantedMode = Literal["complete", "timely", "offline", "values", "playback"]
@@ -72,6 +73,9 @@ class Home(Model):
         default_factory=list, description="what it gets; without grants it gets nothing", max_length=256
     )
     quotas: Quotas = Field(default_factory=Quotas, description="how much it may take")
+    outlets: list[Outlet] = Field(
+        default_factory=list, max_length=16, description="plain space packets for its tools, best effort"
+    )
 
     def rules(self) -> tuple[Rule, ...]:
         """Its dates are times, in order."""

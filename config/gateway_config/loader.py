@@ -20,6 +20,7 @@ from gateway_config.gateway_models import GatewaySettings
 from gateway_config.home_models import Home
 from gateway_config.link_models import LinkConfig
 from gateway_config.models import AS_FAR_AS_READABLE, Mission, Model
+from gateway_config.outlet_checks import check_outlets
 
 FILE_MAX_OCTETS = 1 << 20
 NOT_READ = object()
@@ -76,6 +77,7 @@ def load(directory: Path) -> Configuration:
     problems += checks.check_topics(gateway, missions)
     problems += checks.check_missions(missions)
     problems += checks.check_homes(missions, homes, example_names())
+    problems += check_outlets(gateway, missions, links, homes)
     if not missions.read and not problems:
         problems.append(Problem(str(directory / "missions"), 1, "", "empty", "add at least one mission file"))
     if problems or gateway is None:

@@ -38,6 +38,7 @@ class _Snapshot(Collector):
         yield from _subscriptions(instances)
         yield from _homes(instances)
         yield from _timely(instances)
+        yield from _outlets(instances)
         yield from _values(instances)
         yield _refused(self._state["access"], instances)
         yield from _mqtt(self._state.get("mqtt"))
@@ -234,6 +235,23 @@ def _timely(instances: Iterable[State]) -> Iterator[Metric]:
             sent.add_metric(key, row["delivered_items"])
             skipped.add_metric(key, row["skipped_items"])
     yield from (sent, skipped)
+
+
+def _outlets(instances: Iterable[State]) -> Iterator[Metric]:
+    labels = ["instance", "home", "outlet"]
+    clients = GaugeMetricFamily("gateway_outlet_clients", "Clients of an outlet of plain packets", labels=labels)
+    texts = {
+        "delivered_items": "Packets handed to the network", "skipped_items": "Packets skipped for slow clients",
+        "not_sent": "Packets that are no datagram, or were refused", "clients_refused": "Clients beyond max_clients",
+    }  # fmt: skip
+    counters = {key: CounterMetricFamily(f"gateway_outlet_{key}", text, labels=labels) for key, text in texts.items()}
+    for instance in instances:
+        for row in instance["outlets"]:
+            key = [instance["instance"], row["home"], row["outlet"]]
+            clients.add_metric(key, row["clients"])
+            for what, metric in counters.items():
+                metric.add_metric(key, row[what])
+    yield from (clients, *counters.values())
 
 
 def _values(instances: Iterable[State]) -> Iterator[Metric]:

@@ -25,7 +25,7 @@ from gateway.api.answers import (
     example,
 )
 from gateway.api.configuration_answers import CONFIGURATION, ConfigurationState
-from gateway.api.playback_answers import PLAYBACK, PlaybackRow
+from gateway.api.playback_answers import OUTLET, PLAYBACK, OutletRow, PlaybackRow
 from gateway.api.report_answers import HOME, HomeState
 from gateway.api.value_answers import VALUES, ValuesState
 
@@ -65,7 +65,8 @@ INSTANCE = {
     "instance": "demo.simulation", "mission": "demo", "support_mode": "simulation", "data_mode": "real time",
     "lifecycle": "operational", "replay": None, "spacecraft": ["picard"], "journal": JOURNAL, "links": [LINK],
     "contacts": [CONTACT], "streams": [STREAM], "subscriptions": [SUBSCRIPTION], "homes": [HOME], "timely": [TIMELY],
-    "refused": {"not granted": 2}, "values": VALUES, "playbacks": [PLAYBACK], "conditions": [CONDITION],
+    "refused": {"not granted": 2}, "values": VALUES, "outlets": [OUTLET], "playbacks": [PLAYBACK],
+    "conditions": [CONDITION],
 }  # fmt: skip
 REPORT = {
     **RUN, "finished": True, "state": "finished", "detail": "end of the file", "head": 2470,
@@ -229,6 +230,7 @@ class InstanceState(Answer):
     timely: list[TimelyCounts] = Field(description="by home base, those that ever were in timely mode")
     refused: dict[str, int] = Field(description="sessions that were refused or ended by an error, by its code")
     values: ValuesState | None = Field(description="live values, or null where no spacecraft has a database")
+    outlets: list[OutletRow] = Field(description="plain packets for tools of home bases")
     playbacks: list[PlaybackRow] = Field(description="playback requests that are open")
     conditions: list[Condition]
 

@@ -1,4 +1,4 @@
-"""What is told of playback requests and re-sending, as pydantic models with examples."""
+"""What is told of playback requests, re-sending and outlets, as pydantic models with examples."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ PLAYBACK: Data = {
     "first_position": 0, "end_position": 48_000, "low_water": 12_000, "progress": 0.25, "items": 311, "octets": 77_750,
     "missing_positions": 0, "sessions": 2, "receiving": True, "requested_utc": "2026-11-26T08:00:00.000000000Z",
     "accepted_utc": "2026-11-26T08:00:00.000000000Z", "began_utc": "2026-11-26T08:00:04.000000000Z", "ended_utc": None,
+}  # fmt: skip
+OUTLET: Data = {
+    "home": "laboratory-a", "outlet": "quicklook", "type": "tcp", "address": "127.0.0.1:5600", "state": "serving",
+    "detail": "", "clients": 1, "max_clients": 4, "waiting_items": 0, "connects": 3, "clients_refused": 0,
+    "delivered_items": 2467, "delivered_octets": 602_112, "skipped_items": 12, "not_sent": 0,
 }  # fmt: skip
 RESENT: Data = {
     "type": "resend", "severity": "info", "home": "laboratory-a", "subscription": "all", "by": "operator local",
@@ -58,6 +63,28 @@ class PlaybackRow(Answer):
     ended_utc: str | None
 
     model_config = example(PLAYBACK)
+
+
+class OutletRow(Answer):
+    """Plain packets over TCP or UDP for tools of a home base: counts since the start, over all clients."""
+
+    home: str
+    outlet: str
+    type: Literal["tcp", "udp"]
+    address: str = Field(description="where it listens, or sends to")
+    state: Literal["starting", "serving", "not granted", "unavailable", "finished"]
+    detail: str = Field(description="why it is not serving, or empty")
+    clients: int = Field(description="now; udp: 1 while it sends")
+    max_clients: int
+    waiting_items: int = Field(description="in the queues of the clients now")
+    connects: int
+    clients_refused: int = Field(description="more than max_clients")
+    delivered_items: int = Field(description="handed to the network: nobody acknowledges")
+    delivered_octets: int
+    skipped_items: int = Field(description="for slow clients or a slow line; not told in band")
+    not_sent: int = Field(description="udp: longer than a datagram, or refused at the other end")
+
+    model_config = example(OUTLET)
 
 
 class ResendRow(Answer):

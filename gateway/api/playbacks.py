@@ -88,4 +88,4 @@ async def resend(
     the positions that it had: a store keeps each position once. Times are looked for in the whole journal, which takes
     as long as reading it.
     """
-    return await service.instance(instance).resend(home, subscription, order.span(), str(actor))
+    return await service.instance(instance).playbacks.resend(home, subscription, order.span(), str(actor))

@@ -25,6 +25,7 @@ from gateway_routes.rights import Decision, Where
 from gateway_routes.selection import Selection, parse_selection, within
 
 if TYPE_CHECKING:
+    from gateway.homes.outlets import Outlets
     from gateway.homes.session import Session
     from gateway.playback.book import PlaybackBook
 
@@ -96,6 +97,7 @@ class SubscriptionRegistry:
     values: ValuesDoor | None = None
     value_sessions: dict[Key, Session] = field(default_factory=dict)
     playbacks: PlaybackBook | None = None
+    outlets: Outlets | None = None
     timely_counts: dict[str, TimelyCount] = field(default_factory=dict)
     ledger: HomeLedger = field(default_factory=HomeLedger)
     on_digest: DigestTaken | None = None  # keeps what home bases confirm; returns what to answer
@@ -153,6 +155,8 @@ class SubscriptionRegistry:
         """The rights may have changed: each session whose rights are not the same any more ends, at once."""
         for session in self.all_sessions():
             session.recheck()
+        if self.outlets is not None:
+            self.outlets.recheck()
 
     def selection(self, wish: Mapping[str, Any]) -> Selection:
         """Return the selection of a client's wish; without links the prime links. Raises ValueError."""

@@ -15,6 +15,7 @@ import structlog
 
 from gateway.errors import Conflict, NotFound, Refused
 from gateway.journal import Journal, SmallStore
+from gateway.playback.resend import resend
 from gateway.playback.returning import PlaybackReturn
 from gateway.world import Clock, Worker
 from gateway_codecs.time_scales import format_utc
@@ -60,6 +61,7 @@ class PlaybackBook:
     worker: Worker
     clock: Clock
     emit: Callable[[dict[str, Any]], None]
+    historian: Worker | None = None  # of what takes long; None = `worker`
     requests: dict[str, PlaybackRequest] = field(default_factory=dict)
     sessions: dict[str, Session] = field(default_factory=dict)
     _number: int = 0
@@ -244,6 +246,16 @@ class PlaybackBook:
         )
         told = {"type": "playback", "severity": "info", "message": text, "playback": request.id, "home": request.home}
         self.emit({**told, "state": str(request.state), "asked_by": request.asked_by})
+
+    async def resend(self, home: str, subscription: str, span: Span, by: str) -> dict[str, Any]:
+        """Order positions that a subscription has acknowledged to be sent again; returns the event that tells it.
+
+        Raises NotFound, Conflict, OSError.
+        """
+        resent = await resend(self.registry, home, subscription, span, self.historian or self.worker)
+        told = resent.told(home, subscription, by)
+        self.emit(told)
+        return told
 
     # ---- fetched ----
 

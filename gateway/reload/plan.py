@@ -20,6 +20,7 @@ from gateway.access.policy import rights_of
 from gateway.errors import Conflict
 from gateway.homes.lines import rates_of
 from gateway.links.supervised import Supervised
+from gateway.wiring import outlets_of
 from gateway_config import Configuration, LinkConfig
 from gateway_config.differences import Difference, Effect, instance_of, instances_of
 from gateway_routes.link_state import LinkStatus
@@ -168,6 +169,7 @@ class Plan:
             if instance.replay is None:
                 mission = after.missions[instance.mission.name]
                 instance.change(mission, _links_of(after, name), self.made.get(name, {}))
+                instance.outlets.exchange(outlets_of(after.homes, mission.name, instance.support_mode))
         for instance in self.opened.values():
             instance.retain_as(after.gateway)
             service.adopt(instance)

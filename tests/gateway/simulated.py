@@ -328,12 +328,30 @@ class SimDatagrams:
         self._network.bound.pop(self.port, None)
 
 
+class SimSender:
+    """See gateway.world.DatagramSender. Nobody there: refused, as by a host that says so. `slow_s`: a slow line."""
+
+    def __init__(self, network: SimNetwork, port: int) -> None:
+        self._network, self._port = network, port
+
+    async def send(self, datagram: Any) -> bool:
+        if self._network.slow_s:
+            await asyncio.sleep(self._network.slow_s)
+        there = self._port in self._network.bound
+        self._network.send(self._port, bytes(datagram), peer=("127.0.0.1", 40001))
+        return there
+
+    async def close(self) -> None:
+        pass
+
+
 class SimNetwork:
     """See gateway.world.Network. `streams` are the accepting ends, newest last; `bound` the sockets for datagrams."""
 
     def __init__(self, rng: random.Random | None = None) -> None:
         self._rng = rng
         self.bound: dict[int, SimDatagrams] = {}
+        self.slow_s = 0.0  # how long a datagram takes to be handed over
         self.buffer_octets_max = 1 << 30  # what the kernel gives at most
         self.listening: dict[int, Callable[[Any], Awaitable[None]]] = {}
         self.streams: list[SimStream] = []
@@ -369,6 +387,9 @@ class SimNetwork:
             raise OSError(98, "Address already in use")
         self.bound[port] = SimDatagrams(self, port, min(buffer_octets, self.buffer_octets_max))
         return self.bound[port]
+
+    async def send_datagrams(self, host: str, port: int) -> SimSender:
+        return SimSender(self, port)
 
     def send(self, port: int, *datagrams: bytes, peer: tuple[str, int] = ("10.0.0.1", 4000)) -> None:
         """Datagrams arrive, if somebody is there."""
