@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -22,6 +22,7 @@ from gateway_config.loader import Configuration
 from gateway_config.models import Mission, Spacecraft
 from gateway_config.streams import gained_and_lost
 
+M = TypeVar("M", bound=BaseModel)
 LIVE_KEYS = frozenset({"replay_folders", "api.line_bps", "journal.keep_days", "journal.keep_octets"})
 """Keys of gateway.yaml that a reload changes; every other one needs a restart."""
 OF_PEOPLE = frozenset({"description", "lifecycle"})
@@ -29,6 +30,8 @@ APART = frozenset({"contacts", "database"})
 """Keys of a spacecraft that its links do not use."""
 NO_RESTART = frozenset({"expected_bps"})
 """Keys of a link that a running one does not use."""
+NUMBERED = frozenset({"vcs", "apids", "maps"})
+"""Keys whose values are by number, where they are no lists."""
 REVISION_DIGITS = 12
 
 
@@ -52,8 +55,13 @@ class Change:
     effect: Effect
     why: tuple[str, ...] = ()
 
+    @property
+    def told(self) -> tuple[str, ...]:
+        """All of it in words."""
+        return self.why
+
     def __str__(self) -> str:
-        return f"{self.what} {self.name}: {self.effect}" + (f" ({'; '.join(self.why)})" if self.why else "")
+        return f"{self.what} {self.name}: {self.effect}" + (f" ({'; '.join(self.told)})" if self.told else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,11 @@ class HomeChange(Change):
 
     gained: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """All of it in words."""
+        return (*self.why, *(f"gains {one}" for one in self.gained), *(f"loses {one}" for one in self.lost))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +163,24 @@ def _json(model: BaseModel, whole: bool) -> dict[str, Any]:
 
 def of_contents(told: Mapping[str, Any], directory: Any) -> Configuration:
     """Return the configuration that `contents` told. Raises pydantic.ValidationError (a ValueError), KeyError."""
+
+    def read(model: type[M], row: Any) -> M:
+        return model.model_validate(_numbered(row))
+
     return Configuration(
         directory,
-        GatewaySettings.model_validate(told["gateway"]),
-        {name: Mission.model_validate(row) for name, row in told["missions"].items()},
-        {name: LinkConfig.model_validate(row) for name, row in told["links"].items()},
-        {name: Home.model_validate(row) for name, row in told["homes"].items()},
+        read(GatewaySettings, told["gateway"]),
+        {name: read(Mission, row) for name, row in told["missions"].items()},
+        {name: read(LinkConfig, row) for name, row in told["links"].items()},
+        {name: read(Home, row) for name, row in told["homes"].items()},
     )
+
+
+def _numbered(value: Any, numbers: bool = False) -> Any:
+    """Return what JSON told with the numbers that are keys: there they are texts."""
+    if isinstance(value, dict):
+        return {int(key) if numbers else key: _numbered(one, key in NUMBERED) for key, one in value.items()}
+    return [_numbered(one) for one in value] if isinstance(value, list) else value
 
 
 def instances_of(configuration: Configuration) -> dict[str, tuple[Mission, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -13,7 +14,17 @@ from gateway.errors import Conflict, GatewayError, UsageError
 from gateway.reload.plan import Plan
 from gateway_codecs.time_scales import format_utc
 from gateway_config import ConfigError, Configuration, DatabaseSettings, load
-from gateway_config.differences import Change, Difference, as_rows, contents, difference, instance_of, revision
+from gateway_config.differences import (
+    Change,
+    Difference,
+    Effect,
+    HomeChange,
+    as_rows,
+    contents,
+    difference,
+    instance_of,
+    revision,
+)
 
 if TYPE_CHECKING:
     from gateway.service import Gateway
@@ -160,7 +171,8 @@ class Reloader:
         """Journal in each instance what of it concerns it."""
         instances = [*self._service.instances.values(), *plan.removed]
         for instance in instances:
-            told = [str(change) for change in found.changes if _concerns(change, instance.name, before, after)]
+            changes = [change for change in found.changes if _concerns(change, instance.name, before, after)]
+            told = [text for change in changes if (text := _told_in(change, instance.mission.name))]
             if instance.replay is not None or not told:
                 continue
             text = f"configuration {found.before} -> {found.after} by {who}: {'; '.join(told)}"
@@ -220,6 +232,15 @@ def _concerns(change: Change, instance: str, before: Configuration, after: Confi
         return any(change.name in side.links and instance_of(side.links[change.name]) == instance for side in sides)
     homes = [side.homes[change.name] for side in sides if change.name in side.homes]
     return any(f"{grant.mission}.{mode}" == instance for grant in _grants(homes) for mode in grant.support_modes)
+
+
+def _told_in(change: Change, mission: str) -> str:
+    """Return a change in words for the events of a mission: what home bases get of others does not belong there."""
+    if not isinstance(change, HomeChange):
+        return str(change)
+    own = [tuple(one for one in lines if one.startswith(f"{mission} (")) for lines in (change.gained, change.lost)]
+    change = replace(change, gained=own[0], lost=own[1])
+    return str(change) if change.told or change.effect is not Effect.CHANGED else ""
 
 
 def _grants(homes: Iterable[Any]) -> list[Any]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_config import Configuration, Grant, Home
-from gateway_config.differences import Effect, contents, difference, of_contents, revision
+import gateway_config
+from gateway_config import Configuration, Grant, Home, Mission, example_mission, example_names, load
+from gateway_config.differences import NUMBERED, Effect, contents, difference, of_contents, revision
+from gateway_config.models import Model
 from gateway_config.streams import BOXES_MAX, gained_and_lost, item_boxes, minus
 
 CRAFT = {"name": "hera", "packets": {"packet_versions": [0]}}
@@ -46,6 +49,7 @@ def configured(**changes: Any) -> Configuration:
 
 
 BEFORE = configured()
+EXAMPLES = [Path(gateway_config.__file__).parent / "examples" / name for name in ("demo", "minimal")]
 LINK2 = TOLD["links"]["l"] | {"name": "k", "port": 6}
 TABLE = [
     ("nothing", {}, []),
@@ -75,7 +79,7 @@ TABLE = [
     ("what a restart is not needed for", {"gateway__journal__keep_days": 9.0}, [
         "gateway journal.keep_days: changed (0 -> 9)",
     ]),
-    ("a home goes", {"homes__a": None}, ["home a: removed"]),
+    ("a home goes", {"homes__a": None}, ["home a: removed (loses m (flight): tm, all VCs, APIDs 1, 2; all modes)"]),
     ("a quota", {"homes__a__quotas": {"sessions": 3}}, ["home a: changed (quotas.sessions: 64 -> 3)"]),
     ("dates", {"homes__a__valid_until_utc": "2027-01-01T00:00:00Z"}, [
         'home a: changed (valid_until_utc: none -> "2027-01-01T00:00:00Z")',
@@ -185,7 +189,34 @@ def test_the_revision_names_the_content() -> None:
 
 def test_a_configuration_that_was_told_is_the_same() -> None:
     """What a gateway tells of its configuration is all of it: `gateway diff` finds no difference to it."""
-    told = json.loads(json.dumps(contents(BEFORE)))
-    assert not difference(of_contents(told, Path("/nowhere")), BEFORE).changes
+    for one in [BEFORE, *(load(folder) for folder in EXAMPLES)]:
+        told = of_contents(json.loads(json.dumps(contents(one))), Path("/nowhere"))
+        assert not difference(told, one).changes
+        assert revision(told) == revision(one)
     untouched = difference(BEFORE, BEFORE).all
     assert {change.effect for change in untouched} == {Effect.UNTOUCHED}
+
+
+def test_what_is_by_number_is_known() -> None:
+    """Keys that are numbers are texts in JSON: whatever model has some is read back as it was told."""
+
+    def models(kind: type[Model]) -> list[type[Model]]:
+        return [one for sub in kind.__subclasses__() for one in (sub, *models(sub))]
+
+    by_number = {
+        name
+        for model in models(Model)
+        for name, about in model.model_fields.items()
+        if get_origin(about.annotation) is dict and "int" in repr(get_args(about.annotation)[0])
+    }
+    assert by_number == NUMBERED
+
+
+@pytest.mark.parametrize("name", example_names())
+def test_every_mission_comes_back_as_it_was_told(name: str) -> None:
+    """A mission over the API, whatever it says of frames, channels and packets, is the same mission."""
+    mission = example_mission(name)
+    one = replace(BEFORE, missions={name: mission}, links={}, homes={})
+    told = of_contents(json.loads(json.dumps(contents(one))), Path("/nowhere"))
+    assert isinstance(told.missions[name], Mission)
+    assert (told.missions[name], revision(told)) == (mission, revision(one))

@@ -15,10 +15,11 @@ import pytest
 
 from gateway.api.app import build_app
 from gateway.errors import Conflict, UsageError
+from gateway.reload.reloader import _told_in
 from gateway.service import Gateway
 from gateway_codecs.delivery_block import decode
 from gateway_config import load
-from gateway_config.differences import difference, revision
+from gateway_config.differences import Effect, HomeChange, difference, revision
 from tests.home_files import everything
 
 PACKETS = {apid: bytes.fromhex(f"{apid:04x}c000000300010203") for apid in (1, 2, 3)}
@@ -187,9 +188,9 @@ async def test_what_is_not_changed_is_not_touched(world: World) -> None:
     await until(lambda: a.apids == [1, 2, 2] and b.apids == [2, 3, 2])
     assert (a.reason, b.reason, report["sessions_ended"]) == (None, None, 0)
     (told,) = await world.events()
-    assert told["changes"] == [
-        "link two: restarted (watchdog_s: 10 -> 3)", "home c: added",
-    ]  # fmt: skip
+    of_link, of_home = told["changes"]
+    assert of_link == "link two: restarted (watchdog_s: 10 -> 3)"
+    assert of_home.startswith("home c: added (gains m (flight, ")
     assert (told["who"], told["after"]) == ("a test", revision(load(world.folder)))
 
 
@@ -521,3 +522,10 @@ async def test_over_the_api(world: World) -> None:
         world.write(gateway="data_dir: var\napi: {access: open, port: 1}\n")
         assert (await client.post("/api/v1/reload")).status_code == 409
     assert difference(world.gateway.configuration, load(world.folder)).refused
+
+
+def test_events_tell_nothing_of_other_missions() -> None:
+    """Who may hear the events of one mission does not learn what home bases get of another."""
+    change = HomeChange("home", "a", Effect.CHANGED, (), ("m (flight): x",), ("n (flight): y",))
+    assert _told_in(change, "m") == "home a: changed (gains m (flight): x)"
+    assert _told_in(change, "o") == ""
