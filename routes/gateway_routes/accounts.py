@@ -80,14 +80,22 @@ def gap_told(position: int, octets: bytes) -> GapTold | None:
         if told["type"] != "gap":
             return None
         streams = tuple(
-            (str(row["spacecraft"] or ""), int(row["vcid"]), int(row["apid"]), int(row["items"]))
+            (str(row["spacecraft"] or ""), int(row["vcid"]), int(row["apid"]), _amount(row["items"]))
             for row in told.get("streams", ())
         )
         link, spacecraft, vcid, apid, missing, times = (int(told.get(key, default)) for key, default in _NUMBERS)
         what, reason, group = str(told["what"]), str(told["reason"]), str(told.get("group", ""))
+        missing, times = _amount(missing), _amount(times)
         return GapTold(position, what, link, spacecraft, vcid, apid, missing, times, reason, group, streams)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
+
+
+def _amount(told: Any) -> int:
+    """Return how many; of an event that another gateway sent it may be anything. Raises ValueError, TypeError."""
+    if not 0 <= int(told) < 1 << 48:
+        raise ValueError("no amount")
+    return int(told)
 
 
 _NUMBERS = (("link_id", 0), ("spacecraft_id", 0), ("vcid", -1), ("apid", -1), ("missing", 0), ("occurrences", 1))

@@ -7,6 +7,7 @@ import hashlib
 import json
 import random
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from gateway.access.policy import described
 from gateway.accounting.accountant import LOOK_S, Accountant, AccountedFor, span_asked
 from gateway.accounting.ranges import LATE_NS, day_span, position_at
-from gateway.accounting.rules import selection_of
+from gateway.accounting.rules import CountingRules, selection_of
 from gateway.errors import Conflict, NotFound, UsageError
 from gateway.homes.client import Subscriber, Wish
 from gateway.homes.digests import StoreDigester
@@ -22,10 +23,12 @@ from gateway.homes.registry import SubscriptionRegistry
 from gateway.homes.session import Session
 from gateway.homes.store import HomeStore
 from gateway.journal import Journal, JournalSettings, SmallStore
+from gateway.journal.small_store import CONFIRMATIONS_KEPT
 from gateway.mqtt.topics import HomeTopic
-from gateway_codecs.batches import Gap, IntakeBatch
+from gateway_codecs.batches import Gap, IntakeBatch, Unit
 from gateway_codecs.time_scales import format_utc
-from gateway_config import example_mission, example_names
+from gateway_config import Mission, example_mission, example_names
+from gateway_routes.accounts import StreamKey
 from gateway_routes.selection import Selection
 from tests.gateway.simulated import SimClock, SimStorage, granted, inline, on_virtual_time, small_store
 from tests.gateway.simulated_mqtt import SimBroker, SimInstance
@@ -464,6 +467,65 @@ def test_digests_are_equal_however_it_was_delivered(seed: int) -> None:
         await home.leave()
 
     run()
+
+
+@on_virtual_time
+async def test_a_home_base_sees_its_own_alone() -> None:
+    """A home base that asks for its report sees the streams that it is entitled to, and no number of others."""
+    world = await World.open()
+    await world.commit(3)
+    await world.commit(5, apid=7, missing=4)
+    peer = Peer(world.registry)
+    await peer.hello(selection={"apids": [5], "kinds": ["tm"]})
+    await peer.take(8)
+    other = Peer(world.registry)
+    await other.hello(home="b")
+    await asyncio.sleep(1)
+    report = await world.accounts.report(span_asked(world.accounts, {}), frozenset({"a"}), whole=False)
+    assert [row["apid"] for row in report["streams"]] == [5]
+    assert [home["home"] for home in report["homes"]] == ["a"]
+    row = row_of(report)
+    assert (row["received"], row["entitled"], row["not_selected"], row["not_granted"]) == (3, 3, 0, 0)
+    assert (report["refused"], report["link_gaps"], report["journal"]["items"]) == ([], [], None)
+    await peer.leave()
+    await other.leave()
+
+
+def test_counting_rules_are_those_of_the_configuration() -> None:
+    """A stream's rule is what its link, channel and APID say; what the configuration does not have is not known."""
+    frames = {
+        "version": "tm", "frame_length_octets": 100,
+        "vcs": {
+            0: {"default_counting": "none", "apids": {5: {"counting": "apid"}, 6: {"counting": "shared:bus"}}},
+            1: {"service": "opaque"}, 2: {"service": "opaque", "counting": "none"},
+        },
+    }  # fmt: skip
+    packets = {"default_counting": "shared:all"}
+    craft = {"name": "c", "scids": [1], "frames": frames, "packets": packets}
+    mission = Mission.model_validate({"name": "m", "spacecraft": [craft]})
+    links = {
+        "f": SimpleNamespace(spacecraft="c", unit="frames"), "p": SimpleNamespace(spacecraft="c", unit="packets"),
+        "g": SimpleNamespace(upstream="x"),
+    }  # fmt: skip
+    rules = CountingRules(mission, links, {1: "f", 2: "p", 3: "g"})  # type: ignore[arg-type]
+    packet, frame = int(Unit.PACKET), int(Unit.FRAME)
+    for key, rule in (
+        ((1, 1, 0, 5, packet), "apid"), ((1, 1, 0, 6, packet), "shared:bus"), ((1, 1, 0, 7, packet), "none"),
+        ((1, 1, 1, -1, frame), "vc_count"), ((1, 1, 2, -1, frame), "none"), ((1, 1, 9, 5, packet), "apid"),
+        ((2, 1, -1, 5, packet), "shared:all"), ((3, 1, 0, 5, packet), ""), ((4, 1, 0, 5, packet), ""),
+    ):  # fmt: skip
+        assert rules(StreamKey(*key)) == rule, key
+
+
+def test_of_confirmations_the_newest_are_kept() -> None:
+    """R13: what home bases confirm is bounded, of each subscription by itself."""
+    store = small_store()
+    for k in range(CONFIRMATIONS_KEPT + 20):
+        store.put_confirmation("j", "a", "all", {"what": f"contact {k}", "end": k})
+    store.put_confirmation("j", "b", "all", {"what": "contact 1", "end": 1})
+    kept = [value["end"] for home, _, value in store.confirmations("j") if home == "a"]
+    assert kept == [*range(20, CONFIRMATIONS_KEPT + 20)]
+    assert len(store.confirmations("j")) == CONFIRMATIONS_KEPT + 1
 
 
 def test_rights_are_kept_as_json() -> None:

@@ -232,9 +232,21 @@ def test_opaque_frames() -> None:
     assert tape.accounts.refused == {(1, Quality.FECF): 2}
 
 
+GAP = {"type": "gap", "what": "items", "reason": "x", "missing": 1, "streams": []}
+RUBBISH: list[Any] = [
+    {"missing": -1}, {"missing": 1 << 60}, {"missing": 1e300}, {"occurrences": -5}, {"vcid": None}, {"streams": 7},
+    {"streams": [{"spacecraft": "s", "vcid": 0, "apid": 0, "items": -9}]}, {"what": None, "vcid": "x"},
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "octets", [b"", b'{"type":"gap"}', b'["gap"]', b'{"type":"gap","what":1,"reason":[1', b'"gap"']
-)
+    "octets",
+    [
+        b"", b'{"type":"gap"}', b'["gap"]', b'{"type":"gap","what":1,"reason":[1', b'"gap"',
+        b'{"type":"gap","what":"items","reason":"","missing":1e999}',
+        *(json.dumps(GAP | one).encode() for one in RUBBISH),
+    ],
+)  # fmt: skip
 def test_rubbish_is_no_gap(octets: bytes) -> None:
     """R6: an event that cannot be read tells nothing, and ends nothing."""
     assert gap_told(3, octets) is None
