@@ -17,10 +17,14 @@ from gateway.homes.store import HomeStore
 from gateway.mqtt.channel import WAITING_MAX
 from gateway.mqtt.door import ANSWERS_WAITING_MAX, SESSIONS_MAX, SESSIONS_PER_HOME_MAX
 from gateway.mqtt.topics import HomeTopic, requested
+from gateway.playback.book import Asked, PlaybackBook
+from gateway_codecs.batches import DataMode
 from gateway_codecs.delivery_block import MARK, decode
 from gateway_routes.delivery import Cursor
+from gateway_routes.playback import RangeBy, Span
+from gateway_routes.rights import Actor, ActorKind
 from tests.conftest import SEEDS
-from tests.gateway.simulated import SimStorage, inline, on_virtual_time
+from tests.gateway.simulated import SimClock, SimStorage, inline, on_virtual_time
 from tests.gateway.simulated_mqtt import SimBroker, SimInstance
 from tests.gateway.test_home_store import stored
 from tests.gateway.test_journal import packets
@@ -239,6 +243,29 @@ async def test_a_timely_session_over_mqtt() -> None:
     assert [block.batch.octets_of(0) for block in blocks] == [b"now"]
     await asyncio.sleep(3.1)
     assert broker.door.open_sessions == 0
+
+
+@on_virtual_time
+async def test_a_playback_over_mqtt() -> None:
+    """Playback: over MQTT as over WebSocket, on the topic of the request, resumed when messages vanish."""
+    world = await World.open()
+    await world.commit(60)
+    events: list[dict[str, Any]] = []
+    book = PlaybackBook("m.test", world.registry, world.store, inline, SimClock(), events.append)
+    world.registry.playbacks = book
+    asked = Asked(Actor(ActorKind.HOME, "a"), "a", {}, Span(RangeBy.POSITIONS, 10, 50))
+    request = (await book.ask(asked)).id
+    broker = SimBroker(random.Random(3), {"m.test": SimInstance(world.registry)}, loss=0.05)
+    store = HomeStore(SimStorage(random.Random(1)))
+    topic, wish = HomeTopic("m.test", "a", request), Wish("a", request, mode="playback")
+    client = Subscriber(lambda: broker.dial(topic), store, inline, wish, enough=lambda store, progress: progress.final)
+    async with asyncio.timeout(7200):
+        await client.run()
+    await broker.door.close(1.0)
+    assert [p for block in store.blocks() for p in block.positions.tolist()] == list(range(10, 50))
+    assert {int(mode) for block in store.blocks() for mode in block.batch.items["data_mode"]} == {DataMode.PLAYBACK}
+    assert (book.one(request).state, events[-1]["state"]) == ("done", "done")
+    store.close()
 
 
 @on_virtual_time

@@ -529,3 +529,43 @@ def test_events_tell_nothing_of_other_missions() -> None:
     change = HomeChange("home", "a", Effect.CHANGED, (), ("m (flight): x",), ("n (flight): y",))
     assert _told_in(change, "m") == "home a: changed (gains m (flight): x)"
     assert _told_in(change, "o") == ""
+
+
+async def test_outlets_come_change_and_go(world: World) -> None:
+    """An outlet that stays keeps its client; one whose port changes hands, or that goes, ends its own alone."""
+    one, two = free_port(), free_port()
+
+    def outlets(*pairs: tuple[str, int]) -> str:
+        rows = [
+            f"  - {{name: {name}, type: tcp, mission: m, port: {port}, data_modes: [real_time]}}\n"
+            for name, port in pairs
+        ]
+        return GRANTED.format(name="a", apids=[1, 2], more="outlets:\n" + "".join(rows))
+
+    async def client(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        for _ in range(100):
+            with contextlib.suppress(OSError):
+                return await asyncio.open_connection("127.0.0.1", port)
+            await asyncio.sleep(0.02)
+        raise AssertionError("nobody listens")
+
+    def clients() -> int:
+        return sum(row["clients"] for row in world.gateway.instance("m.flight").state()["outlets"])
+
+    world.write(homes__a=outlets(("x", one), ("y", two)))
+    await world.reload()
+    (stays, first), (goes, second) = await client(one), await client(two)
+    await until(lambda: clients() == 2)
+    world.write(homes__a=outlets(("x", one), ("z", two)))
+    await world.reload()
+    assert await goes.read() == b"", "the outlet that had the port is gone"
+    other, third = await client(two)
+    await until(lambda: clients() == 2)
+    await world.stations["one"].send(1, 3)
+    assert await stays.readexactly(10) == await other.readexactly(10) == PACKETS[1]
+    world.write(homes__a=GRANTED.format(name="a", apids=[1, 2], more=""))
+    await world.reload()
+    assert (await stays.read(), await other.read()) == (b"", b"")
+    assert world.gateway.instance("m.flight").state()["outlets"] == []
+    for writer in (first, second, third):
+        writer.close()
