@@ -114,7 +114,9 @@ class AgentSettings(Model):
         description="file with the token, relative to this file; none: GATEWAY_TOKEN_FILE, or, at a gateway of the "
         "same user on this machine, the operator's",
     )
-    password_file: PathText = Field("", description="mqtt: file with the broker's password; relative to this file")
+    password_file: PathText = Field(
+        "", description="mqtt(s)://USER@HOST: file with that user's password; relative to this file"
+    )
     store: PathText = Field("store", description="folder of what is received, one agent's alone; relative to this file")
     reserve_octets: Annotated[int, Field(ge=0, le=1 << 50)] = Field(
         64 << 20, description="below so much free space nothing more is stored or acknowledged"

@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from gateway.homes.keeper import Keeper
+from gateway.homes.keeper import Keeper, Trouble
 from gateway_routes.delivery import Cursor
 
 STALE_S = 10.0
@@ -41,7 +41,7 @@ def keeper_status(keeper: Keeper, behind: Behind, now_s: float) -> dict[str, Any
     head = max(progress.head, cursor.highest)
     holes = cursor.missing(head)
     lag = sum(end - first for first, end in holes)
-    trouble = keeper.trouble
+    trouble = keeper.trouble or _differing(progress.digests_differing)
     return {
         "state": _state(keeper, lag),
         "trouble": trouble.text if trouble is not None else None,
@@ -58,9 +58,16 @@ def keeper_status(keeper: Keeper, behind: Behind, now_s: float) -> dict[str, Any
         "items": store.items if store is not None else 0,
         "packets": store.packets if store is not None else 0,
         "octets": store.octets if store is not None else 0,
-        "digests_confirmed": progress.marks_confirmed,
+        "marks_confirmed": progress.marks_confirmed,
+        "digests_confirmed": progress.digests_confirmed,
+        "digests_differing": progress.digests_differing,
         "duplicates": progress.duplicates,
     }
+
+
+def _differing(ranges: int) -> Trouble | None:
+    """Return what is wrong when the gateway has other data than the store in some ranges."""
+    return Trouble("digest", f"{ranges} ranges are stored otherwise than the gateway has them") if ranges else None
 
 
 def _state(keeper: Keeper, lag: int) -> str:
@@ -111,7 +118,7 @@ def _subscriptions(rows: Mapping[str, Mapping[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
     for name, where in (
         ("subscription", "left"), ("state", "left"), ("stored", "right"), ("lag", "right"), ("behind", "right"),
-        ("holes", "right"), ("silent", "right"), ("connects", "right"), ("digests", "right"),
+        ("holes", "right"), ("silent", "right"), ("connects", "right"), ("marks", "right"), ("digests", "right"),
     ):  # fmt: skip
         table.add_column(name, justify=where)  # type: ignore[arg-type]
     for name, row in rows.items():
@@ -119,7 +126,7 @@ def _subscriptions(rows: Mapping[str, Mapping[str, Any]]) -> Table:
         table.add_row(
             name, Text(row["state"], "red" if row["trouble"] else "green" if row["state"] == "live" else "yellow"),
             f"{row['items']}", f"{row['lag_positions']}", f"{row['behind_s']:.0f} s", f"{len(row['holes'])}", silent,
-            f"{row['connects']}", f"{row['digests_confirmed']}",
+            f"{row['connects']}", f"{row['marks_confirmed']}", f"{row['digests_confirmed']}",
         )  # fmt: skip
     return table
 

@@ -41,8 +41,8 @@ class Around:
 class HomeBase:
     """A home base in this process: `async with HomeBase(url, token, store, home=..., instance=...) as home`.
 
-    `url`: http(s)://HOST:PORT of the gateway, or mqtt(s)://[USER@]HOST[:PORT] of its broker (`password` is that of the
-    broker). `token`: as `gateway homes token` made it; None: the one that GATEWAY_TOKEN_FILE names, or, at a gateway of
+    `url`: http(s)://HOST:PORT of the gateway, or mqtt(s)://[USER@]HOST[:PORT] of its broker (`password` is that of
+    USER). `token`: as `gateway homes token` made it; None: the one that GATEWAY_TOKEN_FILE names, or, at a gateway of
     the same user on this machine, the operator's. `store`: a folder of its own, for one process at a time. What is
     received is stored and forced there, and only then acknowledged; loops read from it.
     """

@@ -19,8 +19,8 @@ def way_in(
     token: Callable[[], str | None] = lambda: None,
     password: Callable[[], str | None] = lambda: None,
 ) -> Dial:
-    """Return what opens channels for a subscription. `token` is the home base's, `password` of mqtt(s):// the broker's;
-    both are asked for each time: a file may be exchanged. Raises UsageError.
+    """Return what opens channels for a subscription. `token` is the home base's; `password` is for a broker's user that
+    stands in a mqtt(s):// address. Both are asked for each time: a file may be exchanged. Raises UsageError.
     """
     if url.startswith(("http://", "https://")):
         return WebSocketDial(url, instance, token)
@@ -31,7 +31,7 @@ def way_in(
     broker_address(url)
 
     async def dial() -> Channel:
-        address = broker_address(url, password())
-        return await MqttDial(address, instance, home, subscription, token())()
+        shown = token()
+        return await MqttDial(broker_address(url, password(), shown), instance, home, subscription, shown)()
 
     return dial

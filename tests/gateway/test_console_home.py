@@ -17,7 +17,8 @@ from gateway.console.app import app
 ROW = {
     "state": "live", "trouble": None, "connected": True, "connects": 1, "last_error": "", "silent_s": 0.2, "head": 9,
     "low_water": 9, "lag_positions": 0, "behind_s": 0.0, "holes": [], "missing_for_ever": [[2, 4]], "items": 7,
-    "packets": 7, "octets": 700, "digests_confirmed": 3, "duplicates": 0,
+    "packets": 7, "octets": 700,
+    "marks_confirmed": 3, "digests_confirmed": 2, "duplicates": 0,
 }  # fmt: skip
 
 

@@ -89,6 +89,7 @@ def test_killed_again_and_again_all_outlets_are_exact(daemon: Daemon, tmp_path: 
     config = written(
         tmp_path / "lab",
         daemon,
+        token_file="token",
         outlets={
             "archive": {"type": "files", "folder": "packets"},
             "table": {"type": "csv", "folder": "csv", "parameters": ["TEMP"], "begin": "oldest"},
@@ -98,6 +99,8 @@ def test_killed_again_and_again_all_outlets_are_exact(daemon: Daemon, tmp_path: 
         },
     )
     there, rng = config.parent, random.Random(3)
+    made = run_gateway("homes", "token", "laboratory-a", "--save", str(there / "token"), "--url", daemon.url)
+    assert made.returncode == 0, made.stderr
     for _ in range(3):
         process = agent(config)
         time.sleep(rng.uniform(0.6, 1.4))
