@@ -129,7 +129,7 @@ class Keeper:
         self._subscriber = Subscriber(
             self._dial, store, self._worker, self.wish, enough=lambda _, progress: progress.final, jitter=self._jitter,
             on_missing=self._on_missing, on_stored=self._on_stored, on_confirmed=self._on_confirmed,
-            digester=StoreDigester(self.storage, store, self._worker),
+            digester=partial(self._digest, StoreDigester(self.storage, store, self._worker)),
         )  # fmt: skip
         self.progress = self._subscriber.progress
         await self._subscriber.run()
@@ -169,6 +169,14 @@ class Keeper:
         if not same:
             why = "what is stored is not what the gateway has: the digests differ"
             log.error("store", subscription=self.wish.subscription, first=first, end=end, why=why)
+
+    async def _digest(self, digester: StoreDigester, first: int, end: int) -> tuple[int, str]:
+        """Return what the store holds of a range; damage that is found is mended first. Raises as the digester."""
+        try:
+            return await digester(first, end)
+        except DamagedStore as error:
+            await self.damaged(error)
+            raise
 
     async def damaged(self, error: DamagedStore) -> None:
         """A reader found damage: what is bad is taken out, and asked for again."""

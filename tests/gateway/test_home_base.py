@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from typing import Any
 
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 from gateway.errors import Conflict, UsageError
 from gateway.homes import HomeBase, PacketBatch
 from gateway.homes.client import SubscriptionRefused
+from gateway.homes.digests import StoreDigester
 from gateway.homes.store import HomeStore
+from gateway.homes.store_reader import DamagedStore
 from tests.gateway.home_world import HOME, HomeWorld
-from tests.gateway.simulated import SimStorage, end_all, on_virtual_time
+from tests.gateway.simulated import SimStorage, end_all, inline, on_virtual_time
 from tests.gateway.test_journal import packets
 
 KINDS = st.sampled_from(["commit", "loop", "leave", "kill", "cut", "full", "away"])
@@ -189,6 +192,29 @@ async def test_damage_of_the_store_is_fetched_again() -> None:
     assert [o for b in HomeStore(world.disk, "s").blocks() for o in PacketBatch(b.batch, b.positions, {})] == (
         world.wanted()
     )
+    await world.end()
+
+
+@on_virtual_time
+async def test_damage_that_a_digest_finds_is_fetched_again() -> None:
+    """R14: when the gateway asks for a digest and the store is damaged, the damage is mended, and the next answer is
+    right."""
+    world = await HomeWorld.open(14)
+    await world.commit(60)
+    async with world.home() as home:
+        assert await take(home, 60, subscription="s") == world.wanted()
+        keeper = home._kept["s"][0]
+        assert keeper.store is not None
+        digester = StoreDigester(world.disk, keeper.store, inline)
+        wanted = (60, hashlib.sha256(b"".join(world.wanted())).hexdigest())
+        assert await keeper._digest(digester, 0, 60) == wanted
+        name = next(name for name in world.disk.volatile if name.endswith(".blocks"))
+        for files in (world.disk.volatile, world.disk.durable):
+            files[name][len(files[name]) // 3] ^= 0x01
+        with pytest.raises(DamagedStore):
+            await keeper._digest(digester, 0, 60)
+        await asyncio.sleep(60)
+        assert await keeper._digest(digester, 0, 60) == wanted
     await world.end()
 
 
