@@ -77,6 +77,11 @@ class Outlet:
         if self._granted() != self._selection:
             self._changed.set()
 
+    @property
+    def ending(self) -> bool:
+        """Whether the rights have changed and those who came before have not ended yet."""
+        return self._changed.is_set()
+
     def _granted(self) -> Selection | None:
         """Return what the outlet may give, None = nothing; `detail` says why."""
         registry, settings = self._registry, self.settings
@@ -291,6 +296,11 @@ class Outlets:
         """The rights may have changed."""
         for outlet, _ in self._tasks.values():
             outlet.recheck()
+
+    @property
+    def ending(self) -> bool:
+        """Whether clients are left that were to end: their rights changed, or their outlet is gone."""
+        return bool(self._leaving) or any(outlet.ending for outlet, _ in self._tasks.values())
 
     async def close(self) -> None:
         """End them all."""

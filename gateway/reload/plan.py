@@ -196,11 +196,16 @@ class Plan:
         return left
 
     async def _sessions_left(self) -> int:
+        """Wait for sessions and clients of outlets to end; return how many have not."""
         loop = asyncio.get_running_loop()
         until_s = loop.time() + SESSIONS_END_S
-        while (left := sum(one.state != "away" for one in self.ended)) and loop.time() < until_s:
+        while loop.time() < until_s:
+            left = sum(one.state != "away" for one in self.ended)
+            outlets = sum(instance.outlets.ending for instance in self.service.instances.values())
+            if not left + outlets:
+                return 0
             await asyncio.sleep(SESSIONS_LOOK_S)
-        return left
+        return left + outlets
 
     async def _surely(self, what: str, work: Coroutine[Any, Any, Any]) -> None:
         """Do what must not keep the rest from being done."""

@@ -569,3 +569,29 @@ async def test_outlets_come_change_and_go(world: World) -> None:
     assert world.gateway.instance("m.flight").state()["outlets"] == []
     for writer in (first, second, third):
         writer.close()
+
+
+async def test_an_outlet_goes_by_the_new_rights_when_the_reload_answers(world: World) -> None:
+    """A plain TCP tool gets nothing of an APID that its home base lost, from the moment that the reload answers."""
+    port = free_port()
+    outlet = f"outlets:\n  - {{name: tool, type: tcp, mission: m, port: {port}}}\n"
+    world.write(homes__a=GRANTED.format(name="a", apids=[1, 2], more=outlet))
+    await world.reload()
+    instance = world.gateway.instance("m.flight")
+    await until(lambda: instance.outlets.rows()[0]["state"] == "serving")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    await until(lambda: instance.outlets.rows()[0]["clients"] == 1)
+    await world.stations["one"].send(2, 1)
+    assert await reader.readexactly(20) == PACKETS[2] + PACKETS[1]
+    world.write(homes__a=GRANTED.format(name="a", apids=[1], more=outlet))
+    report = await world.reload()
+    assert (report["sessions_left"], instance.outlets.ending) == (0, False)
+    await world.stations["one"].send(2)
+    assert await reader.read() == b""
+    writer.close()
+    await until(lambda: instance.outlets.rows()[0]["state"] == "serving")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    await until(lambda: instance.outlets.rows()[0]["clients"] == 1)
+    await world.stations["one"].send(2, 1)
+    assert await reader.readexactly(10) == PACKETS[1]
+    writer.close()
