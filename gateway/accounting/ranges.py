@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 
 from gateway.errors import Conflict, NotFound, UsageError
@@ -45,10 +46,10 @@ def day_span(day: str) -> Span:
         if len(day) != 10:
             raise ValueError("a day is YYYY-MM-DD")
         begin_ns = parse_utc(f"{day}T00:00:00Z")
-        end_ns = parse_utc(f"{day}T23:59:59Z")
+        end_ns = parse_utc(f"{date.fromisoformat(day) + timedelta(days=1)}T00:00:00Z")
     except ValueError as error:
         raise UsageError(f"{day[:40]!r} is no day: {error}", "a day is YYYY-MM-DD, in UTC") from None
-    return Span(f"day {day}", begin_ns, end_ns + 1_000_000_000)  # a leap second at its end belongs to the next one
+    return Span(f"day {day}", begin_ns, end_ns)
 
 
 def time_span(from_utc: str | None, to_utc: str | None) -> Span:

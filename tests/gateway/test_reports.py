@@ -534,7 +534,8 @@ def test_rights_are_kept_as_json() -> None:
     assert selection_of(json.loads(json.dumps(described(one)))) == one
 
 
-def test_a_day_has_its_leap_second_nowhere_twice() -> None:
-    """Days are next to each other: what one ends with the next begins with."""
+def test_days_are_next_to_each_other() -> None:
+    """Where a day ends the next one begins, also behind a leap second: no item is in two days, or in none."""
     for before, after in (("2016-12-31", "2017-01-01"), ("2026-02-28", "2026-03-01")):
-        assert (day_span(after).from_ns or 0) - (day_span(before).end_ns or 0) in (0, S)
+        assert day_span(after).from_ns == day_span(before).end_ns
+    assert (day_span("2016-12-31").end_ns or 0) - (day_span("2016-12-31").from_ns or 0) == DAY + S
