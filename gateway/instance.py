@@ -158,8 +158,7 @@ class MissionInstance:
             keep(f"accounts {self.name}", self.accounts.run),
         ]
         if self.values.around.databases:
-            self._tasks.append(keep(f"values {self.name}", self.values.follow))
-            self._tasks.append(keep(f"databases {self.name}", self.values.watch))
+            self._tasks += self._value_tasks()
 
     def _values_door(self) -> ValuesDoor:
         around, folder = self._around, self._around.values_folder
@@ -250,17 +249,24 @@ class MissionInstance:
 
     async def renew_values(self, reason: str) -> None:
         """Let values go on as the configuration is now; sessions that get some end with a reason, and come again."""
-        name, old = f"values {self.name}", self.values
-        for task in [task for task in self._tasks if task.get_name() == name]:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            self._tasks.remove(task)
+        names, old = {f"values {self.name}", f"databases {self.name}"}, self.values
+        if ending := [task for task in self._tasks if task.get_name() in names]:
+            for task in ending:
+                task.cancel()
+            await asyncio.gather(*ending, return_exceptions=True)
+            self._tasks = [task for task in self._tasks if task not in ending]
             await old.keep()
         self.values = self.registry.values = self._values_door()
         for session in list(self.registry.value_sessions.values()):
             session.stop(reason)
         if self.values.around.databases:
-            self._tasks.append(self._around.supervisor.keep(name, self.values.follow))
+            self._tasks += self._value_tasks()
+
+    def _value_tasks(self) -> list[asyncio.Task[None]]:
+        keep = self._around.supervisor.keep
+        return [
+            keep(f"values {self.name}", self.values.follow), keep(f"databases {self.name}", self.values.watch),
+        ]  # fmt: skip
 
     def start(self) -> None:
         """Start the enabled links; a replay run that has come to its end stays there, to be read."""

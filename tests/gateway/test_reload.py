@@ -446,7 +446,14 @@ async def test_a_database_comes_and_goes(world: World) -> None:
     with pytest.raises(UsageError):
         await world.reload()
     assert (a.reason, again.reason) == (None, None)
+
+    def tasks() -> int:
+        names = {"values m.flight", "databases m.flight"}
+        return sum(task.get_name() in names for task in asyncio.all_tasks())
+
+    assert tasks() == 2
     await use("")
+    assert tasks() == 0
     assert world.gateway.instance("m.flight").values.state() is None
     assert a.reason is None
     await until(lambda: again.reason is not None)
