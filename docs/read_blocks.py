@@ -35,7 +35,7 @@ def items(folder):
                 at += row[5]
 
 
-if len(sys.argv) > 3:  # the digest of a range: of all its items, as the gateway asks for it
+if len(sys.argv) > 3:  # the digest of a range: of all its items, as `confirm` asks for it
     found = [octets for row, octets in items(sys.argv[1]) if int(sys.argv[2]) <= row[0] < int(sys.argv[3])]
 else:
     found = [octets for row, octets in items(sys.argv[1]) if row[14] == 1]
