@@ -18,6 +18,8 @@ from gateway_codecs.batches import ABSENT, ItemBatch, gather
 from gateway_codecs.time_scales import tai_ns_to_utc_batch
 from gateway_routes.delivery import Cursor, DeliveryError, parse_cursor
 
+PORTION_OCTETS = 4 << 20
+"""So much at a time, when there is much: each file that grows is forced once for it."""
 HOUR_NS = 3600 * 10**9
 MJD_OF_1958 = np.datetime64("1958-01-01", "D")
 
@@ -36,7 +38,7 @@ class HourFiles(Outlet):
         place = await self._worker(self._files.load)
         follower = self._follower = Follower(self._keeper, self._worker, _cursor(place))
         self._well()
-        while (portion := await follower.next()) is not None:
+        while (portion := await follower.next(PORTION_OCTETS)) is not None:
             done = (follower.done or Cursor()).with_range(portion.first, portion.end)
             place = {"low_water": done.low_water, "ranges": [list(one) for one in done.ranges]}
             await self._worker(partial(self._write, portion, place))
