@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import structlog
 
+from gateway.console.harmless import harmless
 from gateway.errors import GatewayError
 from gateway_codecs.batches import BoolArray, ItemBatch, Quality, Unit
 
@@ -41,7 +42,7 @@ class Outlet:
                 hint = f" ({error.hint})" if isinstance(error, GatewayError) and error.hint else ""
                 text = f"{error}{hint}"
                 if text != self.trouble:
-                    log.warning("outlet", outlet=self.name, why=text)
+                    log.warning("outlet", outlet=self.name, why=harmless(text))
                 self.trouble = text
                 self.ready.set()
                 await asyncio.sleep(AGAIN_S)

@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from gateway.console.harmless import harmless
 from gateway.homes.keeper import Keeper, Trouble
 from gateway_routes.delivery import Cursor
 
@@ -102,8 +103,10 @@ def picture(status: Mapping[str, Any], age_s: float | None = None) -> Group:
     parts: list[Any] = [head, _subscriptions(status["subscriptions"])]
     if status["outlets"]:
         parts.append(_outlets(status["outlets"]))
-    parts += [Text(f"{name}: {row['trouble']}", "red") for name, row in _rows(status) if row["trouble"]]
-    parts += [Text(f"{name}: {row['last_error']}", "yellow") for name, row in _rows(status) if row.get("last_error")]
+    parts += [Text(harmless(f"{name}: {row['trouble']}"), "red") for name, row in _rows(status) if row["trouble"]]
+    parts += [
+        Text(harmless(f"{name}: {row['last_error']}"), "yellow") for name, row in _rows(status) if row.get("last_error")
+    ]
     for name, row in status["subscriptions"].items():
         for first, end in row["missing_for_ever"]:
             parts.append(Text(f"{name}: positions {first}..{end} will never come", "yellow"))

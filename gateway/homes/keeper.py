@@ -15,6 +15,7 @@ from functools import partial
 
 import structlog
 
+from gateway.console.harmless import harmless
 from gateway.errors import Conflict, GatewayError
 from gateway.homes.client import DigestMismatch, Progress, Subscriber, SubscriptionRefused, Wish
 from gateway.homes.digests import StoreDigester
@@ -153,7 +154,7 @@ class Keeper:
             if trouble is None:
                 log.info("well again", subscription=self.wish.subscription)
             else:
-                log.warning(trouble.kind, subscription=self.wish.subscription, why=trouble.text)
+                log.warning(trouble.kind, subscription=self.wish.subscription, why=harmless(trouble.text))
         self.bell.ring()
 
     def _on_stored(self) -> None:
@@ -163,7 +164,7 @@ class Keeper:
 
     def _on_missing(self, first: int, end: int, reason: str) -> None:
         name = self.wish.subscription
-        log.warning("positions that will never come", subscription=name, first=first, end=end, why=reason)
+        log.warning("positions that will never come", subscription=name, first=first, end=end, why=harmless(reason))
 
     def _on_confirmed(self, first: int, end: int, same: bool) -> None:
         if not same:

@@ -97,9 +97,10 @@ def test_the_status_tells_whether_it_runs(tmp_path: Path) -> None:
     assert well.exit_code == 0
     for text in ("a at m.flight", "live", "127.0.0.1:5600", "positions 2..4 will never come"):
         assert text in well.stdout
-    row = {**ROW, "trouble": "nothing is stored", "state": "disk"}
+    row = {**ROW, "trouble": "nothing is stored\x1b[2J", "state": "disk"}
     trouble = shown(state="trouble", subscriptions={"all": row})
     assert (trouble.exit_code, "all: nothing is stored" in trouble.stdout) == (1, True)
+    assert "\x1b[2J" not in trouble.stdout, "what a gateway says does nothing to a terminal"
     assert "does not run" in shown(state="stopped").stdout
     assert shown(process=2**22 + 1).exit_code == 1
     shown()
