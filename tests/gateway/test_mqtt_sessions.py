@@ -137,6 +137,20 @@ async def test_hostile_requests_are_told_what_is_wrong() -> None:
 
 
 @on_virtual_time
+async def test_digests_reach_the_session() -> None:
+    """Issue: what a home base confirms over MQTT gets to its session, which is told so even if nobody asked for it."""
+    _, broker = await site()
+    answers = asyncio.create_task(broker.door.run())
+    ask(broker, {"type": "subscribe", "session": "s", "confirm": True})
+    await asyncio.sleep(0.1)
+    ask(broker, {"type": "digest", "session": "s", "first": 0, "end": 1, "items": 1, "sha256": "0" * 64})
+    await asyncio.sleep(1)
+    assert ["not 'digest'" in row["message"] for row in said(broker, "error")] == [True]
+    answers.cancel()
+    await broker.door.close(0)
+
+
+@on_virtual_time
 async def test_topics_that_are_no_home_bases() -> None:
     """What does not come from a request topic of ours, or was retained for whoever comes, begins nothing."""
     _, broker = await site()
