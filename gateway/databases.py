@@ -95,6 +95,8 @@ def find_format(path: Path) -> Format:
     found = SUFFIXES.get(path.suffix.lower()) or _by_content(path)
     if found is None:
         hint = f"say its format: {', '.join(FORMATS)}"
+        if path.suffix.lower() == Path(MIB_MARK).suffix and path.with_name(MIB_MARK).exists():
+            hint = f"a table of a MIB: give its folder, {path.parent}"
         raise DatabaseError("looks like no mission database, by name and content", Where(str(path)), hint)
     return found
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -94,7 +95,7 @@ class Place:
 def list_parameters(place: Place, words: str, limit: int, as_json: bool, as_csv: bool) -> None:
     """Print parameters and their newest values."""
     found = place.get("/parameters", search=words, mdb=place.mdb, limit=limit)
-    newest = {row["parameter"]: row for row in _latest(place, [row["parameter"] for row in found["parameters"]])}
+    newest = {row["parameter"]: row for row in _latest_of(place, found)}
     rows = [{**row, "latest": newest.get(row["parameter"])} for row in found["parameters"]]
     if as_json:
         print(json.dumps({**found, "parameters": rows}, indent=2))
@@ -106,6 +107,17 @@ def list_parameters(place: Place, words: str, limit: int, as_json: bool, as_csv:
         console.print(_list_table(rows, width))
         more = found["total"] - len(rows)
         console.print(tables.many(found["total"], "parameter") + (f", {more} more: -n shows them" if more > 0 else ""))
+
+
+def _latest_of(place: Place, found: Row) -> list[Row]:
+    """Return newest values of the parameters found; none of a database that is not in use: they are of another."""
+    names = [row["parameter"] for row in found["parameters"]]
+    if place.mdb is not None:  # not each name need be in the database in use
+        there = set(names)
+        rows = [row for row in place.get("/parameters/latest") if row["parameter"] in there]
+    else:
+        rows = _latest(place, names)
+    return [row for row in rows if row["database"] == found["database"]]
 
 
 def _of_latest(row: Row | None) -> Row:
@@ -171,16 +183,35 @@ def watch(place: Place, names: list[str], every_s: float, count: int | None, as_
         for row in _changes(place, names, every_s, count):
             print(json.dumps(row), flush=True)
         return
-    with Live(console=_console()[0], auto_refresh=False, screen=sys.stdout.isatty()) as live:
-        for _ in _looks(every_s, count):
-            rows = _latest(place, names) if names else place.get("/parameters/latest")
-            live.update(_latest_table(rows[: live.console.height - 2], live.console.width), refresh=True)
+    console, width = _console()
+    if not sys.stdout.isatty():
+        for rows in _looked(place, names, every_s, count):
+            console.print(_latest_table(rows, width))
+            sys.stdout.flush()
+        return
+    with Live(console=console, auto_refresh=False, screen=True) as live:
+        for rows in _looked(place, names, every_s, count):
+            live.update(_watched(rows, console.width, console.height), refresh=True)
+
+
+def _watched(rows: list[Row], width: int, height: int) -> Group:
+    """Return as many values as a terminal has lines, and how many it has no lines for."""
+    room = max(1, height - 2)
+    left = len(rows) - room
+    below = [Text(f"{left} more: a taller window shows them, or name those to watch", style="dim")] if left > 0 else []
+    return Group(_latest_table(rows[:room], width), *below)
+
+
+def _looked(place: Place, names: list[str], every_s: float, count: int | None) -> Iterator[list[Row]]:
+    """Yield the newest values, look for look."""
+    for _ in _looks(every_s, count):
+        yield _latest(place, names) if names else place.get("/parameters/latest")
 
 
 def _changes(place: Place, names: list[str], every_s: float, count: int | None) -> Iterator[Row]:
     seen: dict[tuple[str, str], int] = {}
-    for _ in _looks(every_s, count):
-        for row in _latest(place, names) if names else place.get("/parameters/latest"):
+    for rows in _looked(place, names, every_s, count):
+        for row in rows:
             key = (row["spacecraft"], row["parameter"])
             if seen.get(key) != row["position"]:
                 seen[key] = row["position"]

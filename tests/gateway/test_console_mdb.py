@@ -182,6 +182,13 @@ def test_a_folder_that_is_no_mib_is_told(tmp_path: Path) -> None:
     assert "no MIB" in run("check", tmp_path, code=1).output
 
 
+def test_a_table_of_a_mib_leads_to_its_folder(tmp_path: Path) -> None:
+    """Who points at one of the tables is told to point at their folder."""
+    for name in ("pid.dat", "pcf.dat"):
+        (tmp_path / name).write_text("", encoding="utf-8")
+        assert "a table of a MIB: give its folder" in run("check", tmp_path / name, code=1).output
+
+
 # ---- comparing and converting
 
 

@@ -215,3 +215,54 @@ def test_what_a_database_says_does_nothing_to_a_terminal() -> None:
 def test_one_parameter_is_no_plural() -> None:
     """One parameter, two parameters."""
     assert [tables.many(k, "parameter") for k in (0, 1, 1000)] == ["0 parameters", "1 parameter", "1,000 parameters"]
+
+
+class Newest:
+    """A gateway whose database was changed: it knows T2 no more, and has newest values of the new one."""
+
+    mdb: str | None = "old"
+
+    def get(self, path: str, parameter: Any = None, **_: Any) -> Any:
+        """Return parameters of the old database, and newest values of the new."""
+        if path == "/parameters":
+            rows: list[dict[str, Any]] = [
+                {"parameter": one, "unit": "V", "decimals": None, "kind": "float", "aliases": []} for one in "TU"
+            ]
+            return {"database": self.mdb or "new", "total": 2, "parameters": [dict(r, description="") for r in rows]}
+        assert self.mdb is None or parameter is None, "a name of an old database need not be in the new"
+        return [{**latest("T", 1.5), "database": "new"}]
+
+
+@pytest.mark.parametrize("mdb", ["old", "new", None])
+def test_a_list_of_an_old_database_has_no_values_of_a_new_one(
+    mdb: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was renamed since is listed; a newest value stands beside the unit of its own database only."""
+    place = Newest()
+    place.mdb = mdb
+    params.list_parameters(cast(Any, place), "", 200, as_json=False, as_csv=False)
+    shown = capsys.readouterr().out
+    assert "2 parameters" in shown
+    assert ("1.5" in shown) == (mdb != "old")
+
+
+def test_watching_in_a_pipe_prints_each_look_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a pipe every look is printed, with all its lines, and the last line ends."""
+
+    class Many:
+        def get(self, path: str, **_: Any) -> Any:
+            return [latest(f"/S/P{k}", k) for k in range(60)]
+
+    params.watch(cast(Any, Many()), [], 0.0, 2, as_json=False)
+    shown = capsys.readouterr().out
+    assert shown.count("/S/P59 ") == 2
+    assert shown.endswith("\n")
+
+
+def test_watching_says_what_a_terminal_has_no_lines_for() -> None:
+    """Values without a line are told by their number, not left out in silence."""
+    rows = [latest(f"/S/P{k}", k) for k in range(60)]
+    lines = drawn(params._watched(rows, 80, 24), 80)
+    assert len(lines) <= 24
+    assert lines[-1].startswith("38 more")
+    assert "more" not in "".join(drawn(params._watched(rows[:20], 80, 24), 80))
