@@ -216,3 +216,31 @@ def test_rubbish(lines: list[str], body: bytes) -> None:
         return
     assert from_text(to_text(reading.database)) == reading.database
     decode(reading, body)
+
+
+@pytest.mark.parametrize("text", ["x" * (16 << 20), HEAD + "\n" + "x" * (16 << 20), HEAD + '\n"' + "x\n" * (8 << 20)])
+def test_a_file_of_one_line_costs_no_more_than_its_octets(text: str) -> None:
+    """A line is looked at up to a bound: the rest of it is neither split nor copied."""
+    data = text.encode()
+    tracemalloc.start()
+    with pytest.raises(DatabaseError, match="no CSV: field larger"):
+        read_ccsdspy(data, "one.csv")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 1.5 * len(data) + (8 << 20)
+
+
+@pytest.mark.parametrize("end", [b"\r", b"\n", b"\r\n"])
+def test_any_end_of_line(end: bytes) -> None:
+    """Lines of every system are lines; within quotes they are part of the text."""
+    lines = [b"name,data_type,bit_length,description", b"A,uint,8,plain", b'B,int,16,"two', b'lines"']
+    database = read_ccsdspy(b"\xef\xbb\xbf" + end.join(lines), "x.csv").database
+    assert [name for name in database.parameters if "CCSDS" not in name] == ["/x/A", "/x/B"]
+    assert database.parameters["/x/B"].description == b"".join((b"two", end, b"lines")).decode()
+
+
+def test_a_line_that_is_too_long_is_told_with_its_number() -> None:
+    """A line of many short cells is bounded too."""
+    budget = Budget(text_octets=1000)
+    with pytest.raises(DatabaseError, match=r"x\.csv:2: a line of more than 1,000 characters"):
+        read(f"{HEAD}\nA,uint,8{',abcdefghi' * 500}\n", budget)

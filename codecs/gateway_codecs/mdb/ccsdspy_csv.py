@@ -129,11 +129,7 @@ def read_ccsdspy(data: bytes, file: str, apid: int | None = None, budget: Budget
 
 
 def _lines(data: bytes, file: str, budget: Budget, remarks: RemarkList) -> Iterator[tuple[Where, dict[str, str]]]:
-    try:
-        content = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        content = data.decode("latin-1")
-    reader = csv.reader(io.StringIO(content, newline=""), skipinitialspace=True)
+    reader = csv.reader(_pieces(data, file, budget.text_octets), skipinitialspace=True)
     try:
         names = [name.strip().lower() for name in next(reader, [])]
         missing = [name for name in REQUIRED if name not in names]
@@ -151,6 +147,21 @@ def _lines(data: bytes, file: str, budget: Budget, remarks: RemarkList) -> Itera
                 yield where, {name: cell.strip() for name, cell in zip(names, cells, strict=False)}
     except csv.Error as error:
         raise DatabaseError(f"no CSV: {error}", Where(file, reader.line_num)) from None
+
+
+def _pieces(data: bytes, file: str, line_max: int) -> Iterator[str]:
+    """Yield the lines of a file, never one of more than `line_max` characters: a text of one line costs no copies."""
+    encoding = "utf-8-sig"
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError:
+        encoding = "latin-1"
+    lines, number = io.TextIOWrapper(io.BytesIO(data), encoding, newline=""), 0
+    while line := lines.readline(line_max):
+        number += 1
+        yield line
+        if len(line) == line_max and line[-1] not in "\r\n":
+            raise DatabaseError(f"a line of more than {line_max:,} characters", Where(file, number))
 
 
 def _field(columns: Mapping[str, str], where: Where, remarks: RemarkList) -> Field | None:
