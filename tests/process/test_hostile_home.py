@@ -50,7 +50,9 @@ class Crowded:
 
 
 CROWDED = Crowded(12, 1600, 400, 200, 100, 40)
-RATE_SHARE_MIN = 0.25  # lenient: hostile and others share this process and its cores; 95 % is not shown here
+# Lenient: 0.55 to 0.62 were measured on a loaded machine, so the 95 % that we want are not shown here. The gateway's one
+# core is taken, most of it by sending to the 64 sessions that the hostile one may have by its quota.
+RATE_SHARE_MIN = 0.25
 PAUSE_MAX_S = 5.0
 
 
