@@ -50,8 +50,8 @@ class Crowded:
 
 
 CROWDED = Crowded(12, 1600, 400, 200, 100, 40)
-# Lenient: 0.55 to 0.62 were measured on a loaded machine, so the 95 % that we want are not shown here. The gateway's one
-# core is taken, most of it by sending to the 64 sessions that the hostile one may have by its quota.
+# Lenient: shares of 0.55 to 0.62 were measured on a loaded machine; the 95 % that we want are not shown here. In a
+# profile the gateway's main thread is mostly sending to sessions, of which the hostile one may have 64.
 RATE_SHARE_MIN = 0.25
 PAUSE_MAX_S = 5.0
 
