@@ -64,6 +64,7 @@ async def serving(service: Gateway, sock: socket.socket) -> AsyncIterator[int]:
                 sock.close()
                 sock, current = bind(host, port), _made(service, connections, host, port)
 
+    _leave_token(service, port)  # before anybody can be answered: who comes at once must not show the one before
     task = service.supervisor.keep("http server", serve)
     watching = service.supervisor.keep("connections", connections.watch)
     try:
@@ -71,7 +72,6 @@ async def serving(service: Gateway, sock: socket.socket) -> AsyncIterator[int]:
             await asyncio.sleep(0.01)
         if not current.started:
             raise StartError(f"the control plane did not start on {host}:{port}")
-        _leave_token(service, port)
         yield port
     finally:
         local.take_away(port)

@@ -22,9 +22,16 @@ class Remote:
 
     def __init__(self, url: str = DEFAULT_URL, timeout_s: float = 10.0) -> None:
         self.url = url.rstrip("/")
+        self._client = httpx.Client(
+            base_url=self.url + "/api/v1", timeout=timeout_s, trust_env=False, auth=self._show_token
+        )
+
+    def _show_token(self, request: httpx.Request) -> httpx.Request:
+        """Add the token, read anew each time: a gateway that was started again has left another."""
         token = token_for(self.url)
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        self._client = httpx.Client(base_url=self.url + "/api/v1", timeout=timeout_s, trust_env=False, headers=headers)
+        if token is not None:
+            request.headers["Authorization"] = f"Bearer {token}"
+        return request
 
     def __enter__(self) -> Self:
         return self

@@ -72,6 +72,14 @@ class Daemon:
                 time.sleep(0.02)
         raise AssertionError("gateway did not become ready")
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request shows: the operator's token, where the gateway asks for one."""
+        if self.access:
+            return {}
+        token = (self.config.parent / "var/operator.token").read_text().strip()
+        return {"Authorization": f"Bearer {token}"}
+
     def kill(self) -> None:
         """kill -9."""
         assert self.process is not None
@@ -91,7 +99,7 @@ class Daemon:
 
     def get(self, path: str) -> Any:
         """GET /api/v1..."""
-        response = httpx.get(f"{self.url}/api/v1{path}", timeout=5, trust_env=False)
+        response = httpx.get(f"{self.url}/api/v1{path}", timeout=5, trust_env=False, headers=self.headers)
         response.raise_for_status()
         return response.json()
 

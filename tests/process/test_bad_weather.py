@@ -90,7 +90,7 @@ class Home:
         self._hello = {"type": "subscribe", "home": home, "subscription": name, "mode": mode}
         self._hello |= {"selection": {"idle": True, "bad_quality": True}}
         self._hello |= {"sequential": True} if mode == "complete" else {}
-        self._url = f"ws://127.0.0.1:{daemon.port}{SUBSCRIBE}"
+        self._url, self._headers = f"ws://127.0.0.1:{daemon.port}{SUBSCRIBE}", daemon.headers
         self.items, self.positions, self.told = 0, list[int](), list[dict[str, Any]]()
         self.checks = list[int]()  # of `positions`: the CRC-32 of each item
         self.slowest_s = 0.0
@@ -106,7 +106,9 @@ class Home:
         self._thread.join()
 
     def _run(self) -> None:
-        with connect_websocket(self._url, proxy=None, max_size=None, open_timeout=30) as socket_:
+        with connect_websocket(
+            self._url, proxy=None, max_size=None, open_timeout=30, additional_headers=self._headers
+        ) as socket_:
             socket_.send(json.dumps(self._hello))
             last = time.monotonic()
             while not self._stop.is_set():
@@ -157,7 +159,7 @@ def events(daemon: Daemon) -> list[dict[str, Any]]:
 
 
 def metric(daemon: Daemon, begins: str) -> float:
-    text = httpx.get(f"{daemon.url}/metrics", trust_env=False, timeout=5).text
+    text = httpx.get(f"{daemon.url}/metrics", trust_env=False, timeout=5, headers=daemon.headers).text
     rows = [line for line in text.splitlines() if line.startswith(begins)]
     return float(rows[0].rsplit(" ", 1)[1]) if rows else 0.0
 

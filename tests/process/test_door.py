@@ -22,6 +22,7 @@ from websockets.sync.client import connect
 
 from gateway_config.loader import EXAMPLES
 from gateway_simulators.spacecraft import Spacecraft
+from tests.home_files import everything
 
 from .crowd import Crowd
 from .crowd import connect as connect_from
@@ -38,6 +39,7 @@ def minimal(folder: Path, station_port: int = 1) -> Path:
     config = folder / "config"
     shutil.copytree(str(EXAMPLES / "minimal"), config)
     (config / "gateway.yaml").write_text(f"data_dir: ../var\nreplay_folders: [{folder}]\n")
+    (config / "homes/laboratory-a.yaml").write_text(everything("laboratory-a", "demo"))
     (config / "links/station.yaml").write_text(
         "name: station\nmission: demo\nspacecraft: picard\ntype: tcp_server\n"
         f"unit: frames\nport: {station_port}\nwatchdog_s: 2\n"

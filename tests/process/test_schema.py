@@ -29,11 +29,12 @@ def test_no_server_error_and_no_undocumented_answer(daemon: Daemon, tmp_path: Pa
     while not httpx.get(f"{daemon.url}{HISTORY}/latest", trust_env=False).json():
         assert time.monotonic() < until_s, "no live value came"
         time.sleep(0.1)
+    # one worker: where two threads parse, CPython 3.11 mistakes the depth of ast.parse, which the client uses
     done = subprocess.run(
         [
             sys.executable, "-W", "ignore", "-m", "schemathesis.cli", "run", f"{daemon.url}/api/v1/openapi.json",
             "--checks", CHECKS, "--max-examples", str(examples), "--phases", "coverage,fuzzing",
-            "--seed", "4", "--workers", "2", "--continue-on-failure", "--no-color", "--warnings", "off",
+            "--seed", "4", "--workers", "1", "--continue-on-failure", "--no-color", "--warnings", "off",
             "--suppress-health-check", "all",
         ],
         check=False, capture_output=True, text=True, timeout=1200, cwd=tmp_path,

@@ -9,6 +9,7 @@ everything, and nothing that they or their kernel say comes back, not even a res
 from __future__ import annotations
 
 import json
+import os
 import selectors
 import socket
 import subprocess
@@ -30,6 +31,8 @@ from .test_bad_weather import INSTANCE, SUBSCRIBE, Home, Station, _Flow, _flow, 
 from .test_door import minimal
 
 HERE, THERE = "10.218.0.1", [f"10.218.0.{k}" for k in range(2, 22)]
+TOKEN = f"Authorization: {os.environ.get('AUTHORIZATION', '')}"
+"""What the far side shows: the gateway is reached from another network, so it asks for tokens."""
 # silent ones come last: they are ended soonest
 KINDS = {"complete": 50, "timely": 30, "half a request": 40, "silent": 80}
 AT_A_GLANCE = {"complete": 12, "timely": 12, "half a request": 36, "silent": 140}  # when nobody watches how they end
@@ -45,14 +48,16 @@ def run(*command: str) -> None:
 def _begin(sock: socket.socket, kind: str, k: int) -> None:
     """Say what a peer of a kind says after it has connected."""
     if kind in {"complete", "timely"}:
-        sock.sendall(UPGRADE.format(path=SUBSCRIBE).replace("127.0.0.1", HERE).encode())
+        upgrade = UPGRADE.format(path=SUBSCRIBE).replace("127.0.0.1", HERE)
+        sock.sendall(upgrade.replace("\r\n\r\n", f"\r\n{TOKEN}\r\n\r\n").encode())
         assert b" 101 " in sock.recv(1000)
         hello = {"type": "subscribe", "home": f"laboratory-{'ab'[k % 2]}", "subscription": f"{kind[0]}{k}"}
         sock.sendall(text_frame(hello | {"mode": kind} | ({"from": "head"} if kind == "complete" else {})))
         assert sock.recv(1000), "its welcome, before the next one comes: this is no flood"
     elif kind == "half a request":
         path = f"/api/v1/instances/{INSTANCE}/contacts"
-        head = f"POST {path} HTTP/1.1\r\nHost: {HERE}\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
+        kind = f"Content-Type: application/json\r\n{TOKEN}"
+        head = f"POST {path} HTTP/1.1\r\nHost: {HERE}\r\n{kind}\r\nContent-Length: 9\r\n\r\n"
         sock.sendall(head.encode() + b"{")
 
 
@@ -82,7 +87,7 @@ class PatientDaemon(Daemon):
     """One that is asked beside 200 peers, maybe on a machine that is busy with other tests."""
 
     def get(self, path: str) -> Any:
-        response = httpx.get(f"{self.url}/api/v1{path}", timeout=30, trust_env=False)
+        response = httpx.get(f"{self.url}/api/v1{path}", timeout=30, trust_env=False, headers=self.headers)
         response.raise_for_status()
         return response.json()
 
@@ -164,7 +169,7 @@ def _site(folder: Path, watch_s: float, mended: bool) -> dict[str, Any]:
     near, far, network = free_port(), free_port(), FarNetwork()
     try:
         with (
-            running(PatientDaemon(_configuration(folder, near, far))) as daemon,
+            running(PatientDaemon(_configuration(folder, near, far), access=())) as daemon,
             Station(near, 200) as station,
             Home(daemon, "good", "complete") as home,
         ):
@@ -200,7 +205,8 @@ def _measured(
     before = rss_octets(pid) - journal(daemon)["octets"]
     kinds = KINDS if watch_s else AT_A_GLANCE
     command = [sys.executable, "-m", "tests.process.vanishing", "peers", str(daemon.port), str(far), json.dumps(kinds)]
-    peers = subprocess.Popen(network.inside(*command), env=ENV, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    shown = {"AUTHORIZATION": daemon.headers["Authorization"]}
+    peers = subprocess.Popen(network.inside(*command), env=ENV | shown, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert peers.stdout is not None
         assert peers.stdout.readline() == "there\n"
