@@ -14,7 +14,7 @@ demo: $(VENV)/dev ## a simulated pass, two home bases, a reconciliation (under a
 	$(BIN)/gateway demo
 
 test: $(VENV)/dev ## the tests (under 10 minutes); says what it skips and why
-	$(RUN) pytest -q -n 2 --dist worksteal -m "not soak"
+	$(RUN) pytest -q -n 3 --dist worksteal -m "not soak"
 
 check: $(VENV)/dev ## ruff, mypy (strict), import contracts
 	$(BIN)/ruff check .

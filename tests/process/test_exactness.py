@@ -23,7 +23,9 @@ from .running import SHARED, Daemon, ended, run_gateway, subscriber
 
 HERA = SHARED / "data/frames/hera_tm_1113_lowrate.bin"
 FEW = 50  # positions: less than a second of the replay
-KILLS = 20
+SOAK = bool(os.environ.get("GATEWAY_SOAK"))
+KILLS, INSIDE = (20, 3) if SOAK else (10, 1)  # so many, of which some while a packet is open across frames
+STOPPED_S = 30 if SOAK else 12
 pytestmark = [
     pytest.mark.process,
     pytest.mark.skipif(not HERA.exists(), reason="the shared recordings are not beside the checkout"),
@@ -71,8 +73,8 @@ def a_packet_is_open(journal: Path) -> bool:
     return any(vc["open"] for vc in link.get("vcs", {}).values())
 
 
-def test_twenty_kills_of_the_daemon(tmp_path: Path) -> None:
-    """R2-R4: kill -9 at 20 random instants of a paced replay; the subscriber ends with every packet once, in order."""
+def test_kills_of_the_daemon(tmp_path: Path) -> None:
+    """R2-R4: kill -9 at random instants of a paced replay; the subscriber ends with every packet once, in order."""
     seed = int(os.environ.get("GATEWAY_SEED", random.randrange(1 << 30)))
     print(f"seed {seed} (repeat with GATEWAY_SEED={seed})")
     rng = random.Random(seed)
@@ -90,7 +92,7 @@ def test_twenty_kills_of_the_daemon(tmp_path: Path) -> None:
             daemon.kill()
             inside_a_packet += a_packet_is_open(tmp_path / "var/hera.simulation")
             daemon.start()
-        assert inside_a_packet >= 3, "kills while a packet is open across frames are among them"
+        assert inside_a_packet >= INSIDE, "kills while a packet is open across frames are among them"
         assert daemon.get("/links")[0]["state"] != "finished", "the kills must fall inside the replay"
         assert_exact(ended(client, 60), exported)
         assert daemon.terminate() == 0
@@ -100,7 +102,7 @@ def test_twenty_kills_of_the_daemon(tmp_path: Path) -> None:
 
 
 def test_a_stopped_subscriber_costs_only_itself(tmp_path: Path) -> None:
-    """R5: SIGSTOP of one subscriber for 30 s: the other's rate is unchanged, the stopped one catches up exactly."""
+    """R5: SIGSTOP of one subscriber for STOPPED_S: the other's rate is unchanged, the stopped one catches up exactly."""
     daemon = Daemon(hera_config(tmp_path, frames_per_s=16))
     daemon.start()
     options = ("--kind", "tm", "--vc", "1", "--count", "2302")
@@ -117,14 +119,14 @@ def test_a_stopped_subscriber_costs_only_itself(tmp_path: Path) -> None:
         memory_before = _rss_octets(daemon)
         began, head = time.monotonic(), _head(daemon)
         lags = []
-        while time.monotonic() - began < 30:
+        while time.monotonic() - began < STOPPED_S:
             time.sleep(1)
             lags.append(_behind(daemon)["laboratory-a"])
         memory_growth = _rss_octets(daemon) - memory_before
         stalled = _behind(daemon)["laboratory-b"]
         moved = _head(daemon) - head
         stopped.send_signal(signal.SIGCONT)
-        assert moved > 20 * FEW, "the replay went on"
+        assert moved > STOPPED_S * FEW / 2, "the replay went on"
         assert sorted(lags)[len(lags) // 2] <= FEW, f"the other keeps up with the journal: {lags}"
         assert stalled >= moved - FEW
         assert memory_growth < 64 << 20
