@@ -102,7 +102,7 @@ def test_kills_of_the_daemon(tmp_path: Path) -> None:
 
 
 def test_a_stopped_subscriber_costs_only_itself(tmp_path: Path) -> None:
-    """R5: SIGSTOP of one subscriber for STOPPED_S: the other's rate is unchanged, the stopped one catches up exactly."""
+    """R5: SIGSTOP of one subscriber for a while: the other's rate is unchanged, the stopped one catches up exactly."""
     daemon = Daemon(hera_config(tmp_path, frames_per_s=16))
     daemon.start()
     options = ("--kind", "tm", "--vc", "1", "--count", "2302")
