@@ -92,7 +92,7 @@ def found(capture: bytes, marks: dict[bytes, int]) -> list[int]:
     return [k for mark, k in marks.items() if mark[:12] in capture or mark[-12:] in capture]
 
 
-@pytest.mark.parametrize("transport", ["websocket", "mqtt"])
+@pytest.mark.parametrize("transport", ["websocket", pytest.param("mqtt", marks=pytest.mark.soak)])
 def test_no_octet_of_anothers(tmp_path: Path, transport: str) -> None:
     """Issue: a capture of all octets on the sockets of two home bases with disjoint APIDs and one shared shows no
     crossing: before, during and after one loses the shared APID and the other gains a third, by a live reload."""

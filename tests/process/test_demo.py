@@ -17,7 +17,7 @@ pytestmark = pytest.mark.process
 
 def test_the_demo_holds_and_its_stores_are_readable(tmp_path: Path) -> None:
     """The demo ends by itself without a terminal, exit 0; a foreign script reads the same packets; each has values."""
-    done = run_gateway("demo", "--duration-s", "8", "--keep", str(tmp_path / "demo"), "--json", timeout_s=60)
+    done = run_gateway("demo", "--duration-s", "6", "--keep", str(tmp_path / "demo"), "--json", timeout_s=60)
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout)
     assert result["holds"]

@@ -224,6 +224,7 @@ def counted(metrics: str, name: str) -> float:
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
 
+@pytest.mark.soak
 def test_a_hostile_home_base(tmp_path: Path) -> None:
     """R5, R13, issue: one that never reads, opens subscriptions without end, sends oversized and malformed messages,
     leaves half requests, guesses tokens: the others have all of theirs and no long pause, memory is
