@@ -1,4 +1,4 @@
-"""One hostile home base among others: what it costs them and the gateway is measured, and it is told why it is refused."""
+"""One hostile home base among others: what it costs them and the gateway is measured; it is told why it is refused."""
 
 from __future__ import annotations
 
