@@ -330,7 +330,7 @@ def test_a_limit_that_shrinks_under_a_running_gateway(tmp_path: Path) -> None:
         until(lambda: condition(daemon, "file descriptors") is None)
 
 
-@pytest.mark.parametrize(("unread", "downloads"), [(40, 20), pytest.param(120, 80, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(("unread", "downloads"), [(20, 10), pytest.param(120, 80, marks=pytest.mark.soak)])
 def test_a_crowd(tmp_path: Path, unread: int, downloads: int) -> None:
     """R5, R13: 1,000 idle, 200 that never read, garbage and half requests: who is served keeps its rate, < 64 MB.
 

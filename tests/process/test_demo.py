@@ -55,7 +55,7 @@ def test_the_demo_holds_and_its_stores_are_readable(tmp_path: Path) -> None:
     assert "cut" in run_gateway("journal", "show", str(journal), "--limit", "100000").stdout
 
 
-@pytest.mark.parametrize("where", ["delivered", "journalled"])
+@pytest.mark.parametrize("where", ["delivered", pytest.param("journalled", marks=pytest.mark.soak)])
 def test_one_dropped_packet_is_noticed(where: str) -> None:
     """A demo in which one packet is dropped, after delivery or before the journal, exits 1 and names it."""
     done = run_gateway("demo", "--duration-s", "5", "--sabotage", where, "--json", timeout_s=60)

@@ -23,9 +23,8 @@ from .running import SHARED, Daemon, ended, run_gateway, subscriber
 
 HERA = SHARED / "data/frames/hera_tm_1113_lowrate.bin"
 FEW = 50  # positions: less than a second of the replay
-SOAK = bool(os.environ.get("GATEWAY_SOAK"))
-KILLS, INSIDE = (20, 3) if SOAK else (10, 1)  # so many, of which some while a packet is open across frames
-STOPPED_S = 30 if SOAK else 12
+KILLS, INSIDE = 20, 3  # so many, of which some while a packet is open across frames
+STOPPED_S = 30
 pytestmark = [
     pytest.mark.process,
     pytest.mark.skipif(not HERA.exists(), reason="the shared recordings are not beside the checkout"),
@@ -73,6 +72,7 @@ def a_packet_is_open(journal: Path) -> bool:
     return any(vc["open"] for vc in link.get("vcs", {}).values())
 
 
+@pytest.mark.soak  # the short form is in test_homes_exact.py
 def test_kills_of_the_daemon(tmp_path: Path) -> None:
     """R2-R4: kill -9 at random instants of a paced replay; the subscriber ends with every packet once, in order."""
     seed = int(os.environ.get("GATEWAY_SEED", random.randrange(1 << 30)))
@@ -101,6 +101,7 @@ def test_kills_of_the_daemon(tmp_path: Path) -> None:
         daemon.kill()
 
 
+@pytest.mark.soak
 def test_a_stopped_subscriber_costs_only_itself(tmp_path: Path) -> None:
     """R5: SIGSTOP of one subscriber for a while: the other's rate is unchanged, the stopped one catches up exactly."""
     daemon = Daemon(hera_config(tmp_path, frames_per_s=16))

@@ -100,7 +100,7 @@ def journalled(folder: Path) -> tuple[int, int, set[str]]:
     return frames, lost, reasons
 
 
-@pytest.mark.parametrize("frames_per_s", [5000, 30_000])
+@pytest.mark.parametrize("frames_per_s", [pytest.param(5000, marks=pytest.mark.soak), 30_000])
 def test_from_a_cold_start(tmp_path: Path, frames_per_s: int) -> None:
     """From the moment it is ready nothing is lost, or exactly what the kernel counts is what the frame counts miss."""
     port = free_udp_port()
