@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,6 +36,7 @@ from gateway_routes.selection import Selection
 
 log = structlog.get_logger()
 PROTOCOL = 1
+CANCEL_AGAIN_S = 0.5
 NEAR_POSITIONS = 8192
 """So close to the head a session waits for nobody's reading: what it reads is in memory, or little."""
 OFFLINE_PER_HOME_MAX = 4
@@ -54,6 +55,16 @@ class _Tally:
     upto: int
     digest: Any
     items: int = 0
+
+
+async def _all_ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended: a library that waits on CPython 3.11 may swallow a cancellation."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Session:
@@ -369,9 +380,7 @@ class Session:
             for task in done:
                 task.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _all_ended(tasks)
 
     async def _until_told(self) -> None:
         await self._told_to_end.wait()

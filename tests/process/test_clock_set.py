@@ -65,7 +65,7 @@ def goes_on(daemon: Daemon, homes: list[Home]) -> None:
     for home in homes:
         home.slowest_s, had = 0.0, home.items
         until(lambda home=home, had=had: home.items > had + 100, 5, "delivery goes on")  # type: ignore[misc]
-    assert max(home.slowest_s for home in homes) < 2, "nobody waits for a clock"
+    assert max(home.slowest_s for home in homes) < 5, "nobody waits for a clock"
     assert link(daemon)["state"] == "receiving"
 
 
