@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ AGAIN_S = 5.0
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
-class Outlet:
+class Outlet(ABC):
     """Serves a local tool for ever. `run` has one owner, and ends when it is cancelled or the stream has ended."""
 
     kind = ""
@@ -57,10 +58,11 @@ class Outlet:
         self.trouble = None
         self.ready.set()
 
+    @abstractmethod
     async def _serve(self) -> None:
-        raise NotImplementedError
+        """Serve until it cannot, or has nothing more to serve. Raises OSError, GatewayError."""
 
-    async def _close(self) -> None:
+    async def _close(self) -> None:  # noqa: B027 there may be nothing to give back
         """Give back what `_serve` took; never raises."""
 
     def lag(self) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -63,7 +64,7 @@ class LinkContext:
     timely: TimelyTap = field(default_factory=TimelyTap)
 
 
-class Supervised:
+class Supervised(ABC):
     """See the module. A link says how it connects and what it does then; all on the event loop."""
 
     def __init__(self, settings: LinkSettings, context: LinkContext) -> None:
@@ -85,27 +86,27 @@ class Supervised:
 
     # ---- what a link does ----
 
+    @abstractmethod
     async def _connection(self) -> None:
         """Connect, and take what comes until the end. Raises OSError when it is cut."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _start_over(self) -> None:
         """Go on from what is journalled, after an error of ours."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _close(self) -> None:
         """Close the connection; never raises."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _end_task(self) -> None:
         """End the task; what was received is committed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def statistics(self) -> dict[str, Any]:
         """Return what was counted by channel and APID, JSON-able."""
-        raise NotImplementedError
 
-    async def prepare(self) -> None:
+    async def prepare(self) -> None:  # noqa: B027 there may be nothing to prepare
         """Take what others may have, such as a port, before the start. Raises OSError: somebody has it."""
 
     async def stop(self) -> None:
