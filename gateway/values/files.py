@@ -40,19 +40,42 @@ class DatabaseFile:
     now: Fingerprint | None = None
     refused: str = ""  # why it could not be taken, when that was tried
 
+    @property
+    def state(self) -> str:
+        """Return `read`, `changed` or `gone`: what the last look found."""
+        if self.now is None or self.now == self.read:
+            return "read"
+        return "changed" if self.now else "gone"
+
+    def look(self, now: Fingerprint) -> str:
+        """Take what a look found; returns what is new, in words, or an empty text."""
+        before, self.now = self.state, now
+        return "" if self.state == before else self.told
+
+    @property
+    def told(self) -> str:
+        """Return the state in words."""
+        return f"{self.path} {_TOLD[self.state]}; values go on with version {self.digest[:DIGEST_SHORT]}"
+
+    @property
+    def severity(self) -> str:
+        """Return how bad the state is."""
+        return "warning" if self.state == "gone" else "info"
+
     def condition(self) -> Condition | None:
-        """Return what the operator should know."""
-        goes_on = f"values go on with version {self.digest[:DIGEST_SHORT]}"
+        """Return what the operator should know. Each has an event: whoever looks, and whoever refuses, tells it."""
         subject = f"database of {self.spacecraft}"
         if self.refused:
+            text = f"{self.refused}; values go on with version {self.digest[:DIGEST_SHORT]}"
             remedy = "mend it, then `gateway params reload`; a start before that has no values"
-            return Condition("error", "database file", subject, f"{self.refused}; {goes_on}", remedy, told=True)
-        if self.now is None or self.now == self.read:
+            return Condition("error", "database file", subject, text, remedy, told=True)
+        if self.state == "read":
             return None
-        if not self.now:
-            remedy = "put it back: a start without it has no values; `gateway params reload` takes it"
-            return Condition(
-                "warning", "database file", subject, f"{self.path} is not there any more; {goes_on}", remedy
-            )
-        remedy = "`gateway mdb check` tells whether it is well, `gateway params reload` takes it, and so does a start"
-        return Condition("info", "database file", subject, f"{self.path} was changed; {goes_on}", remedy)
+        return Condition(self.severity, "database file", subject, self.told, _REMEDIES[self.state], told=True)
+
+
+_TOLD = {"read": "is again what was read", "changed": "was changed", "gone": "is not there any more"}
+_REMEDIES = {
+    "gone": "put it back: a start without it has no values; `gateway params reload` takes it",
+    "changed": "`gateway mdb check` tells whether it is well, `gateway params reload` takes it, and so does a start",
+}

@@ -102,8 +102,11 @@ class Values:
     def _refuse(self, file: DatabaseFile, why: str) -> None:
         """Remember and tell that a file was not taken."""
         file.refused = why
-        message = f"{file.spacecraft}: {why}; values go on with version {file.digest[:DIGEST_SHORT]}"
-        event = {"type": "database", "severity": "error", "message": message, "spacecraft": file.spacecraft}
+        self._tell(file, "error", f"{why}; values go on with version {file.digest[:DIGEST_SHORT]}")
+
+    def _tell(self, file: DatabaseFile, severity: str, text: str) -> None:
+        message = f"{file.spacecraft}: {text}"
+        event = {"type": "database", "severity": severity, "message": message, "spacecraft": file.spacecraft}
         self._around.emit({**event, "before": file.digest, "after": file.digest})
 
     def _path(self, spacecraft: str) -> Path:
@@ -114,7 +117,9 @@ class Values:
         files = list(self._files.values())
         found = await self._around.keeper(lambda: [fingerprint(one.path) for one in files])
         for one, now in zip(files, found, strict=True):
-            one.now = now
+            told = one.look(now)
+            if told and self._files.get(one.spacecraft) is one:  # else it was read again meanwhile
+                self._tell(one, one.severity, told)
 
     def _read(self, spacecraft: str) -> tuple[Version, Fingerprint]:
         keys = self._around.databases[spacecraft]
