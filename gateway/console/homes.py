@@ -94,6 +94,22 @@ def revoke_token(
         typer.echo(f"token {row['id']} of {row['kind']} {row['name']} is revoked")
 
 
+@homes_app.command("acl")
+def write_acl(
+    directory: Annotated[Path, typer.Argument(help="Configuration directory.")] = Path("."),
+) -> None:
+    """Print the rights of the home files as an access control file of mosquitto, for `mqtt.broker: external`.
+
+    `gateway homes acl my-gateway > acl`, then `acl_file` in mosquitto.conf: the file says what else it takes.
+    """
+    with readable_errors():
+        from gateway.mqtt.mosquitto_acl import mosquitto_acl
+        from gateway.real import SystemClock
+        from gateway_config import load
+
+        typer.echo(mosquitto_acl(load(directory), SystemClock().tai_ns()), nl=False)
+
+
 def _remote(url: str) -> Any:
     from gateway.console.remote import Remote
 
@@ -116,20 +132,23 @@ def _homes_table(rows: list[dict[str, Any]]) -> Any:
     for row in rows:
         until = row["valid_until_utc"]
         valid = ("yes" if row["valid"] else "no") + (f", until {until}" if until else "")
-        granted = "\n".join(_grant_in_words(grant) for grant in row["grants"]) or "nothing"
+        granted = "\n".join(grant_in_words(grant) for grant in row["grants"]) or "nothing"
         rate = f", {row['rate_limit_bps']} bit/s" if row["rate_limit_bps"] else ""
         quotas = f"{row['sessions_max']} sessions, {row['subscriptions_max']} subscriptions{rate}"
         table.add_row(f"{row['home']}\n{row['description']}".strip(), valid, granted, quotas, str(row["tokens"]))
     return table
 
 
-def _grant_in_words(grant: dict[str, Any]) -> str:
+def grant_in_words(grant: dict[str, Any]) -> str:
+    """Return a grant, as the API shows it, in a line."""
+    from gateway_config.home_models import ALL_MODES  # late: other commands need no models
+
     items, modes = grant["items"], grant["modes"]
     parts = [f"{key} {', '.join(map(str, items[key]))}" for key in sorted(items) if key != "bad_quality"]
     parts += ["rejected units too"] if items.get("bad_quality") else []
     parts += [f"parameters {', '.join(grant['parameters'])}"] if grant["parameters"] else []
     parts += ["replays too"] if grant["replays"] else []
-    parts += [] if len(modes) == 4 else [f"by {', '.join(modes)} alone"]
+    parts += [] if set(modes) == set(ALL_MODES) else [f"by {', '.join(modes)} alone"]
     return f"{grant['mission']} ({', '.join(grant['support_modes'])}): " + "; ".join(parts)
 
 
