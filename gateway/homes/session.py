@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import structlog
 
 from gateway.access.policy import described
@@ -18,18 +16,15 @@ from gateway.homes.channel import Channel, SessionLimits
 from gateway.homes.digest_asking import DigestAsking
 from gateway.homes.entitlement import Entitlement
 from gateway.homes.hello import VALUE_KEYS, checked, parse_control
+from gateway.homes.lane_sender import LaneSender, lanes_of
 from gateway.homes.ledger import HomeLedger, SentBlocks
 from gateway.homes.lines import Pace, asked_pace
-from gateway.homes.paths import PathTelling, settle
+from gateway.homes.paths import PathTelling
 from gateway.homes.registry import Subscription, SubscriptionRegistry
-from gateway.homes.slices import trimmed
 from gateway.homes.timely_sender import TimelyCount, TimelySender, timely_limits
 from gateway.homes.value_sender import ValueSender, value_wish
-from gateway.journal import Slice
 from gateway.playback.resend import still_to_send
-from gateway.playback.returning import PlaybackReturn, as_playback
-from gateway_codecs.batches import empty_items
-from gateway_codecs.delivery_block import FINAL, encode_data, encode_mark
+from gateway.playback.returning import PlaybackReturn
 from gateway_routes.delivery import Cursor, Delivery, DeliveryError, Lane, Range, parse_cursor
 from gateway_routes.rights import LOCAL_OPERATOR, Actor
 from gateway_routes.selection import Selection
@@ -37,24 +32,8 @@ from gateway_routes.selection import Selection
 log = structlog.get_logger()
 PROTOCOL = 1
 CANCEL_AGAIN_S = 0.5
-NEAR_POSITIONS = 8192
-"""So close to the head a session waits for nobody's reading: what it reads is in memory, or little."""
 OFFLINE_PER_HOME_MAX = 4
 TIMELY_PER_HOME_MAX = 16
-
-
-FIRST_BLOCK_OCTETS = 1 << 15
-"""Blocks begin small and grow as they are acknowledged: who never reads costs little memory."""
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What a lane delivered since its previous mark."""
-
-    first: int
-    upto: int
-    digest: Any
-    items: int = 0
 
 
 async def _all_ended(tasks: Sequence[asyncio.Task[None]]) -> None:
@@ -79,25 +58,18 @@ class Session:
         self._journal = registry.journal
         self._wake = asyncio.Event()
         self._store_wake = asyncio.Event()
-        self._block_octets = min(limits.block_octets, FIRST_BLOCK_OCTETS)
-        self._tallies: dict[Lane, _Tally] = {}
-        self._scanned: dict[Lane, int] = {}
-        self._finals: set[Lane] = set()
         self._ending = ""
         self._told_to_end = asyncio.Event()
         self.state = "connecting"
-        self.sent_items = 0
-        self.sent_octets = 0
         self.drops = 0
         self.home = self.name = ""
         self.mode = "complete"
         self._subscription: Subscription | None = None
-        self._delivery: Delivery
+        self._positioned: LaneSender | None = None  # of the modes with positions, once it began
         self._timely: TimelySender | None = None
         self._values: ValueSender | None = None
         self._return: PlaybackReturn | None = None
         self._pace: Pace
-        self._end: int | None = None
         self._telling: PathTelling | None = None  # of where items come from; None = nobody asked
         self.asking = DigestAsking(self._say)
         self._blocks: SentBlocks
@@ -207,7 +179,8 @@ class Session:
         again = known.resend if known is not None else ()
         for first, end in again:  # whatever the client holds: the operator ordered it to be sent again
             cursor = cursor.without(first, end)
-        self._delivery = self._lanes_of(cursor, self._journal.head, hello.get("sequential") is True, again)
+        delivery = lanes_of(self._limits, cursor, self._journal.head, hello.get("sequential") is True, again)
+        self._positioned = self._sender(delivery)
         before = self._registry.sessions.get(key)
         if before is not None:
             before.stop("replaced by a newer session of the same subscription")
@@ -261,21 +234,22 @@ class Session:
         if sum(session.home == self.home for session in self._registry.offline) >= OFFLINE_PER_HOME_MAX:
             most = OFFLINE_PER_HOME_MAX
             raise DeliveryError("too many", f"a home base has at most {most} offline sessions at a time")
-        self._end = upto
-        self._delivery = self._lanes_of(Cursor(first), upto)
+        self._positioned = self._sender(lanes_of(self._limits, Cursor(first), upto), upto)
         self._registry.offline.append(self)
-
-    def _lanes_of(self, cursor: Cursor, head: int, sequential: bool = True, again: tuple[Range, ...] = ()) -> Delivery:
-        octets, blocks = self._limits.window_octets, self._limits.window_blocks
-        return Delivery(cursor, head, sequential=sequential, window_octets=octets, window_blocks=blocks, again=again)
 
     async def _begin_playback(self, hello: Mapping[str, Any]) -> None:
         """Go on with the return of a playback request; the subscription bears the request's name."""
         told = hello.get("cursor")
         cursor = None if told is None else self._cursor(hello, None)
         self._return = await self._registry.book.begin(self.name, cursor, self)
-        self._end = self._return.end
-        self._delivery = self._lanes_of(self._return.cursor, self._end)
+        end = self._return.end
+        self._positioned = self._sender(lanes_of(self._limits, self._return.cursor, end), end)
+
+    def _sender(self, delivery: Delivery, end: int | None = None) -> LaneSender:
+        return LaneSender(
+            self._journal, delivery, lambda: self._selection, self._pace, self._limits, self._blocks, self._give,
+            self._channel.send, self._tell_missing, end, self._return, self._telling, self._note_return, self._wake,
+        )  # fmt: skip
 
     async def _begin_timely(self, hello: Mapping[str, Any]) -> None:
         """Listen, then welcome: from the welcome on everything comes, or is told as skipped."""
@@ -323,7 +297,7 @@ class Session:
 
     async def _send_welcome(self) -> None:
         journal = self._journal
-        cursor = self._delivery.cursor
+        cursor = self._lanes.delivery.cursor
         welcome = {
             "type": "welcome",
             "protocol": PROTOCOL,
@@ -332,12 +306,12 @@ class Session:
             "version": self._subscription.version if self._subscription else 0,
             "version_from": self._subscription.version_from if self._subscription else 0,
             "tail": journal.tail,
-            "head": self._head,
+            "head": self._lanes.head,
             "low_water": cursor.low_water,
             "ranges": [list(r) for r in cursor.ranges],
             "resend": [list(r) for r in self._subscription.resend] if self._subscription else [],
             "lanes": {
-                lane.name.lower(): state.todo[0][0] for lane, state in self._delivery.lanes.items() if state.todo
+                lane.name.lower(): state.todo[0][0] for lane, state in self._lanes.delivery.lanes.items() if state.todo
             },
             "names": {"spacecraft": journal.names("spacecraft"), "links": journal.names("links")},
             "window": {"octets": self._limits.window_octets, "blocks": self._limits.window_blocks},
@@ -354,8 +328,20 @@ class Session:
         await self._channel.send(message)
 
     @property
-    def _head(self) -> int:
-        return self._journal.head if self._end is None else self._end
+    def _lanes(self) -> LaneSender:
+        if self._positioned is None:
+            raise AssertionError("a mode with positions has lanes once it began")
+        return self._positioned
+
+    @property
+    def sent_items(self) -> int:
+        """Items sent in the modes with positions."""
+        return 0 if self._positioned is None else self._positioned.sent_items
+
+    @property
+    def sent_octets(self) -> int:
+        """Octets sent in the modes with positions."""
+        return 0 if self._positioned is None else self._positioned.sent_octets
 
     @property
     def _selection(self) -> Selection:
@@ -373,7 +359,7 @@ class Session:
         elif self._values is not None:
             parts = [self._receive_nothing(), self._send_values(self._values), self._until_told()]
         else:
-            parts = [self._receive(), self._send(), self._follow(), self._keep_cursor(), self._until_told()]
+            parts = [self._receive(), self._lanes.run(), self._follow(), self._keep_cursor(), self._until_told()]
         tasks = [asyncio.create_task(part, name=f"session {self.home}/{self.name}") for part in parts]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -412,27 +398,27 @@ class Session:
                 continue
             if message["type"] != "ack":
                 raise DeliveryError("bad message", f"a running session takes ack, not {message['type'][:64]!r}")
-            moved = self._delivery.acknowledge(message.get("lane", -1), message.get("upto", -1))
+            moved = self._lanes.delivery.acknowledge(message.get("lane", -1), message.get("upto", -1))
             self._blocks.acknowledged(message["lane"], message["upto"])
             if moved and self._subscription is not None and not self._told_to_end.is_set():
-                resend = still_to_send(self._subscription.resend, self._delivery.cursor)
-                self._change(replace(self._subscription, cursor=self._delivery.cursor, resend=resend))
+                cursor = self._lanes.delivery.cursor
+                resend = still_to_send(self._subscription.resend, cursor)
+                self._change(replace(self._subscription, cursor=cursor, resend=resend))
                 self._store_wake.set()
             if moved:
                 self._note_return()
-                self._block_octets = min(2 * self._block_octets, self._limits.block_octets)
+                self._lanes.grow()
             self._wake.set()
 
     def _note_return(self) -> None:
         """Count what was acknowledged of a playback; it is done when all was sent, marked and acknowledged."""
         if self._return is not None:
-            done = Lane.LIVE in self._finals and self._delivery.idle(self._head)
-            self._return.moved(self._delivery.cursor, done)
+            self._return.moved(self._lanes.delivery.cursor, self._lanes.all_done)
             self._store_wake.set()
 
     def sent_ranges(self) -> list[Range]:
         """Return the ranges that were sent in complete mode and are not acknowledged, in order of position."""
-        return self._delivery.in_flight() if self.mode == "complete" and self.state == "live" else []
+        return self._lanes.delivery.in_flight() if self.mode == "complete" and self.state == "live" else []
 
     def _change(self, subscription: Subscription) -> None:
         """Take the subscription's new state; it is stored with the next cursor."""
@@ -453,7 +439,7 @@ class Session:
             self._store_wake.clear()
             if self._told_to_end.is_set():
                 continue
-            cursor = self._delivery.cursor
+            cursor = self._lanes.delivery.cursor
             try:
                 if self._return is not None:
                     await self._return.keep()
@@ -469,148 +455,11 @@ class Session:
             # each stored cursor is a forced write of its own: too many of them would delay the journal's
             await asyncio.sleep(self._limits.cursor_every_s)
 
-    async def _send(self) -> None:
-        if self._telling is not None:
-            await settle(self._wake, self._tell_path)
-        while True:
-            self._wake.clear()
-            await self._tell_path()
-            lane = self._delivery.next_lane(self._head)
-            if lane is not None and self._scanned.get(lane, -1) < self._head:
-                await self._send_from(lane)
-                continue
-            if self._marks_due():
-                await self._send_marks()
-            elif lane is not None:
-                await self._idle_mark(lane)
-            else:
-                await self._wake.wait()
-
-    async def _send_from(self, lane: Lane) -> None:
-        first, end = self._delivery.next_range(lane, self._head)
-        at = max(first, self._scanned.get(lane, first))
-        near = self._head - at <= NEAR_POSITIONS
-        found = await self._read(at, near)
-        if found.expired is not None:
-            await self._tell_expired(lane, found.end_position)
-            return
-        await self._tell_damaged(lane, found, at, end)
-        found = trimmed(found, end)
-        if not len(found.positions) and found.end_position >= self._head and self._end is None:
-            self._scanned[lane] = found.end_position
-            return
-        self._scanned.pop(lane, None)
-        if not len(found.positions) and found.end_position < end:
-            self._scanned[lane] = found.end_position
-            return
-        await self._send_block(lane, first, found, live=near and lane == Lane.LIVE)
-
-    async def _read(self, at: int, near: bool) -> Slice:
-        """Read a block; who is behind takes turns with the others who are, and leaves the loop to those who are not."""
-        limits = self._pace.limits(self._limits.block_items, self._block_octets)
-        wanted = self._selection if self._return is None else self._return.limited(self._selection)
-        if near:
-            return await self._journal.read(at, wanted, *limits)
-        async with self._pace.reading() as turn:
-            found = await self._journal.read(at, wanted, *limits)
-            turn.cost = len(found.batch.octets) + found.batch.items.nbytes
-        return found
-
-    async def _send_block(self, lane: Lane, first: int, found: Slice, live: bool) -> None:
-        batch = found.batch if self._return is None else as_playback(found.batch)
-        data = encode_data(lane, first, found.end_position, found.positions, batch)
-        tally = self._tally(lane, first)
-        tally.items += len(found.positions)
-        tally.upto = found.end_position
-        tally.digest.update(found.batch.octets)
-        self._delivery.sent(lane, first, found.end_position, len(data))
-        if self._return is not None:
-            self._return.sent(found.end_position, batch)
-        self._blocks.sent(lane, first, found.end_position, found.batch)
-        async with self._pace.sending(live) as turn:
-            turn.cost = len(data)
-        await self._tell_path()
-        await self._give(data)
-        self.sent_items += len(found.positions)
-        self.sent_octets += len(data)
-        if tally.items >= self._limits.mark_items or self._lane_ended(lane):
-            await self._send_mark(lane)
-
     async def _give(self, message: str | bytes) -> None:
         """Send data, unless we were told to end: nothing leaves under rights that are there no more."""
         if self._told_to_end.is_set():
             raise ConnectionError(self._ending)
         await self._channel.send(message)
-
-    def _tally(self, lane: Lane, first: int) -> _Tally:
-        if lane not in self._tallies:
-            self._tallies[lane] = _Tally(first, first, hashlib.sha256())
-        return self._tallies[lane]
-
-    def _lane_ended(self, lane: Lane) -> bool:
-        return not self._delivery.lanes[lane].todo
-
-    def _marks_due(self) -> bool:
-        drained = [lane for lane in self._delivery.lanes if self._delivery.drained(lane, self._head)]
-        final = self._journal.finished or self._end is not None
-        return any(
-            (lane in self._tallies and self._tallies[lane].items > 0) or (final and lane not in self._finals)
-            for lane in drained
-        )
-
-    async def _send_marks(self) -> None:
-        final = self._journal.finished or self._end is not None
-        for lane in list(self._delivery.lanes):
-            due = lane in self._tallies or (final and lane not in self._finals)
-            if due and self._delivery.drained(lane, self._head):
-                await self._send_mark(lane)
-
-    async def _send_mark(self, lane: Lane) -> None:
-        final = (self._journal.finished or self._end is not None) and self._delivery.drained(lane, self._head)
-        state = self._delivery.lanes[lane]
-        tally = self._tallies.pop(lane, None) or _Tally(state.sent, state.sent, hashlib.sha256())
-        if final:
-            self._finals.add(lane)
-        flags = FINAL if final else 0
-        mark = encode_mark(lane, tally.first, tally.upto, tally.items, tally.digest.digest(), flags)
-        self._pace.spend(len(mark))
-        await self._channel.send(mark)
-        if final:
-            self._note_return()
-
-    async def _idle_mark(self, lane: Lane) -> None:
-        """Nothing for this home below the head: say so, but not for every commit of others."""
-        try:
-            async with asyncio.timeout(self._limits.idle_mark_s):
-                await self._wake.wait()
-                return
-        except TimeoutError:
-            pass
-        upto = self._scanned.pop(lane, None)
-        first, _ = self._delivery.next_range(lane, self._head)
-        if upto is not None and upto > first:
-            empty = Slice(np.zeros(0, np.int64), empty_items(), upto)
-            await self._send_block(lane, first, empty, live=True)
-
-    async def _tell_expired(self, lane: Lane, tail: int) -> None:
-        if lane in self._tallies:
-            await self._send_mark(lane)  # what was delivered before the hole is confirmed first
-        gone = self._delivery.skip_expired(lane, tail if self._end is None else min(tail, self._end))
-        self._scanned.pop(lane, None)
-        if gone is not None:
-            await self._tell_missing(lane, *gone, "expired")
-
-    async def _tell_damaged(self, lane: Lane, found: Slice, at: int, end: int) -> None:
-        """Tell what is damaged within [at, end): the rest of such a block was acknowledged, or is told later."""
-        for damage in found.damaged:
-            first, upto = max(damage.first, at), min(damage.end, end)
-            if first < upto:
-                await self._tell_missing(lane, first, upto, f"damaged: {damage.cause}")
-
-    async def _tell_path(self) -> None:
-        """Tell what changed of where items come from: before anything is sent that came by it."""
-        if self._telling is not None:
-            await self._telling.tell(self._selection.links)
 
     async def _tell_missing(self, lane: Lane, first: int, end: int, reason: str) -> None:
         self._count_drops(end - first)
@@ -663,7 +512,7 @@ class Session:
             "sent_octets": self.sent_octets,
             "drops": self._subscription.drops if self._subscription else self.drops,
             "window_octets": {
-                lane.name.lower(): state.window_octets for lane, state in self._delivery.lanes.items()
+                lane.name.lower(): state.window_octets for lane, state in self._lanes.delivery.lanes.items()
             } if self.state == "live" else {},
             **(self._pace.described() if self.state == "live" else {}),
         }  # fmt: skip

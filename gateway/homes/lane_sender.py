@@ -1,0 +1,238 @@
+"""The sending half of a session with positions: blocks, marks, what is missing, by lane (docs/wire-format.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gateway.homes.channel import SessionLimits
+from gateway.homes.ledger import SentBlocks
+from gateway.homes.lines import Pace
+from gateway.homes.paths import PathTelling, settle
+from gateway.homes.slices import trimmed
+from gateway.journal import Journal, Slice
+from gateway.playback.returning import PlaybackReturn, as_playback
+from gateway_codecs.batches import empty_items
+from gateway_codecs.delivery_block import FINAL, encode_data, encode_mark
+from gateway_routes.delivery import Cursor, Delivery, Lane, Range
+from gateway_routes.selection import Selection
+
+NEAR_POSITIONS = 8192
+"""So close to the head a session waits for nobody's reading: what it reads is in memory, or little."""
+FIRST_BLOCK_OCTETS = 1 << 15
+"""Blocks begin small and grow as they are acknowledged: who never reads costs little memory."""
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What a lane delivered since its previous mark."""
+
+    first: int
+    upto: int
+    digest: Any
+    items: int = 0
+
+
+@dataclass(slots=True)
+class LaneSender:
+    """Sends what `delivery` says, in its lanes, as far as the window lets it. `run` is one task.
+
+    `give` sends data and raises ConnectionError once nothing may be sent any more; `send` sends marks; `tell_missing`
+    tells positions that will never come. `end`: nothing from there on comes in this session (None = it has no end).
+    """
+
+    journal: Journal
+    delivery: Delivery
+    selection: Callable[[], Selection]
+    pace: Pace
+    limits: SessionLimits
+    blocks: SentBlocks
+    give: Callable[[bytes], Awaitable[None]]
+    send: Callable[[bytes], Awaitable[None]]
+    tell_missing: Callable[[Lane, int, int, str], Awaitable[None]]
+    end: int | None = None
+    returning: PlaybackReturn | None = None
+    telling: PathTelling | None = None
+    on_final: Callable[[], None] = lambda: None
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    finals: set[Lane] = field(default_factory=set)  # whose last mark was sent
+    sent_items: int = 0
+    sent_octets: int = 0
+    _tallies: dict[Lane, _Tally] = field(default_factory=dict)
+    _scanned: dict[Lane, int] = field(default_factory=dict)
+    _block_octets: int = 0
+
+    def __post_init__(self) -> None:
+        self._block_octets = min(self.limits.block_octets, FIRST_BLOCK_OCTETS)
+
+    @property
+    def head(self) -> int:
+        """Where there is nothing to send any more, for now."""
+        return self.journal.head if self.end is None else self.end
+
+    @property
+    def all_done(self) -> bool:
+        """Whether everything was sent, marked and acknowledged."""
+        return Lane.LIVE in self.finals and self.delivery.idle(self.head)
+
+    def grow(self) -> None:
+        """Something was acknowledged: blocks may be larger."""
+        self._block_octets = min(2 * self._block_octets, self.limits.block_octets)
+
+    async def run(self) -> None:
+        """Send until cancelled. Raises ConnectionError."""
+        if self.telling is not None:
+            await settle(self.wake, self._tell_path)
+        while True:
+            self.wake.clear()
+            await self._tell_path()
+            lane = self.delivery.next_lane(self.head)
+            if lane is not None and self._scanned.get(lane, -1) < self.head:
+                await self._send_from(lane)
+                continue
+            if self._marks_due():
+                await self._send_marks()
+            elif lane is not None:
+                await self._idle_mark(lane)
+            else:
+                await self.wake.wait()
+
+    async def _send_from(self, lane: Lane) -> None:
+        first, end = self.delivery.next_range(lane, self.head)
+        at = max(first, self._scanned.get(lane, first))
+        near = self.head - at <= NEAR_POSITIONS
+        found = await self._read(at, near)
+        if found.expired is not None:
+            await self._tell_expired(lane, found.end_position)
+            return
+        await self._tell_damaged(lane, found, at, end)
+        found = trimmed(found, end)
+        if not len(found.positions) and found.end_position >= self.head and self.end is None:
+            self._scanned[lane] = found.end_position
+            return
+        self._scanned.pop(lane, None)
+        if not len(found.positions) and found.end_position < end:
+            self._scanned[lane] = found.end_position
+            return
+        await self._send_block(lane, first, found, live=near and lane == Lane.LIVE)
+
+    async def _read(self, at: int, near: bool) -> Slice:
+        """Read a block; who is behind takes turns with the others who are, and leaves the loop to those who are not."""
+        limits = self.pace.limits(self.limits.block_items, self._block_octets)
+        wanted = self.selection() if self.returning is None else self.returning.limited(self.selection())
+        if near:
+            return await self.journal.read(at, wanted, *limits)
+        async with self.pace.reading() as turn:
+            found = await self.journal.read(at, wanted, *limits)
+            turn.cost = len(found.batch.octets) + found.batch.items.nbytes
+        return found
+
+    async def _send_block(self, lane: Lane, first: int, found: Slice, live: bool) -> None:
+        batch = found.batch if self.returning is None else as_playback(found.batch)
+        data = encode_data(lane, first, found.end_position, found.positions, batch)
+        tally = self._tally(lane, first)
+        tally.items += len(found.positions)
+        tally.upto = found.end_position
+        tally.digest.update(found.batch.octets)
+        self.delivery.sent(lane, first, found.end_position, len(data))
+        if self.returning is not None:
+            self.returning.sent(found.end_position, batch)
+        self.blocks.sent(lane, first, found.end_position, found.batch)
+        async with self.pace.sending(live) as turn:
+            turn.cost = len(data)
+        await self._tell_path()
+        await self.give(data)
+        self.sent_items += len(found.positions)
+        self.sent_octets += len(data)
+        if tally.items >= self.limits.mark_items or self._lane_ended(lane):
+            await self._send_mark(lane)
+
+    def _tally(self, lane: Lane, first: int) -> _Tally:
+        if lane not in self._tallies:
+            self._tallies[lane] = _Tally(first, first, hashlib.sha256())
+        return self._tallies[lane]
+
+    def _lane_ended(self, lane: Lane) -> bool:
+        return not self.delivery.lanes[lane].todo
+
+    # ---- marks ----
+
+    @property
+    def _is_final(self) -> bool:
+        return self.journal.finished or self.end is not None
+
+    def _marks_due(self) -> bool:
+        drained = [lane for lane in self.delivery.lanes if self.delivery.drained(lane, self.head)]
+        return any(
+            (lane in self._tallies and self._tallies[lane].items > 0) or (self._is_final and lane not in self.finals)
+            for lane in drained
+        )
+
+    async def _send_marks(self) -> None:
+        final = self._is_final
+        for lane in list(self.delivery.lanes):
+            due = lane in self._tallies or (final and lane not in self.finals)
+            if due and self.delivery.drained(lane, self.head):
+                await self._send_mark(lane)
+
+    async def _send_mark(self, lane: Lane) -> None:
+        final = self._is_final and self.delivery.drained(lane, self.head)
+        state = self.delivery.lanes[lane]
+        tally = self._tallies.pop(lane, None) or _Tally(state.sent, state.sent, hashlib.sha256())
+        if final:
+            self.finals.add(lane)
+        flags = FINAL if final else 0
+        mark = encode_mark(lane, tally.first, tally.upto, tally.items, tally.digest.digest(), flags)
+        self.pace.spend(len(mark))
+        await self.send(mark)
+        if final:
+            self.on_final()
+
+    async def _idle_mark(self, lane: Lane) -> None:
+        """Nothing for this home below the head: say so, but not for every commit of others."""
+        try:
+            async with asyncio.timeout(self.limits.idle_mark_s):
+                await self.wake.wait()
+                return
+        except TimeoutError:
+            pass
+        upto = self._scanned.pop(lane, None)
+        first, _ = self.delivery.next_range(lane, self.head)
+        if upto is not None and upto > first:
+            empty = Slice(np.zeros(0, np.int64), empty_items(), upto)
+            await self._send_block(lane, first, empty, live=True)
+
+    # ---- what will not come, and where from what comes came ----
+
+    async def _tell_expired(self, lane: Lane, tail: int) -> None:
+        if lane in self._tallies:
+            await self._send_mark(lane)  # what was delivered before the hole is confirmed first
+        gone = self.delivery.skip_expired(lane, tail if self.end is None else min(tail, self.end))
+        self._scanned.pop(lane, None)
+        if gone is not None:
+            await self.tell_missing(lane, *gone, "expired")
+
+    async def _tell_damaged(self, lane: Lane, found: Slice, at: int, end: int) -> None:
+        """Tell what is damaged within [at, end): the rest of such a block was acknowledged, or is told later."""
+        for damage in found.damaged:
+            first, upto = max(damage.first, at), min(damage.end, end)
+            if first < upto:
+                await self.tell_missing(lane, first, upto, f"damaged: {damage.cause}")
+
+    async def _tell_path(self) -> None:
+        """Tell what changed of where items come from: before anything is sent that came by it."""
+        if self.telling is not None:
+            await self.telling.tell(self.selection().links)
+
+
+def lanes_of(
+    limits: SessionLimits, cursor: Cursor, head: int, sequential: bool = True, again: tuple[Range, ...] = ()
+) -> Delivery:
+    """Return the lanes of a session from a cursor on. Raises DeliveryError for a cursor beyond the head."""
+    octets, blocks = limits.window_octets, limits.window_blocks
+    return Delivery(cursor, head, sequential=sequential, window_octets=octets, window_blocks=blocks, again=again)
