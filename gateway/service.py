@@ -180,9 +180,7 @@ class Gateway:
         """Each second: look at the machine, and tell what began and ended, of it and of each instance."""
         while True:
             self._machine.look(self._now())
-            of_mqtt = self._mqtt.conditions() if self._mqtt is not None else []
-            found = [*self._machine.conditions(), *self._not_reopened, *of_mqtt]
-            changes = self._book.update(found, self._now())
+            changes = self._book.update(self._conditions(), self._now())
             open_ones = [instance for instance in self.instances.values() if instance.replay is None]
             for instance in open_ones:
                 for change in changes:
@@ -351,8 +349,7 @@ class Gateway:
         now = self._now()
         instances = [instance.state() for instance in self.instances.values()]
         mqtt = self._mqtt
-        found = [*self._machine.conditions(), *self._not_reopened, *(mqtt.conditions() if mqtt is not None else ())]
-        own = [condition_row(row, self._book, now, self._clock) for row in found]
+        own = [condition_row(row, self._book, now, self._clock) for row in self._conditions()]
         conditions = [*own, *(c for state in instances for c in state["conditions"])]
         conditions.sort(key=lambda c: SEVERITIES.index(c["severity"]))
         return {
@@ -367,6 +364,11 @@ class Gateway:
             "mqtt": mqtt.state() if mqtt is not None else None,
             "instances": instances,
         }
+
+    def _conditions(self) -> list[Condition]:
+        """Return what concerns the gateway as a whole."""
+        of_mqtt = self._mqtt.conditions() if self._mqtt is not None else []
+        return [*self._machine.conditions(), *self._not_reopened, *self.reloader.conditions(), *of_mqtt]
 
     def not_ready(self) -> list[str]:
         """Return why the gateway cannot do its work; empty when it can."""

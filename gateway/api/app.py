@@ -26,6 +26,7 @@ from gateway.api.described import answer, described
 from gateway.api.door import Door
 from gateway.api.guard import Identity, may
 from gateway.api.pages import add_pages
+from gateway.api.queries import only_known
 from gateway.api.refusals import add_refusals
 from gateway.service import Gateway
 
@@ -38,7 +39,8 @@ describe. The first text message is the client's, `{"type": "subscribe", "home":
 messages are JSON and control, binary messages are blocks of items. The whole protocol is one page,
 `docs/wire-format.md`; `gateway subscribe` speaks it.
 
-**Errors** are `{"error", "hint"}`, whatever went wrong. Beside what each operation states, any request may be refused
+**Errors** are `{"error", "hint"}`, whatever went wrong. A query parameter that an operation does not have is refused
+with 422, which names those that it has. Beside what each operation states, any request may be refused
 with 403 (sent by a foreign page), 413 (too large), 421 (a host name that is not this gateway's) or 503 (too many
 connections).
 """
@@ -66,7 +68,7 @@ def build_app(service: Gateway) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         openapi_url=None,
-        dependencies=[Depends(may)],
+        dependencies=[Depends(may), Depends(only_known)],
     )
     app.state.service = service
     app.add_middleware(Identity, service=service)

@@ -15,7 +15,7 @@ MEANINGS = {
     403: "not allowed by the configuration",
     404: "no such instance, link, contact, subscription, run or file",
     409: "contradicts what is there",
-    422: "a field is missing, unknown or out of its bounds",
+    422: "a field or query parameter is missing, unknown or out of its bounds",
     503: "what was asked could not be written or read: the disk, or a file",
 }
 

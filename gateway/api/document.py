@@ -10,8 +10,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from gateway.api import answers, configuration_answers, models, playback_answers, report_answers, value_answers
-from gateway.api.described import SCHEMAS, answer
+from gateway.api.described import MEANINGS, SCHEMAS, answer
 from gateway.api.guard import ACTIONS, route_key
+from gateway.api.queries import BELOW
 from gateway_routes.rights import Action
 
 
@@ -26,6 +27,8 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
     document.setdefault("components", {})["securitySchemes"] = {"token": scheme}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
+            if path.startswith(BELOW):  # `queries.only_known` refuses
+                operation["responses"].setdefault("422", answer("Problem", MEANINGS[422]))
             _say_who_may(operation, ACTIONS.get(route_key(method.upper(), path), Action.ADMINISTER))
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas.update(described["$defs"])

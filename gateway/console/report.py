@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import typer
 
-from gateway.console import report_tables
+from gateway.console import report_tables, tables
 from gateway.console.remote import Remote
 from gateway.console.terminal import Terminal
 from gateway.errors import UsageError
@@ -71,7 +71,7 @@ def show_status(url: str, instance: str | None, as_json: bool) -> None:
         typer.echo(json.dumps({one["instance"]: one["homes"] for one in chosen}, indent=2))
         return
     for one in chosen:
-        Terminal().print(report_tables.homes(one["instance"], one["homes"]))
+        Terminal().print(report_tables.homes(one["instance"], one["homes"]), *tables.beside_subscriptions(one))
 
 
 def _instance(remote: Remote, instance: str | None) -> str:

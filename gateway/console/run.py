@@ -69,10 +69,18 @@ def check_configuration(directory: Path, schema: bool, as_json: bool = False) ->
     if any(home.quotas.backlog_days or home.quotas.rate_limit_bps for home in found.homes.values()):
         contract.show(reckoned)
     typer.echo(
-        f"{directory}: well. {len(found.missions)} missions, {len(found.links)} links, {len(found.homes)} home bases; "
+        f"{directory}: well. {_counted(found)}; "
         f"API on {_address(found.gateway.api.host, found.gateway.api.port)}, {_mqtt(found.gateway.mqtt)}"
         f"data in {found.data_dir}"
     )
+
+
+def _counted(found: Configuration) -> str:
+    """Return how much of what is configured."""
+    from gateway.console.tables import many
+
+    counts = ((len(found.missions), "mission"), (len(found.links), "link"), (len(found.homes), "home base"))
+    return ", ".join(many(count, what) for count, what in counts)
 
 
 def _check_databases(found: Configuration) -> None:

@@ -34,6 +34,7 @@ def overview(state: State, rates: Mapping[str, float] | None = None) -> Renderab
             parts.append(contacts(instance["contacts"][-CONTACTS_SHOWN:]))
         if instance["subscriptions"]:
             parts.append(subscriptions(instance["subscriptions"]))
+        parts += beside_subscriptions(instance)
         if instance["streams"]:
             parts.append(streams(instance["streams"], rates or {}))
     return Group(*parts)
@@ -51,11 +52,7 @@ def heading(instance: State) -> RenderableType:
 def configuration(state: State) -> RenderableType:
     """Return one line on the configuration in use."""
     used = state["configuration"]
-    text = Text(f"configuration {used['revision']} since {used['since_utc'][:19]}Z", style="dim")
-    if used["last_refusal"]:
-        first = used["last_refusal"].splitlines()[0]
-        text.append(f"; the last reload was refused: {first}", style="yellow")
-    return text
+    return Text(f"configuration {used['revision']} since {used['since_utc'][:19]}Z", style="dim")
 
 
 def conditions(rows: Iterable[State]) -> RenderableType:
@@ -193,6 +190,39 @@ def subscriptions(rows: Iterable[State]) -> Table:
             number(row.get("lag_items", 0)),
             number(row.get("drops", 0)),
         )
+    return table
+
+
+def beside_subscriptions(instance: State) -> list[RenderableType]:
+    """Return the tables of outlets and of open playback requests, of those that there are."""
+    outlets_, playbacks_ = instance["outlets"], instance["playbacks"]
+    return [*([outlets(outlets_)] if outlets_ else ()), *([playbacks(playbacks_)] if playbacks_ else ())]
+
+
+def outlets(rows: Iterable[State]) -> Table:
+    """Return the table of outlets: plain packets for tools of home bases."""
+    table = _table("home / outlet", "state", "address", ">clients", ">given", ">lost")
+    for row in rows:
+        lost = row["skipped_items"] + row["not_sent"]
+        table.add_row(
+            f"{row['home']} / {row['outlet']}",
+            Text(row["state"], style="green" if row["state"] == "serving" else "yellow"),
+            f"{row['type']} {row['address']}", str(row["clients"]), number(row["delivered_items"]),
+            Text(number(lost), style="yellow" if lost else ""),
+        )  # fmt: skip
+    return table
+
+
+def playbacks(rows: Iterable[State]) -> Table:
+    """Return the table of open playback requests."""
+    table = _table("home / playback", "state", ">done", ">items", ">missing", "asked by")
+    for row in rows:
+        missing = Text(number(row["missing_positions"]), style="yellow" if row["missing_positions"] else "")
+        table.add_row(
+            f"{row['home']} / {row['playback']}",
+            Text(row["state"], style="green" if row["receiving"] else "yellow"),
+            f"{row['progress']:.0%}", number(row["items"]), missing, row["asked_by"].removeprefix("home "),
+        )  # fmt: skip
     return table
 
 

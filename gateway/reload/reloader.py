@@ -25,6 +25,7 @@ from gateway_config.differences import (
     instance_of,
     revision,
 )
+from gateway_routes.conditions import Condition
 
 if TYPE_CHECKING:
     from gateway.service import Gateway
@@ -45,7 +46,7 @@ class Reloader:
         self._switching: asyncio.Task[Any] | None = None  # this one is beyond return
         self._stopping = self._of_missions = False
         self._applied = self._refused = 0
-        self._last_refusal = ""
+        self._last_refusal = self._way_out = ""
         self.follow(service.configuration)
         self._since_utc = ""
 
@@ -124,6 +125,9 @@ class Reloader:
             self._note_applied(found, after)
             self._tell_applied(who, found, before, after, [instance.name for instance in plan.removed], plan)
             left, ended = await plan.settle(), len(plan.ended)
+        elif self._last_refusal:
+            self._last_refusal = ""
+            self._tell("info", f"reload by {who}: the files are again as they are in use, nothing is refused", who)
         took_s = asyncio.get_running_loop().time() - began_s
         log.info("reloaded", who=who, before=found.before, after=found.after, changes=len(found.changes))
         warnings = [str(warning) for warning in after.warnings]
@@ -158,12 +162,14 @@ class Reloader:
 
     def _tell_refused(self, who: str, error: GatewayError) -> None:
         self._refused += 1
-        self._last_refusal = str(error)[:MESSAGE_MAX]
+        self._last_refusal, self._way_out = str(error)[:MESSAGE_MAX], error.hint
         log.warning("reload refused", who=who, why=str(error))
-        message = f"reload by {who} refused, nothing is changed: {self._last_refusal}"
+        self._tell("warning", f"reload by {who} refused, nothing is changed: {self._last_refusal}", who)
+
+    def _tell(self, severity: str, message: str, who: str) -> None:
         for instance in self._service.instances.values():
             if instance.replay is None:
-                instance.emit({"type": "reload", "severity": "warning", "message": message, "who": who})
+                instance.emit({"type": "reload", "severity": severity, "message": message, "who": who})
 
     def _tell_applied(
         self, who: str, found: Difference, before: Configuration, after: Configuration, gone: list[str], plan: Plan
@@ -190,6 +196,14 @@ class Reloader:
             "reloads": {"applied": self._applied, "refused": self._refused},
             "last_refusal": self._last_refusal,
         }
+
+    def conditions(self) -> list[Condition]:
+        """Return that the last reload was refused, until one is accepted."""
+        if not self._last_refusal:
+            return []
+        first, *more = self._last_refusal.splitlines()
+        text = f"the last reload was refused: {first}" + (f" (and {len(more)} lines more)" if more else "")
+        return [Condition("warning", "reload refused", "configuration", text, self._way_out, told=True)]
 
     def started(self, missions: bool = True) -> None:
         """The gateway has started: reloads may come, if it has the `missions` of its configuration."""

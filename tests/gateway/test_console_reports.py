@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 
 from gateway.api.metrics import render_metrics
 from gateway.api.models import GatewayState
+from gateway.api.playback_answers import PLAYBACK as OPEN
 from gateway.api.report_answers import HOME, RECONCILIATION
-from gateway.console import report_tables
+from gateway.console import report_tables, tables
 from gateway.console.app import app
 from gateway.console.report_page import page
 from gateway.console.terminal import Terminal
@@ -100,6 +101,16 @@ def test_the_state_of_home_bases() -> None:
     assert "never" in text
     assert "12 expired" in text
     assert "no home base" in shown(report_tables.homes("demo.simulation", []))
+
+
+def test_outlets_and_playbacks_are_seen() -> None:
+    """Operation: `gateway status` shows the outlets and the open playback requests, within 80 columns."""
+    text = shown(tables.overview(_state()))
+    assert max(map(len, text.splitlines())) <= 80
+    for part in ("laboratory-a / quicklook", "tcp 127.0.0.1:5600", "home / playback", OPEN["playback"], OPEN["state"]):
+        assert part in text, text
+    (instance,) = _state()["instances"]
+    assert not tables.beside_subscriptions({**instance, "outlets": [], "playbacks": []})
 
 
 @pytest.mark.parametrize(

@@ -329,6 +329,30 @@ async def test_every_refusal_is_a_problem(
     assert "NaN" not in answer.text
 
 
+async def test_a_mistyped_query_is_refused(client: httpx.AsyncClient, published: dict[str, Any]) -> None:
+    """Issue: who mistypes a parameter is told, by every operation, and does not get the answer to another question;
+    nothing is done."""
+    tried = 0
+    for path, method, operation in operations(published):
+        if not path.startswith("/api/v1/"):
+            continue
+        assert "422" in operation["responses"], path
+        where = re.sub(r"\{\w+\}", "m.simulation", path)
+        body = {} if "requestBody" not in operation else {"json": {}}
+        answer = await client.request(method, where, params={"form": "x"}, **body)
+        assert (answer.status_code, "'form'" in answer.text) == (422, True), (path, answer.text)
+        tried += 1
+    assert tried > 40
+    history = f"{INSTANCE}/parameters/history"
+    answer = await client.get(history, params={"parameter": "x", "form": "2026-01-01T00:00:00Z"})
+    problem = checked(models.Problem, answer)
+    assert "did you mean 'from'?" in problem.error
+    assert all(name in problem.hint for name in ("parameter", "from", "to", "order"))
+    many = await client.get(f"{INSTANCE}/events", params={"x" * 5000: "1", **{f"y{k}": "1" for k in range(100)}})
+    assert (many.status_code, len(many.text) < 600) == (422, True)
+    assert (await client.get("/health/live?now=1")).status_code == 200
+
+
 async def test_a_refusal_names_the_field(client: httpx.AsyncClient) -> None:
     """A 422 says which field, and what would be right."""
     body = {**REPLAY, "run": "a b", "frames_per_s": 0, "colour": "red"}

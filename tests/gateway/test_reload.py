@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from gateway.api.app import build_app
-from gateway.errors import Conflict, UsageError
+from gateway.errors import Conflict, GatewayError, UsageError
 from gateway.reload.reloader import _told_in
 from gateway.service import Gateway
 from gateway_codecs.delivery_block import decode
@@ -508,6 +508,35 @@ async def test_two_at_once_and_a_stop_meanwhile(world: World) -> None:
     assert all(isinstance(end, asyncio.CancelledError | Conflict) for end in ends)
     assert (world.gateway.configuration, sorted(world.gateway.policy.rights)) == (before, ["b"])
     assert sorted(instance.links) == ["one", "two"]
+
+
+async def test_a_refusal_is_a_condition_until_a_reload_is_accepted(world: World) -> None:
+    """Operation: who comes to the gateway later sees that the files are not what is in use, and that they are again."""
+    good = (world.folder / "homes/b.yaml").read_text()
+    world.write(homes__b="name: b\ngrant: []\n")
+    with pytest.raises(UsageError):
+        await world.reload()
+    (condition,) = world.gateway.state()["conditions"]
+    assert (condition["severity"], condition["what"], condition["subject"]) == (
+        "warning", "reload refused", "configuration",
+    )  # fmt: skip
+    assert "homes/b.yaml" in condition["text"]
+    assert "gateway check" in condition["remedy"]
+    world.write(homes__b=good)
+    report = await world.reload()
+    assert (report["applied"], world.gateway.state()["conditions"]) == (False, [])
+    assert [event["severity"] for event in await world.events()] == ["warning", "info"]
+    world.write(gateway="data_dir: elsewhere\napi: {access: open}\n")
+    with pytest.raises(Conflict):
+        await world.reload()
+    (condition,) = world.gateway.state()["conditions"]
+    assert "restart" in condition["text"]
+    world.write(gateway=None, homes__b=GRANTED.format(name="b", apids=[5], more=""))
+    with pytest.raises(GatewayError):
+        await world.reload()
+    world.write(gateway="data_dir: var\napi: {access: open}\n")
+    assert (await world.reload())["applied"]
+    assert not world.gateway.state()["conditions"]
 
 
 async def test_over_the_api(world: World) -> None:
