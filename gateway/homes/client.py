@@ -21,6 +21,8 @@ WAITING_BLOCKS_MAX = 64
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 10.0
 CONNECT_S = 10.0
+WELCOME_S = 30.0
+"""So long a gateway that has accepted a connection may take for its first word; over MQTT it is less."""
 PING_S = 20.0
 PASSING = frozenset({"internal", "no subscribe", "too many", "rights changed"})
 """Reasons for a refusal that pass by themselves."""
@@ -106,6 +108,7 @@ class Subscriber:
         self._enough, self._jitter, self._on_missing = enough, jitter, on_missing
         self.progress = Progress()
         self._again = asyncio.Event()
+        self._waiting: asyncio.Queue[str | bytes | None] = asyncio.Queue(WAITING_BLOCKS_MAX)
         self._reception: Reception  # of the session under way
 
     async def run(self) -> None:
@@ -126,6 +129,8 @@ class Subscriber:
 
     async def _session(self, channel: Channel) -> None:
         try:
+            self._again.clear()  # what the store has lost until now the hello asks for
+            self._waiting = asyncio.Queue(WAITING_BLOCKS_MAX)
             await channel.send(json.dumps(self._hello()))
             await self._welcomed(self._told(await channel.receive()))
             self.progress.connects += 1
@@ -141,6 +146,8 @@ class Subscriber:
     def again(self) -> None:
         """End the session that is open, so that the next one asks for what the store has lost."""
         self._again.set()
+        if self._waiting.empty():
+            self._waiting.put_nowait(None)  # the gateway may have nothing to say for long
 
     def _hello(self) -> dict[str, Any]:
         wish, cursor = self._wish, self._store.cursor()
@@ -186,10 +193,9 @@ class Subscriber:
 
     async def _receive(self, channel: Channel) -> None:
         """Read ahead a little, so that one forced write serves all blocks that have arrived meanwhile."""
-        waiting: asyncio.Queue[str | bytes | None] = asyncio.Queue(WAITING_BLOCKS_MAX)
+        waiting = self._waiting
         reader = asyncio.create_task(_read_into(channel, waiting), name="subscriber reader")
         try:
-            self._again.clear()
             while not self._enough(self._store, self.progress):
                 messages = [await waiting.get()]
                 if self._again.is_set():
@@ -287,14 +293,16 @@ def _positioned(message: bytes) -> DeliveryBlock:
 
 
 async def _read_into(channel: Channel, waiting: asyncio.Queue[str | bytes | None]) -> None:
+    """Queue what comes, and behind it None when nothing will come any more: what is queued is still stored.
+
+    Cancelled, it ends at once: nobody takes what is queued.
+    """
     try:
         while True:
             await waiting.put(await channel.receive())
-    finally:
-        # room for the end mark: what is queued is still stored
-        while waiting.full():
-            await asyncio.sleep(0.01)
-        waiting.put_nowait(None)
+    except Exception:
+        await waiting.put(None)
+        raise
 
 
 class WebSocketDial:
@@ -344,14 +352,19 @@ def _refusal(status: int, body: bytes) -> Exception:
 class _ClientChannel:
     def __init__(self, socket: Any) -> None:
         self._socket = socket
+        self._welcomed = False
 
     async def receive(self) -> str | bytes:
         from websockets.exceptions import ConnectionClosed
 
         try:
-            message: str | bytes = await self._socket.recv()
+            async with asyncio.timeout(None if self._welcomed else WELCOME_S):
+                message: str | bytes = await self._socket.recv()
         except ConnectionClosed as error:
             raise ConnectionError(str(error)) from error
+        except TimeoutError:
+            raise ConnectionError(f"the gateway has said nothing for {WELCOME_S:g} s") from None
+        self._welcomed = True
         return message
 
     async def send(self, message: str | bytes) -> None:

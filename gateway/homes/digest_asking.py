@@ -15,11 +15,20 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class DigestAsking:
-    """`wanted`: the home base said that it confirms. One digest is asked for at a time: (what of, first, end)."""
+    """`wanted`: the home base said that it confirms. One digest is asked for at a time: (what of, first, end).
+
+    An answer may come again (MQTT loses messages): one that was taken is not looked at twice.
+    """
 
     say: Callable[[Mapping[str, Any]], Awaitable[None]]
     wanted: bool = False
     asked: tuple[str, int, int] | None = None
+    answered: tuple[int, int] | None = None
+
+    @property
+    def expects(self) -> bool:
+        """Whether a digest may come."""
+        return self.asked is not None or self.answered is not None
 
     async def ask(self, what: str, first: int, end: int) -> None:
         """Ask the home base for the digest of what it has stored of a range. Raises ConnectionError."""
@@ -28,11 +37,13 @@ class DigestAsking:
 
     async def take(self, told: Mapping[str, Any], session: Session, keep: DigestTaken | None) -> None:
         """Take an answer, and tell what came of it. Raises DeliveryError when it answers something else."""
-        asked = self.asked
-        if asked is None or keep is None or (told.get("first"), told.get("end")) != asked[1:]:
+        asked, of = self.asked, (told.get("first"), told.get("end"))
+        if of == self.answered and (asked is None or of != asked[1:]):
+            return
+        if asked is None or keep is None or of != asked[1:]:
             span = "nothing" if asked is None else f"positions {asked[1]}..{asked[2]}"
             raise DeliveryError("bad message", f"the digest asked for is of {span}")
         answer = await keep(session, told)
-        self.asked = None
+        self.asked, self.answered = None, asked[1:]
         if answer is not None:
             await self.say({"first": asked[1], "end": asked[2], **answer})

@@ -54,13 +54,11 @@ class Line:
         try:
             await granted
         except asyncio.CancelledError:
-            if granted.done() and not granted.cancelled():
+            if self._granted.pop(ticket, None) is None:  # it has the turn, and does not know yet
                 self._end(ticket, 0)
             else:
                 self._turns.leave(ticket)
             raise
-        finally:
-            self._granted.pop(ticket, None)
         turn = Turn()
         try:
             yield turn
@@ -85,8 +83,8 @@ class Line:
         now_s = asyncio.get_running_loop().time()
         if self.bucket is None or self.bucket.wait_s(now_s) <= 0:
             ticket = self._turns.next()
-            if ticket is not None:
-                self._granted[ticket].set_result(None)
+            if ticket is not None and not (granted := self._granted.pop(ticket)).done():
+                granted.set_result(None)
         self._look()
 
 

@@ -19,12 +19,14 @@ from gateway.errors import UsageError
 from gateway.homes.session import Channel
 from gateway.mqtt.clients import BrokerAddress, BrokerError, Client, Inbox, close_client, open_client, subscribe
 from gateway.mqtt.topics import HomeTopic
+from gateway_codecs.mqtt_fragment import MAGIC as PIECE
 from gateway_codecs.mqtt_fragment import Assembler, FragmentError
 
 INBOX_OCTETS = 16 << 20
 WELCOME_S = 10.0
 HELLO_AGAIN_S = 0.5
 SIGNS_PER_LEASE = 3
+DIGEST_AGAIN = 3
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
@@ -80,6 +82,7 @@ class _HomeChannel:
         self._number = 0
         self._silence_s = WELCOME_S
         self._acknowledged: dict[int, dict[str, Any]] = {}
+        self._digests: list[dict[str, Any]] = []  # the newest answer, as often as it is to be said again
         self._signs: asyncio.Task[None] | None = None
 
     async def send(self, message: str | bytes) -> None:
@@ -89,6 +92,8 @@ class _HomeChannel:
             told["token"] = self._token  # a broker passes no headers on
         if told["type"] == "ack":
             self._acknowledged[told["lane"]] = told
+        if told["type"] == "digest":
+            self._digests = [told] * DIGEST_AGAIN
         await self._publish(told)
         if told["type"] == "subscribe":
             self._signs = asyncio.create_task(self._give_signs(told), name=f"signs of life {self._topic}")
@@ -101,36 +106,43 @@ class _HomeChannel:
             raise BrokerError(f"the broker does not take what is published: {error}") from None
 
     async def receive(self) -> str | bytes:
-        """Return the next message of this session. Raises ConnectionError when one is missing, or none comes."""
-        while True:
-            payload = await self._next_payload()
-            try:
-                whole = self._assembler.add(payload)
-            except FragmentError as error:
-                if self._number:
-                    raise ConnectionError(f"a piece of a message got lost: {error}") from None
-                continue
-            if whole is None:
-                continue
-            if whole[:1] == b"{":
-                text = self._control(whole)
-                if text is not None:
-                    return text
-            elif self._number:  # blocks before the welcome are of an older session
-                self._number += 1
-                return whole
+        """Return the next message of this session. Raises ConnectionError when one is missing, or none comes.
 
-    async def _next_payload(self) -> bytes:
+        What is of other sessions on the same topic is no sign that the gateway serves this one.
+        """
         loop = asyncio.get_running_loop()
-        until_s = loop.time() + self._silence_s
+        heard_s = loop.time()
         while True:
             try:
-                async with asyncio.timeout_at(until_s):
+                async with asyncio.timeout_at(heard_s + self._silence_s):
                     message = await self._client.next()
             except TimeoutError:
                 raise ConnectionError(f"the gateway has said nothing for {self._silence_s:g} s") from None
-            if isinstance(message.payload, bytes) and not message.retain:
-                return message.payload
+            if not isinstance(message.payload, bytes) or message.retain:
+                continue
+            number = self._number
+            whole = self._taken(message.payload)
+            if whole is not None:
+                return whole
+            if self._number and (self._number != number or message.payload[:4] == PIECE):
+                heard_s = loop.time()
+
+    def _taken(self, payload: bytes) -> str | bytes | None:
+        """Return what a payload makes whole for the subscriber; None for what is not his."""
+        try:
+            whole = self._assembler.add(payload)
+        except FragmentError as error:
+            if self._number:
+                raise ConnectionError(f"a piece of a message got lost: {error}") from None
+            whole = None if payload[:4] == PIECE else payload  # an older session was cut off in the midst of a message
+        if whole is None:
+            return None
+        if whole[:1] == b"{":
+            return self._control(whole)
+        if not self._number:  # blocks before the welcome are of an older session
+            return None
+        self._number += 1
+        return whole
 
     def _control(self, whole: bytes) -> str | None:
         """Return a control message for the subscriber; None for one that is not ours, or is done with."""
@@ -151,17 +163,22 @@ class _HomeChannel:
         return None if told.get("type") == "alive" else json.dumps(told)
 
     async def _give_signs(self, hello: dict[str, Any]) -> None:
-        """Say hello until the welcome comes; then that we are there, and again what we acknowledged: it may be lost."""
-        with contextlib.suppress(ConnectionError):
+        """Say hello until the welcome comes; then that we are there, and again what we answered: it may be lost.
+
+        When that cannot be said any more the connection is cut: nobody goes on who gives no sign of life.
+        """
+        try:
             while not self._number:
                 await asyncio.sleep(HELLO_AGAIN_S)
                 if not self._number:
                     await self._publish(hello)
             while True:
                 await asyncio.sleep(self._silence_s / SIGNS_PER_LEASE)
-                for told in list(self._acknowledged.values()):
+                digests = [self._digests.pop()] if self._digests else []
+                for told in [*self._acknowledged.values(), *digests, {"type": "alive"}]:
                     await self._publish(told)
-                await self._publish({"type": "alive"})
+        except ConnectionError:
+            self._client.cut()
 
     async def close(self, reason: str) -> None:
         """Leave; never raises."""

@@ -393,7 +393,7 @@ class Session:
         while True:
             message = self._control(await self._channel.receive())
             self._registry.ledger.seen(self.home)
-            if message["type"] == "digest" and self.asking.asked is not None:
+            if message["type"] == "digest" and self.asking.expects:
                 await self.asking.take(message, self, self._registry.on_digest)
                 continue
             if message["type"] != "ack":

@@ -14,13 +14,14 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
 
+T = TypeVar("T")
 KEEP_ALIVE_S = 10
 OPEN_S = 8.0
 CLOSE_S = 1.0
@@ -101,6 +102,17 @@ class Client(aiomqtt.Client):
     def __init__(self, inbox: Inbox, *args: Any, **settings: Any) -> None:
         super().__init__(*args, queue_type=cast("Any", lambda maxsize: inbox), **settings)
         self.inbox = inbox
+
+    async def _wait_for(self, fut: Awaitable[T], timeout: float | None) -> T:
+        """Wait for an answer of the broker. Raises MqttError when none comes in time.
+
+        aiomqtt's own, by CPython 3.11's asyncio.wait_for, forgets a cancellation that comes together with the answer.
+        """
+        try:
+            async with asyncio.timeout(self.timeout if timeout is None else timeout):
+                return await fut
+        except TimeoutError:
+            raise aiomqtt.MqttError("the broker does not answer in time") from None
 
     def watch_end(self) -> None:
         """From now on, the end of the connection comes into the inbox behind what has come before."""

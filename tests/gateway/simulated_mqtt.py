@@ -53,6 +53,9 @@ class SimClient:
     async def __aexit__(self, *_: object) -> None:
         self.drop()
 
+    def cut(self) -> None:
+        self.drop()
+
     def close_socket(self) -> None:
         self.drop()
 

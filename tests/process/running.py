@@ -97,9 +97,9 @@ class Daemon:
             self.process.kill()
             self.process.stdout.close()  # type: ignore[union-attr]
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str, timeout_s: float = 5) -> Any:
         """GET /api/v1..."""
-        response = httpx.get(f"{self.url}/api/v1{path}", timeout=5, trust_env=False, headers=self.headers)
+        response = httpx.get(f"{self.url}/api/v1{path}", timeout=timeout_s, trust_env=False, headers=self.headers)
         response.raise_for_status()
         return response.json()
 
