@@ -18,15 +18,8 @@ from gateway.homes.lines import Lines
 from gateway.homes.outlets import Outlets
 from gateway.homes.registry import SubscriptionRegistry, acknowledged_end
 from gateway.homes.session import Channel, Session, SessionLimits
-from gateway.instance_rows import (
-    apid_row,
-    channel_of,
-    channel_order,
-    condition_row,
-    event_row,
-    slow_commits,
-    vc_row,
-)
+from gateway.instance_conditions import journal_conditions, link_conditions, subscription_conditions
+from gateway.instance_rows import apid_row, channel_of, channel_order, condition_row, event_row, vc_row
 from gateway.journal import Journal, Recording, SmallStore, stored_id
 from gateway.journal.events import event_items
 from gateway.links import Link, LinkContext, Supervised
@@ -40,7 +33,6 @@ from gateway_codecs.time_scales import format_utc, parse_utc
 from gateway_config import GatewaySettings, LinkConfig, Mission
 from gateway_routes.conditions import Condition, ConditionBook, worst_first
 from gateway_routes.contact import Contact, ContactBook, ContactEvent, ContactRefused, Plan
-from gateway_routes.link_state import LinkStatus
 from gateway_routes.playback import OPEN
 from gateway_routes.rights import LOCAL_OPERATOR, Actor, Where
 from gateway_routes.selection import Selection
@@ -50,9 +42,6 @@ HOUSEKEEPING_S = 1.0
 RETENTION_S = 60.0
 EVENTS_TOGETHER_S = 0.05
 NEWEST_EVENTS_IN = 1 << 18
-AWAY_SHOWN = 3  # of one home base; more are summed up
-FREE_SPACE = "free space on the device: everything goes on by itself then"
-LOOK_AT_DISK = "look at the disk's errors (dmesg) and at what else writes to it; nothing is lost, everything is late"
 
 
 @dataclass(frozen=True, slots=True)
@@ -538,79 +527,17 @@ class MissionInstance:
         return [condition_row(row, self._conditions, now, clock) for row in worst_first(self._found())]
 
     def _found(self) -> list[Condition]:
-        own = [*self._journal_conditions(), *self._link_conditions(), *self._subscription_conditions()]
+        own = [
+            *journal_conditions(self.name, self.journal, self._house_problem, self._pump.dropped),
+            *link_conditions(self.name, self.links, self.in_contact),
+            *subscription_conditions(self.name, self.registry),
+        ]
         return (
             own
             + self.outlets.conditions(self._now())
             + self.values.conditions(self._now())
             + self.accounts.conditions()
         )
-
-    def _journal_conditions(self) -> list[Condition]:
-        subject, found = f"journal {self.name}", list[Condition]()
-        if self.journal.blocked is not None:
-            text = f"intake is not committed: {self.journal.blocked}; complete subscriptions wait"
-            found.append(Condition("critical", "journal blocked", subject, text, FREE_SPACE))
-        if slow := slow_commits(self.journal.durations()):
-            found.append(Condition("warning", "slow commits", subject, slow, LOOK_AT_DISK))
-        if self._house_problem:
-            remedy = "it is tried again each second; look at the disk"
-            found.append(Condition("error", "housekeeping", f"housekeeping {self.name}", self._house_problem, remedy))
-        if lost := self._pump.dropped:
-            text = f"{lost} events could not be journalled yet; their number will be"
-            found.append(Condition("error", "events lost", subject, text, told=True))
-        for damage in self.journal.damaged:
-            text = f"positions {damage.first}..{damage.end} cannot be read: {damage.cause}"
-            remedy = "`gateway journal verify` shows where; home bases are told the range"
-            where, told = f"{subject} {damage.first}..{damage.end}", damage in self.journal.recovery.damaged
-            found.append(Condition("error", "journal damaged", where, text, remedy, told))
-        return found
-
-    def _link_conditions(self) -> list[Condition]:
-        found = []
-        for name, link in self.links.items():
-            seen, subject = link.snapshot(), f"link {name} of {self.name}"
-            if link.status == LinkStatus.UNAVAILABLE:
-                severity = "error" if self.in_contact(link.settings.spacecraft) else "warning"
-                text = f"unavailable: {seen['detail'] or 'nobody has connected yet'}"
-                remedy = "it is tried again by itself; look at the peer and the network"
-                found.append(Condition(severity, "link unavailable", subject, text, remedy, told=True))
-            if octets := seen["unrecorded_octets"]:
-                text = f"raw octets are not recorded: {octets} so far"
-                found.append(Condition("error", "not recorded", subject, text, FREE_SPACE, told=True))
-            if lost := seen["unjournalled_items"]:
-                text = f"read on for timely listeners, {lost} items are lost to the journal so far"
-                found.append(Condition("critical", "lost to the journal", subject, text, FREE_SPACE))
-            if lost := seen["counters"].get("datagrams_lost"):
-                text = f"datagrams lost in the kernel: {lost} since the counters were reset"
-                remedy = "raise receive_buffer_octets of the link; `gateway links reset` sets the count to zero"
-                found.append(Condition("warning", "datagrams lost", subject, text, remedy, told=True))
-            if notice := seen["notice"]:
-                found.append(Condition("warning", "notice", subject, notice, told=True))
-            if hint := seen["hint"]:
-                text, remedy = f"units are refused: {hint}", "compare the link's settings with what the peer sends"
-                found.append(Condition("warning", "units refused", subject, text, remedy, told=True))
-        return found
-
-    def _subscription_conditions(self) -> list[Condition]:
-        found = []
-        if problem := self.registry.problem:
-            text = f"cursors are not stored: {problem}; after a restart they are where they were stored last"
-            found.append(Condition("error", "cursors not stored", f"subscriptions {self.name}", text, FREE_SPACE))
-        away: dict[str, list[dict[str, Any]]] = {}
-        for row in self.subscriptions():
-            if row.get("lag_items") and row["state"] == "away":
-                away.setdefault(row["home"], []).append(row)
-        for home, rows in away.items():
-            if len(rows) > AWAY_SHOWN:
-                text = f"{len(rows)} subscriptions are away, up to {max(r['lag_items'] for r in rows)} positions behind"
-                found.append(Condition("info", "away", f"home {home} of {self.name}", text, told=True))
-                continue
-            for row in rows:
-                text = f"away, {row['lag_items']} positions behind"
-                subject = f"subscription {home}/{row['subscription']} of {self.name}"
-                found.append(Condition("info", "away", subject, text, told=True))
-        return found
 
     async def events(self, position: int | None, limit: int, wait_s: float) -> dict[str, Any]:
         """Return events from a position on (None = the newest `limit`), and the position to go on with.
