@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -11,12 +12,14 @@ from pydantic import Field
 from gateway_config.models import Host, Model, Name, PathText, Rule, Wrong
 
 USERS = {
-    "subscription": ("tcp", "udp", "feed", "files"),
-    "host": ("tcp", "udp", "feed"),
-    "port": ("tcp", "udp", "feed"),
-    "order": ("tcp", "udp", "feed"),
-    "clients_max": ("tcp", "feed"),
-    "begin": ("tcp", "udp", "feed", "csv"),
+    "subscription": ("tcp", "udp", "websocket", "files"),
+    "host": ("tcp", "udp", "websocket"),
+    "port": ("tcp", "udp", "websocket"),
+    "expose": ("tcp", "udp", "websocket"),
+    "order": ("tcp", "udp"),
+    "clients_max": ("tcp", "websocket"),
+    "origins": ("websocket",),
+    "begin": ("tcp", "udp", "csv"),
     "folder": ("files", "csv"),
     "hour_of": ("files",),
     "parameters": ("csv",),
@@ -57,22 +60,33 @@ class AgentSubscription(Model):
 class AgentOutlet(Model):
     """A tool of the laboratory's, served from the store."""
 
-    type: Literal["tcp", "udp", "feed", "files", "csv"] = Field(
+    type: Literal["tcp", "udp", "websocket", "files", "csv"] = Field(
         description="tcp: whole packets back to back, to whoever connects; udp: a packet a datagram, to an address; "
-        "feed: items as lines of JSON over TCP; files: packets by APID and UTC hour; csv: parameters by UTC day"
+        "websocket: items as JSON; files: packets by APID and UTC hour; csv: parameters by UTC day"
     )
     subscription: Name | None = Field(
-        None, description="tcp, udp, feed, files: whose store it reads; none: the only one"
+        None, description="tcp, udp, websocket, files: whose store it reads; none: the only one"
     )
-    host: Host = Field("127.0.0.1", description="tcp, feed: to listen on; udp: to send to")
-    port: Annotated[int, Field(ge=0, le=65535)] = Field(0, description="tcp, feed: 0 = any free port, in the status")
+    host: Host = Field(
+        "127.0.0.1",
+        description="tcp, websocket: to listen on; udp: to send to; other than loopback needs expose",
+    )
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        0, description="tcp, websocket: 0 = any free port, in the status"
+    )
+    expose: bool = Field(False, description="allow an address that is not loopback: nothing is encrypted, nobody asked")
     begin: Literal["oldest", "now"] = Field(
-        "now", description="tcp, feed: what a client gets first; udp: after each start; csv: of a new outlet"
+        "now", description="tcp: what a client gets first; udp: after each start; csv: of a new outlet"
     )
     order: Literal["arrival", "position"] = Field(
-        "arrival", description="tcp, udp, feed: live before what is caught up, in turns; or by position, which waits"
+        "arrival", description="tcp, udp: live before what is caught up, in turns; or by position, which waits"
     )
-    clients_max: Annotated[int, Field(ge=1, le=1024)] = Field(32, description="tcp, feed: clients at a time")
+    clients_max: Annotated[int, Field(ge=1, le=1024)] = Field(32, description="tcp, websocket: clients at a time")
+    origins: list[Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+$", max_length=300)]] = Field(
+        default_factory=list,
+        max_length=64,
+        description="websocket: the pages that may read it, as http://localhost:3000; none: programs alone",
+    )
     folder: PathText = Field("", description="files, csv: where they are written; relative to this file")
     hour_of: Literal["receive_time", "generation_time"] = Field(
         "receive_time", description="files: which time; where no generation time is known it is the receive time"
@@ -82,7 +96,7 @@ class AgentOutlet(Model):
 
     def rules(self) -> tuple[Rule, ...]:
         """The outlet's type has what it needs, and nothing that it does not use."""
-        return self._users, self._needs
+        return self._users, self._needs, self._loopback
 
     def _users(self) -> Iterator[Wrong]:
         for key, types in USERS.items():
@@ -97,6 +111,16 @@ class AgentOutlet(Model):
             yield ("folder",), self.folder, f"a {self.type} outlet needs a folder"
         if self.type == "csv" and not self.parameters:
             yield ("parameters",), self.parameters, "a csv outlet needs at least one parameter"
+
+    def _loopback(self) -> Iterator[Wrong]:
+        if self.expose or self.host == "localhost":
+            return
+        try:
+            loopback = ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            loopback = False
+        if not loopback:
+            yield ("host",), self.host, "not loopback: set expose: true if the network is the laboratory's alone"
 
 
 class AgentSettings(Model):
@@ -159,7 +183,7 @@ class AgentSettings(Model):
     def _ports(self) -> Iterator[Wrong]:
         taken: set[tuple[str, int]] = set()
         for name, outlet in self.outlets.items():
-            if outlet.type in {"tcp", "feed"} and outlet.port:
+            if outlet.type in {"tcp", "websocket"} and outlet.port:
                 if (outlet.host, outlet.port) in taken:
                     yield ("outlets", name, "port"), outlet.port, "another outlet listens there"
                 taken.add((outlet.host, outlet.port))

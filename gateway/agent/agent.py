@@ -15,6 +15,7 @@ from gateway.agent.day_tables import DayTables
 from gateway.agent.exact_files import ExactFiles
 from gateway.agent.hour_files import HourFiles
 from gateway.agent.local_servers import LocalServer
+from gateway.agent.local_websocket import LocalWebSocket
 from gateway.agent.outlet import Outlet
 from gateway.agent.status import Behind, keeper_status, overall
 from gateway.homes.client import Wish
@@ -86,8 +87,13 @@ class HomeAgent:
         if asked.type == "udp":
             way_out = connected(asked.host, asked.port)
             return DatagramsOut(name, keeper, worker, way_out, begin=asked.begin, order=asked.order)
+        if asked.type == "websocket":
+            return LocalWebSocket(
+                name, keeper, around.network, worker, (asked.host, asked.port), origins=asked.origins,
+                clients_max=asked.clients_max,
+            )  # fmt: skip
         return LocalServer(
-            name, asked.type, keeper, around.network, worker, (asked.host, asked.port), begin=asked.begin,
+            name, keeper, around.network, worker, (asked.host, asked.port), begin=asked.begin,
             order=asked.order, clients_max=asked.clients_max,
         )  # fmt: skip
 
@@ -116,7 +122,7 @@ class HomeAgent:
     async def _ended(self) -> None:
         while not (
             all(keeper.finished or keeper.failure for keeper in self.keepers.values())
-            and all(outlet.ended or outlet.kind in {"tcp", "feed"} for outlet in self.outlets.values())
+            and all(outlet.ended or outlet.kind in {"tcp", "websocket"} for outlet in self.outlets.values())
         ):
             await asyncio.sleep(0.05)
 

@@ -47,7 +47,9 @@ def test_it_is_set_up_in_three_commands(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [
-        ("type: feed, port: 5601", "type: feed, folder: x", "home.yaml:34: outlets.feed.folder = 'x': a feed outlet"),
+        ("type: websocket, port: 5601", "type: websocket, folder: x", "outlets.live.folder = 'x': a websocket outlet"),
+        ("{type: tcp, port: 5600}", "{type: tcp, host: 0.0.0.0}", "home.yaml:32: outlets.tools.host = '0.0.0.0'"),
+        ("{type: tcp, port: 5600}", "{type: tcp, origins: [http://x]}", "a tcp outlet does not use it"),
         ("{type: tcp, port: 5600}", "{type: tcp, port: 5601}", "another outlet listens there"),
         ("archive: {type: files, folder: packets}", "archive: {type: files}", "a files outlet needs a folder"),
         ("port: 5600}", "port: 5600, subscription: nope}", "not one of the subscriptions: science"),

@@ -135,21 +135,17 @@ async def test_each_tool_reads_at_its_own_pace() -> None:
     """R5: a tool that does not read lags alone; the others get everything, the store is filled and acknowledged."""
     world = await HomeWorld.open(2)
     in_order = {"order": "position", "begin": "oldest"}
-    tools, feed = {"type": "tcp", "port": 7, **in_order}, {"type": "feed", "port": 8, **in_order}
-    there = Laboratory(world, tools=tools, feed=feed)
+    there = Laboratory(world, tools={"type": "tcp", "port": 7, **in_order})
     there.start()
     await asyncio.sleep(1)
-    slow, quick, reader = [await there.network.connect("127.0.0.1", port) for port in (7, 7, 8)]
-    received, lines = bytearray(), bytearray()
-    tasks = [asyncio.create_task(_read(*one)) for one in ((quick, received), (reader, lines))]
+    slow, quick = [await there.network.connect("127.0.0.1", 7) for _ in range(2)]
+    received = bytearray()
+    tasks = [asyncio.create_task(_read(quick, received))]
     for _ in range(60):
         await world.commit_large(40)
         await asyncio.sleep(0.2)
     await there.until(lambda: len(received) == sum(map(len, world.large)))
     assert received == b"".join(world.large)
-    told = [json.loads(line) for line in lines.splitlines()]
-    assert [bytes.fromhex(row["octets"]) for row in told] == world.large
-    assert (told[0]["position"], told[0]["apid"], told[0]["unit"], told[0]["quality"]) == (0, 5, "packet", "good")
     assert there.agent is not None
     tools = there.agent.outlets["tools"].described()
     lags = sorted(client["lag_positions"] for client in tools["clients"])

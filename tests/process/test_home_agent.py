@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -94,7 +95,7 @@ def test_killed_again_and_again_all_outlets_are_exact(daemon: Daemon, tmp_path: 
             "archive": {"type": "files", "folder": "packets"},
             "table": {"type": "csv", "folder": "csv", "parameters": ["TEMP"], "begin": "oldest"},
             "tools": {"type": "tcp", "begin": "oldest", "order": "position"},
-            "feed": {"type": "feed", "begin": "oldest", "order": "position"},
+            "live": {"type": "websocket"},
             "display": {"type": "udp", "port": display.getsockname()[1], "begin": "oldest"},
         },
     )
@@ -113,8 +114,9 @@ def test_killed_again_and_again_all_outlets_are_exact(daemon: Daemon, tmp_path: 
     told = json.loads(run_gateway("home", "status", "--config", str(config), "--json").stdout)
     assert (told["running"], told["subscriptions"]["all"]["packets"]) == (True, COUNT)
     assert received(told["outlets"]["tools"]["listens_on"], len(WHOLE)) == WHOLE
-    lines = received(told["outlets"]["feed"]["listens_on"], 1 << 30, 1.0).splitlines()
-    assert [bytes.fromhex(json.loads(line)["octets"]) for line in lines] == PACKETS
+    lines = [line.split() for line in run_of_the_page(told["outlets"]["live"]["listens_on"])]
+    assert [octets for _, apid, octets in lines] == [octets.hex() for octets in PACKETS]
+    assert sorted({int(position) for position, *_ in lines}) == [int(position) for position, *_ in lines]
     display.settimeout(10)
     assert display.recv(1 << 16) in PACKETS
     display.close()
@@ -128,15 +130,22 @@ def test_killed_again_and_again_all_outlets_are_exact(daemon: Daemon, tmp_path: 
     assert files(there / "packets") == WHOLE
 
 
-def received(address: str, octets: int, silence_s: float = 10.0) -> bytes:
+def run_of_the_page(address: str) -> list[str]:
+    """What the page's program prints that reads the local WebSocket; of its text the address alone is changed."""
+    programs: list[str] = re.findall(r"```python\n(.*?)```", (ROOT / "docs/home-base.md").read_text(), re.S)
+    (text,) = [one for one in programs if "ws://127.0.0.1:5601/" in one]
+    command = [sys.executable, "-c", text.replace("127.0.0.1:5601", address)]
+    done = subprocess.run(command, env=ENV, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def received(address: str, octets: int) -> bytes:
     host, port = address.rsplit(":", 1)
     found = b""
-    with socket.create_connection((host, int(port)), timeout=silence_s) as client:
+    with socket.create_connection((host, int(port)), timeout=10) as client:
         while len(found) < octets:
-            try:
-                found += client.recv(1 << 16)
-            except TimeoutError:
-                break
+            found += client.recv(1 << 16)
     return found
 
 

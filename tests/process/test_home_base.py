@@ -32,7 +32,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 def examples(daemon: Daemon) -> list[str]:
     """The Python programs of the page; of their text the address alone is changed."""
-    found: list[str] = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
+    programs: list[str] = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
+    found = [text for text in programs if "HomeBase" in text]
     assert len(found) == 3
     assert all("http://127.0.0.1:8440" in text for text in found)
     return [text.replace("http://127.0.0.1:8440", daemon.url) for text in found]
