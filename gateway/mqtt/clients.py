@@ -102,20 +102,28 @@ class Client(aiomqtt.Client):
     def __init__(self, inbox: Inbox, *args: Any, **settings: Any) -> None:
         super().__init__(*args, queue_type=cast("Any", lambda maxsize: inbox), **settings)
         self.inbox = inbox
+        self._disconnected.add_done_callback(_looked_at)
 
     async def _wait_for(self, fut: Awaitable[T], timeout: float | None) -> T:
-        """Wait for an answer of the broker. Raises MqttError when none comes in time.
+        """Wait for an answer of the broker. Raises MqttError when none comes in time, or the connection ends before.
 
         aiomqtt's own, by CPython 3.11's asyncio.wait_for, forgets a cancellation that comes together with the answer.
         """
+        waiting = asyncio.ensure_future(fut)
+        either: set[asyncio.Future[Any]] = {waiting, self._disconnected}
+        most_s = self.timeout if timeout is None else timeout
         try:
-            async with asyncio.timeout(self.timeout if timeout is None else timeout):
-                return await fut
-        except TimeoutError:
-            raise aiomqtt.MqttError("the broker does not answer in time") from None
+            await asyncio.wait(either, timeout=most_s, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                return waiting.result()
+            broke = self._disconnected.done()
+            raise aiomqtt.MqttError("the connection broke" if broke else "the broker does not answer in time")
+        finally:
+            waiting.cancel()
 
     def watch_end(self) -> None:
         """From now on, the end of the connection comes into the inbox behind what has come before."""
+        self._disconnected.add_done_callback(_looked_at)
         self._disconnected.add_done_callback(lambda _: self.inbox.put_nowait(None))
 
     def broken(self) -> str:
@@ -166,8 +174,18 @@ class Client(aiomqtt.Client):
         with contextlib.suppress(RuntimeError, ValueError, OSError):
             super()._on_socket_close(client, userdata, sock)
         with contextlib.suppress(RuntimeError):  # the loop may be closed: paho closes when it is collected, too
-            if self._misc_task is not None:
-                self._loop.call_soon_threadsafe(self._misc_task.cancel)
+            self._loop.call_soon_threadsafe(self._closed)
+
+    def _closed(self) -> None:
+        """End what lives with the socket: aiomqtt would wait for an answer of the broker all the same."""
+        if self._misc_task is not None:
+            self._misc_task.cancel()
+        error = aiomqtt.MqttError("the broker closed the connection")
+        if not self._connected.done():
+            self._connected.set_exception(error)
+            self._connected.exception()  # there may be nobody who waits for it
+        else:
+            self._end(error)
 
     def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:
         self._loop.call_soon_threadsafe(self._watch_writable, sock)
@@ -194,6 +212,12 @@ class Client(aiomqtt.Client):
     def _on_socket_unregister_write(self, client: Any, userdata: Any, sock: Any) -> None:
         with contextlib.suppress(RuntimeError, ValueError, OSError):
             super()._on_socket_unregister_write(client, userdata, sock)
+
+
+def _looked_at(ended: asyncio.Future[None]) -> None:
+    """Nobody may ask why a connection ended: asyncio need not complain."""
+    if not ended.cancelled():
+        ended.exception()
 
 
 async def open_client(
@@ -260,7 +284,6 @@ async def close_client(client: Client) -> None:
         pass
     finally:
         client.close_socket()
-        client.broken()  # nobody else may ask why it ended
 
 
 async def subscribe(client: Client, topics: Sequence[str]) -> list[str]:

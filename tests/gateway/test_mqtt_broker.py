@@ -142,6 +142,42 @@ async def test_a_broker_that_never_answers() -> None:
     assert asyncio.get_running_loop().time() - began < 3
 
 
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize("where", ["connect", "subscribe", "publish"])
+def test_a_connection_that_ends_before_the_answer(
+    where: str, reset: bool, loop: Callable[[], asyncio.AbstractEventLoop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R10: who waits for an answer that cannot come any more hears of it at once, not when the time for it is over."""
+    monkeypatch.setattr(clients, "OPEN_S", 60.0)
+
+    async def ends(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await packet(reader)
+        if where != "connect":
+            writer.write(CONNACK)
+            await packet(reader) if where == "subscribe" else await reader.readexactly(1 << 16)
+        if reset:
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    async def asks(address: BrokerAddress) -> None:
+        client = await clients.open_client(address, "x", inbox())
+        try:
+            if where == "subscribe":
+                await clients.subscribe(client, ["t"])
+            while True:
+                await client.publish("t", bytes(1 << 20))
+        finally:
+            await clients.close_client(client)
+
+    async def story() -> None:
+        async with broker(ends) as address, asyncio.timeout(5):
+            with pytest.raises((BrokerError, aiomqtt.MqttError)):
+                await asks(address)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(story())
+
+
 async def test_a_broker_that_stops_reading() -> None:
     """What is published to it fails within its time, and the connection is made anew."""
 
