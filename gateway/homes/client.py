@@ -15,12 +15,17 @@ from gateway.homes.session import Channel
 from gateway.homes.store import HomeStore
 from gateway.world import Worker
 from gateway_codecs.delivery_block import MARK, TIMELY, DeliveryBlock, DeliveryBlockError, decode
+from gateway_routes.delivery import Cursor
 from gateway_routes.reception import MarkDiffers, Reception
 
 WAITING_BLOCKS_MAX = 64
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 10.0
 CONNECT_S = 10.0
+STALLED_S = 120.0
+STALLED_OCTETS = 1 << 18
+"""So long a gateway may be silent that has shown positions which are not here, and for as long as these octets take."""
+CLOSE_S = 2.0
 WELCOME_S = 30.0
 """So long a gateway that has accepted a connection may take for its first word; over MQTT it is less."""
 PING_S = 20.0
@@ -109,6 +114,7 @@ class Subscriber:
         self.progress = Progress()
         self._again = asyncio.Event()
         self._waiting: asyncio.Queue[str | bytes | None] = asyncio.Queue(WAITING_BLOCKS_MAX)
+        self._stalled_s = STALLED_S
         self._reception: Reception  # of the session under way
 
     async def run(self) -> None:
@@ -186,6 +192,8 @@ class Subscriber:
             await self._worker(lambda: self._store.begin(*begin, names=welcome["names"]))
             raise ConnectionError("another store has acknowledged what this new one is to have: asking for all of it")
         self.progress.head = max(self.progress.head, welcome["head"] if self._wish.mode == "complete" else 0)
+        rate_bps = welcome.get("rate_limit_bps")
+        self._stalled_s = STALLED_S + (8 * STALLED_OCTETS / rate_bps if rate_bps else 0.0)
         known_ranges = [(first, end) for first, end in welcome["ranges"]]
         identity = (welcome["journal_id"], welcome["revision"], welcome["low_water"], self._wish.selection)
         await self._worker(lambda: self._store.begin(*identity, names=welcome["names"], known=known_ranges))
@@ -197,7 +205,7 @@ class Subscriber:
         reader = asyncio.create_task(_read_into(channel, waiting), name="subscriber reader")
         try:
             while not self._enough(self._store, self.progress):
-                messages = [await waiting.get()]
+                messages = [await self._next(waiting)]
                 if self._again.is_set():
                     raise ConnectionError("the store has lost something: it is asked for again")
                 while not waiting.empty():
@@ -210,6 +218,18 @@ class Subscriber:
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
+
+    async def _next(self, waiting: asyncio.Queue[str | bytes | None]) -> str | bytes | None:
+        """Return what came next. Raises ConnectionError when the gateway owes us something, and stands still."""
+        while True:
+            try:
+                async with asyncio.timeout(self._stalled_s):
+                    return await waiting.get()
+            except TimeoutError:
+                if (self._store.cursor() or Cursor()).missing(self.progress.head):
+                    raise ConnectionError(
+                        f"positions are missing, and nothing came for {self._stalled_s:g} s"
+                    ) from None
 
     async def _take(self, channel: Channel, messages: list[str | bytes]) -> None:
         blocks: list[tuple[DeliveryBlock, bytes]] = []
@@ -328,7 +348,7 @@ class WebSocketDial:
         try:
             socket = await connect(
                 self._address, compression=None, max_size=1 << 25, max_queue=8, proxy=None, additional_headers=headers,
-                ping_interval=self._ping_s, ping_timeout=self._ping_s,
+                ping_interval=self._ping_s, ping_timeout=self._ping_s, close_timeout=CLOSE_S,
             )  # fmt: skip
         except InvalidStatus as error:
             raise _refusal(error.response.status_code, bytes(error.response.body or b"")) from None

@@ -91,13 +91,48 @@ async def test_what_a_store_lost_is_asked_for_though_nothing_comes() -> None:
     store = HomeStore(SimStorage(random.Random(1)), "s")
     subscriber = Subscriber(world.dial("s"), store, inline, Wish(HOME, "s", {"kinds": ["tm"]}))
     task = asyncio.create_task(subscriber.run(), name="subscriber")
-    await asyncio.sleep(60)
-    assert (store.items, subscriber.progress.connects) == (20, 1)
+    await asyncio.sleep(3600)
+    assert (store.items, subscriber.progress.connects) == (20, 1), "silence alone is no reason"
     subscriber.again()
     await asyncio.sleep(5)
     assert subscriber.progress.connects == 2
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    await world.end()
+
+
+class Stalled(OneWay):
+    """A channel of a gateway that stands still after some messages."""
+
+    async def receive(self) -> str | bytes:
+        self._sends -= 1
+        if self._sends < 0:
+            await asyncio.Event().wait()
+        return await self._inner.receive()
+
+    async def send(self, message: str | bytes) -> None:
+        await self._inner.send(message)
+
+
+@on_virtual_time
+async def test_a_gateway_that_stands_still_is_asked_anew() -> None:
+    """R4: a gateway has shown positions that are not here, and nothing comes: after two minutes the home base begins a
+    new session, whatever holds the old one."""
+    world = await HomeWorld.open(6)
+    world.calm = True
+    await world.commit(100)
+    store, dialled = HomeStore(SimStorage(random.Random(1)), "s"), list[float]()
+
+    async def dial() -> Channel:
+        dialled.append(asyncio.get_running_loop().time())
+        return Stalled(await world.dial("s")(), 3 if len(dialled) == 1 else 1 << 30)
+
+    wish = Wish(HOME, "s", {"kinds": ["tm"]})
+    subscriber = Subscriber(dial, store, inline, wish, enough=lambda store, _: store.items >= 100)
+    async with asyncio.timeout(600):
+        await subscriber.run()
+    assert "nothing came for 120 s" in subscriber.progress.last_error
+    assert dialled[1] - dialled[0] == pytest.approx(120, abs=2)
     await world.end()
 
 
