@@ -492,7 +492,7 @@ class Journal:
         """Return what stands at a position: of one block, or, behind a `small` one, of many; the position to go on
         with; and whether what follows may be small."""
         swept = self._segments.sweep(at, wanted) if small else None
-        if swept is not None:
+        if swept is not None and swept.end_position > at:  # else it passed blocks that hold no items, and a larger one
             return (swept.positions, swept.batch), swept.end_position, True
         block, following, damage = self._segments.at(at, end, wanted)
         if damage is not None:

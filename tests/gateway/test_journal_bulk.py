@@ -104,3 +104,19 @@ async def test_damage_among_small_blocks(seed: int) -> None:
         gone = {p for first, end in damaged for p in range(first, end)}
         assert {p for p, *_ in found} >= {p for p, *_ in expected}
         assert [row for row in whole if row[0] not in gone] == found
+
+
+async def test_nothing_is_left_out_behind_commits_without_items() -> None:
+    """R14: small commits that hold no items, before a large one or the end of a segment, take no position with them."""
+    storage = SimStorage(random.Random(1))
+    nothing = ItemBatch(np.zeros(0, np.uint8), no_items())
+    async with opened(storage) as journal:
+        for k in range(3):
+            for octets in (10, 2 * SMALL_BLOCK_OCTETS):
+                items = no_items(2)
+                items["kind"], items["unit"], items["length"], items["offset"] = Kind.TM, Unit.PACKET, octets, 0
+                await journal.append(IntakeBatch(ItemBatch(np.zeros(octets, np.uint8), items)))
+                await journal.append(IntakeBatch(nothing, state={"offset": k}), "link")
+        for first in range(journal.head):
+            found, damaged = walked(journal, ALL, first, journal.head)
+            assert ([position for position, _, _ in found], damaged) == ([*range(first, journal.head)], [])
