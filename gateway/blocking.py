@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import uvloop
 
+from gateway import garbage
+
 T = TypeVar("T")
 SWITCH_INTERVAL_S = 0.0005  # CPython's default lets a busy loop starve the journal's writer thread (DESIGN 3)
 
@@ -20,6 +22,7 @@ def run_blocking(main: Coroutine[Any, Any, T]) -> T:
     SIGTERM cancels it, unless it handles that itself: it cleans up like after Ctrl-C. Raises SystemExit(143) then.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    garbage.look_as_usual()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             return runner.run(_terminable(main))

@@ -14,10 +14,11 @@ from gateway.access.policy import Policy
 from gateway.accounting.accountant import Accountant, accountant_of
 from gateway.errors import Conflict, NotFound
 from gateway.event_pump import EventPump
+from gateway.homes.channel import Channel, SessionLimits
 from gateway.homes.lines import Lines
 from gateway.homes.outlets import Outlets
 from gateway.homes.registry import SubscriptionRegistry, acknowledged_end
-from gateway.homes.session import Channel, Session, SessionLimits
+from gateway.homes.session import Session
 from gateway.instance_conditions import journal_conditions, link_conditions, subscription_conditions
 from gateway.instance_rows import apid_row, channel_of, channel_order, condition_row, event_row, vc_row
 from gateway.journal import Journal, Recording, SmallStore, stored_id

@@ -30,7 +30,7 @@ EXAMPLES = files("gateway_config") / "examples"
 FOLDERS = ("missions", "links", "homes")
 
 
-class ConfigError(Exception):
+class ConfigError(ValueError):
     """Everything that is wrong with a configuration."""
 
     def __init__(self, problems: list[Problem]) -> None:

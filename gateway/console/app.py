@@ -14,7 +14,7 @@ from gateway import __version__
 from gateway.console import report_app
 from gateway.console.home_app import home_app
 from gateway.console.homes import homes_app
-from gateway.console.options import DEFAULT_URL, AsJson, Url, fail, readable_errors, uncollected
+from gateway.console.options import DEFAULT_URL, AsJson, Url, fail, readable_errors
 from gateway.console.params_app import params_app
 from gateway.errors import UsageError
 
@@ -166,8 +166,7 @@ def run(
 ) -> None:
     """Run the gateway until SIGTERM or Ctrl-C (drains within 10 s)."""
     with readable_errors():
-        with uncollected():
-            from gateway.console.run import run_gateway
+        from gateway.console.run import run_gateway
 
         run_gateway(config, data_dir, port, log_json, access)
 

@@ -27,7 +27,7 @@ from gateway.agent.status import STALE_S, picture
 from gateway.agent.systemd import Notifier, this_command, unit
 from gateway.blocking import run_blocking
 from gateway.errors import Conflict, StartError, UsageError
-from gateway.homes.session import Channel
+from gateway.homes.channel import Channel
 from gateway.homes.ways_in import Dial, way_in
 from gateway.patient_log import set_up_logging
 from gateway.real import LocalStorage, SystemClock, TcpNetwork, ThreadWorker

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -30,13 +29,8 @@ def fail(message: str, hint: str = "", code: int = 1) -> NoReturn:
 @contextmanager
 def readable_errors() -> Iterator[None]:
     """Turn the gateway's own errors, file errors and Ctrl-C into a line and an exit code."""
-    from gateway_config import ConfigError
-
     try:
         yield
-    except ConfigError as error:
-        typer.secho(str(error), fg="red", err=True)
-        raise typer.Exit(2) from None
     except UsageError as error:
         fail(str(error), error.hint, 2)
     except GatewayError as error:
@@ -46,16 +40,13 @@ def readable_errors() -> Iterator[None]:
         raise typer.Exit(141) from None
     except OSError as error:
         fail(str(error))
+    except ValueError as error:
+        from gateway_config import ConfigError  # late: who only asks a gateway needs no models of a configuration
+
+        if not isinstance(error, ConfigError):
+            raise
+        typer.secho(str(error), fg="red", err=True)
+        raise typer.Exit(2) from None
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         raise typer.Exit(130) from None
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Import without the garbage collector: what is imported stays, and to look through it took a tenth of a start."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()

@@ -19,9 +19,9 @@ import typer
 from gateway.access.local import token_for
 from gateway.blocking import run_blocking
 from gateway.errors import UsageError
+from gateway.homes.channel import Channel
 from gateway.homes.client import Progress, Subscriber, WebSocketDial, Wish
 from gateway.homes.digests import StoreDigester
-from gateway.homes.session import Channel
 from gateway.homes.store import HomeStore
 from gateway.real import LocalStorage, ThreadWorker
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.errors import GatewayError
-from gateway.homes.session import Channel
+from gateway.homes.channel import Channel
 from gateway.homes.store import HomeStore
 from gateway.world import Worker
 from gateway_codecs.delivery_block import MARK, TIMELY, DeliveryBlock, DeliveryBlockError, decode

@@ -17,9 +17,9 @@ import structlog
 
 from gateway.console.harmless import harmless
 from gateway.errors import Conflict, GatewayError
+from gateway.homes.channel import Channel
 from gateway.homes.client import DigestMismatch, Progress, Subscriber, SubscriptionRefused, Wish
 from gateway.homes.digests import StoreDigester
-from gateway.homes.session import Channel
 from gateway.homes.store import HomeStore
 from gateway.homes.store_reader import READ_OCTETS, DamagedStore, Order, Portion, StoreReader
 from gateway.world import Storage, Worker

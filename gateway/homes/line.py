@@ -9,8 +9,8 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from gateway.homes.channel import Channel
 from gateway.homes.client import BACKOFF_FIRST_S, BACKOFF_MAX_S, CONNECT_S, SubscriptionRefused
-from gateway.homes.session import Channel
 
 
 class Line:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import aiomqtt
 
 from gateway.errors import UsageError
-from gateway.homes.session import Channel
+from gateway.homes.channel import Channel
 from gateway.mqtt.clients import BrokerAddress, BrokerError, Client, Inbox, close_client, open_client, subscribe
 from gateway.mqtt.topics import HomeTopic
 from gateway_codecs.mqtt_fragment import MAGIC as PIECE

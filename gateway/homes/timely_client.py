@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.homes.channel import Channel
 from gateway.homes.client import BACKOFF_FIRST_S, BACKOFF_MAX_S, CONNECT_S, SubscriptionRefused
-from gateway.homes.session import Channel
 from gateway_codecs.batches import ItemBatch, Unit
 from gateway_codecs.delivery_block import TIMELY, DeliveryBlockError, decode
 

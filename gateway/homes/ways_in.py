@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from gateway.errors import UsageError
+from gateway.homes.channel import Channel
 from gateway.homes.client import WebSocketDial
-from gateway.homes.session import Channel
 
 Dial = Callable[[], Awaitable[Channel]]
 

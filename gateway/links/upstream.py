@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import structlog
 
+from gateway.homes.channel import Channel
 from gateway.homes.client import SubscriptionRefused
 from gateway.homes.paths import Paths
-from gateway.homes.session import Channel
 from gateway.journal import Commit
 from gateway.journal.events import event_items
 from gateway.links.supervised import LinkContext, LinkSettings, Supervised

@@ -7,7 +7,7 @@ from collections import deque
 from types import TracebackType
 from typing import Self
 
-from gateway.homes.session import Channel
+from gateway.homes.channel import Channel
 
 AHEAD_OCTETS = 4 << 20
 COMMIT_OCTETS, COMMIT_MESSAGES = 1 << 20, 64

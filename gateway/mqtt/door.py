@@ -11,8 +11,8 @@ from typing import Any
 import structlog
 
 from gateway.access.tokens import TokenRefused
+from gateway.homes.channel import SessionLimits
 from gateway.homes.hello import parse_control
-from gateway.homes.session import SessionLimits
 from gateway.instance import MissionInstance
 from gateway.mqtt import topics
 from gateway.mqtt.channel import MqttChannel, told_to

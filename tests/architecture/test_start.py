@@ -1,4 +1,4 @@
-"""What a start imports: only what the configuration has use of (DESIGN 7: start < 1 s)."""
+"""What a start imports: only what the configuration has use of (DESIGN 7: start < 1 s), and what clients import."""
 
 from __future__ import annotations
 
@@ -41,3 +41,10 @@ def test_a_gateway_of_tm_frames_starts_without_the_rest() -> None:
     imported = set(done.stdout.split())
     assert "gateway_codecs.intake" in imported
     assert not imported.intersection(NOT_NEEDED)
+
+
+def test_who_only_asks_a_gateway_imports_no_gateway() -> None:
+    """Commands that talk to a running gateway start without the server, its journal, and the models of its files."""
+    code = "import sys, gateway.console.subscribe, gateway.console.live, gateway.console.homes; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert not {"fastapi", "structlog", "gateway.service", "gateway.journal", "gateway_config"} & {*done.stdout.split()}
