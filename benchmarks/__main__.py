@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import codecs, coding, databases, end_to_end, history, mqtt, restart, start, timely, udp, values
+from benchmarks import codecs, coding, databases, end_to_end, history, homes, mqtt, restart, start, timely, udp, values
 from gateway_codecs.crc import crc16
 from gateway_simulators.spacecraft import CLCW, SCID, ZONE_OCTETS
 
@@ -43,6 +43,8 @@ def main() -> None:
         _mqtt(_new(folder))
         for what, took_s, note in history.measure(_new(folder)):
             print(f"{what:<34} {took_s:>12.4f}  s; {note}")
+        for line in homes.measure(_new(folder), homes.Sizes()):
+            print(line, flush=True)
         for what, took, gigaoctets in restart.measure(folder):
             print(f"{f'restart, {what}':<52} {took:>8.2f}  s to the first read of {gigaoctets:.2f} GB; R8: 5")
 

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,15 @@ class Bench:
     """A gateway process on the demo configuration, and a station that we play.
 
     With `values` packets have generation times and become engineering values; without, they are packets and no more.
+    `prepare(config, port)` changes the configuration before the gateway reads it; the station listens on the port.
     """
 
-    def __init__(self, folder: Path, values: bool = False) -> None:
-        self.folder, self.values = folder, values
+    def __init__(
+        self, folder: Path, values: bool = False, prepare: Callable[[Path, int], object] = lambda config, port: None
+    ) -> None:
+        self.folder, self.values, self._prepare = folder, values, prepare
         self.process: subprocess.Popen[str]
-        self.api = ""
+        self.api, self.api_s = "", 0.0  # where the API is, and since when, by the monotonic clock
         self._writer: asyncio.Future[asyncio.StreamWriter]
 
     async def __aenter__(self) -> Bench:
@@ -52,12 +56,13 @@ class Bench:
         link.write_text(
             re.sub(r"port: \d+", f"port: {port}", link.read_text()).replace("watchdog_s: 2", "watchdog_s: 60")
         )
+        self._prepare(config, port)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "gateway", "run", "--config", str(config), "--port", "0", "--access", "open"],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         line = await asyncio.to_thread(self.process.stdout.readline)  # type: ignore[union-attr]
-        self.api = re.findall(r"http://\S+", line)[0]
+        self.api, self.api_s = re.findall(r"http://\S+", line)[0], time.monotonic()
         self.writer = await self._writer
         return self
 
@@ -72,8 +77,7 @@ class Bench:
 
     def memory_octets(self) -> int:
         """Resident memory of the gateway."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) << 10
+        return rss_octets(self.process.pid)
 
     def cpu_s(self) -> float:
         """CPU seconds that the gateway has used."""
@@ -83,6 +87,12 @@ class Bench:
     def state(self) -> dict[str, Any]:
         """The instance's state from the API."""
         return dict(httpx.get(f"{self.api}/api/v1/instances/{INSTANCE}", trust_env=False).json())
+
+
+def rss_octets(pid: int | str) -> int:
+    """Resident memory of a process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) << 10
 
 
 async def receive(api: str, wanted: int, selection: dict[str, Any], on_items: Any) -> int:

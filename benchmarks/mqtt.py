@@ -127,11 +127,11 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def broker(folder: Path) -> AsyncIterator[int]:
-    """Run mosquitto; yields its port."""
+async def broker(folder: Path, settings: str = "") -> AsyncIterator[int]:
+    """Run mosquitto; yields its port. `settings` are more lines of its configuration."""
     port = free_port()
     path = folder / "mosquitto.conf"
-    path.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n")
+    path.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n{settings}")
     process = subprocess.Popen(
         [str(mosquitto()), "-c", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
