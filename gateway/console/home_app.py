@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,13 @@ home_app = typer.Typer(
 )
 Config = Annotated[Path, typer.Option("--config", "-c", help="The agent's configuration.")]
 DEFAULT = Path("home.yaml")
+
+
+class OfTime(StrEnum):
+    """Which time a range of time is of."""
+
+    RECEIVE = "receive"
+    GENERATION = "generation"
 
 
 @home_app.command("run")
@@ -78,6 +86,38 @@ def home_status(
         from gateway.console.home import show_status
 
         raise typer.Exit(show_status(config, store, as_json, follow))
+
+
+@home_app.command("playback")
+def home_playback(
+    into: Annotated[Path, typer.Option(help="A folder of its own: what is fetched, and PATH/packets with the files.")],
+    from_utc: Annotated[str | None, typer.Option("--from", help="First time, UTC, or before now (-2h).")] = None,
+    to_utc: Annotated[str | None, typer.Option("--to", help="Time behind the last, UTC, or before now; `now`.")] = None,
+    by: Annotated[OfTime, typer.Option(help="Times of reception at the gateway, or of generation on board.")] = (
+        OfTime.RECEIVE
+    ),
+    from_position: Annotated[int | None, typer.Option(min=0, help="First position, instead of times.")] = None,
+    upto_position: Annotated[int | None, typer.Option(min=0, help="Position after the last.")] = None,
+    request: Annotated[str | None, typer.Option(help="A request that was asked for, such as playback-7.")] = None,
+    spacecraft: Annotated[list[str] | None, typer.Option(help="Only these spacecraft.")] = None,
+    vcid: Annotated[list[int] | None, typer.Option("--vc", help="Only these virtual channels.")] = None,
+    apid: Annotated[list[int] | None, typer.Option(help="Only these APIDs.")] = None,
+    config: Config = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Have a range of the gateway's journal once more, into files by APID and UTC hour; ends when all is there.
+
+    It runs beside the agent and touches nothing of its store. Killed, or cut off: the same command goes on.
+
+    [bold]gateway home playback --from -2h --to -1h --apid 200 --into again[/bold]
+    """
+    with readable_errors():
+        from gateway.console.home_playback import PlaybackOptions, fetch
+
+        selection = {"spacecraft": spacecraft, "vcids": vcid, "apids": apid}
+        times, positions = (from_utc, to_utc), (from_position, upto_position)
+        options = PlaybackOptions(config, into, request, times, f"{by.value}_time", positions, selection, as_json)
+        raise typer.Exit(fetch(options))
 
 
 @home_app.command("unit")

@@ -69,7 +69,7 @@ class SubscribeOptions:
         return Wish(
             self.home, self.subscription, self.chosen(),
             mode, self.sequential, self.from_head,
-            self.from_position, self.upto_position, self.rate_limit_bps, self.priority,
+            self.from_position, self.upto_position, self.rate_limit_bps, self.priority, whole=mode == "playback",
         )  # fmt: skip
 
 

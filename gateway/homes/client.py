@@ -66,7 +66,7 @@ class Wish:
     upto_position: int | None = None
     rate_limit_bps: int | None = None
     priority: str = "normal"
-    whole: bool = False  # a new store begins at the oldest item, whatever another one has acknowledged before
+    whole: bool = False  # a new store begins at the oldest item, whatever was acknowledged before it was
 
 
 @dataclass(slots=True)
@@ -116,6 +116,7 @@ class Subscriber:
         self._waiting: asyncio.Queue[str | bytes | None] = asyncio.Queue(WAITING_BLOCKS_MAX)
         self._stalled_s = STALLED_S
         self._reception: Reception  # of the session under way
+        self._unsure = False  # whether the gateway may not know of it what it must
 
     async def run(self) -> None:
         """Receive until enough, reconnecting for ever. Raises SubscriptionRefused, DigestMismatch, OSError (disk)."""
@@ -184,9 +185,11 @@ class Subscriber:
         return dict(told)
 
     async def _welcomed(self, welcome: dict[str, Any]) -> None:
-        known = not self._store.meta and not self._wish.from_head and self._wish.mode == "complete"
-        self.progress.began_at = welcome["low_water"] if known and welcome["low_water"] > welcome["tail"] else 0
-        self._reception = Reception(welcome)
+        mode, new = self._wish.mode, not self._store.meta and not self._wish.from_head
+        known = new and mode in {"complete", "playback"}
+        began = new and mode == "complete" and welcome["low_water"] > welcome["tail"]
+        self.progress.began_at = welcome["low_water"] if began else 0
+        self._reception, self._unsure = Reception(welcome), False
         if self._wish.whole and known and (welcome["low_water"] > welcome["tail"] or welcome["ranges"]):
             begin = (welcome["journal_id"], welcome["revision"], welcome["tail"], self._wish.selection)
             await self._worker(lambda: self._store.begin(*begin, names=welcome["names"]))
@@ -243,6 +246,8 @@ class Subscriber:
             self._on_stored()
             for lane, upto in self._acknowledgements(blocks).items():
                 await channel.send(json.dumps({"type": "ack", "lane": lane, "upto": upto}))
+            if self._reception.finished and not self.progress.final:
+                raise ConnectionError("all of the playback is here: a last session makes sure that the gateway knows")
 
     def _keep(self, blocks: list[tuple[DeliveryBlock, bytes]]) -> None:
         """Check, write and force, also when a block is refused: the store's cursor tells what was written before it.
@@ -261,7 +266,9 @@ class Subscriber:
     def _acknowledgements(self, blocks: list[tuple[DeliveryBlock, bytes]]) -> dict[int, int]:
         self.progress.blocks += len(blocks)
         self.progress.head = max(self.progress.head, *(block.upto_position for block, _ in blocks))
-        self.progress.final = self._reception.finished
+        acknowledged = self._wish.mode == "playback" and any(block.kind != MARK for block, _ in blocks)
+        self._unsure = self._unsure or acknowledged  # what is acknowledged last may get lost: the request stays open
+        self.progress.final = self._reception.finished and not self._unsure
         return {block.lane: block.upto_position for block, _ in blocks if block.kind != MARK}
 
     def _check(self, block: DeliveryBlock) -> None:

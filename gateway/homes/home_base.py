@@ -7,7 +7,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -17,6 +17,8 @@ from gateway.homes.client import Wish
 from gateway.homes.keeper import Follower, Keeper
 from gateway.homes.line import Line
 from gateway.homes.loops import CompleteValues, LiveValues, Packets, TimelyPackets, keep, read_cursor, read_upto
+from gateway.homes.playback_desk import ApiDesk, Desk, NoDesk, asked_for
+from gateway.homes.playback_loop import Playback, PlaybackFolder
 from gateway.homes.store_reader import Order
 from gateway.homes.ways_in import Dial, way_in
 from gateway.world import Storage, Worker
@@ -35,6 +37,7 @@ class Around:
     reader: Worker
     dial: Callable[[str], Dial]  # of a subscription
     end: Callable[[], None] = lambda: None
+    desk: Desk = field(default_factory=NoDesk)  # where a playback is asked for
     jitter: Callable[[], float] = random.random
 
 
@@ -56,6 +59,7 @@ class HomeBase:
         self._kept: dict[str, tuple[Keeper, asyncio.Task[None]]] = {}
         self._lines: list[Line] = []
         self._looping: set[tuple[str, str]] = set()
+        self._asking = asyncio.Lock()
 
     @classmethod
     def around(cls, around: Around, home: str) -> Self:
@@ -124,6 +128,50 @@ class HomeBase:
         done = read_cursor(around.storage, path)
         follower = Follower(keeper, around.reader, done, order)
         return Packets(follower, around.storage, path, around.writer, self._claim((name, consumer)))
+
+    def playback(
+        self,
+        request: str | None = None,
+        *,
+        from_utc: str | None = None,
+        to_utc: str | None = None,
+        by: Literal["receive_time", "generation_time"] = "receive_time",
+        from_position: int | None = None,
+        upto_position: int | None = None,
+        apid: Numbers = None,
+        vcid: Numbers = None,
+        spacecraft: Names = None,
+        data_mode: Names = None,
+        links: Names = None,
+        consumer: str = "main",
+    ) -> Playback:
+        """Loop over a range of the gateway's journal once more, each packet once, tagged data mode playback; it ends.
+
+        The range is asked for when the loop begins (`from_utc` and `to_utc`, or two positions; the end is not in it),
+        or `request` is the id of one that was. The same arguments go on where the loop was left, and ask for nothing
+        twice. What comes is stored in `playbacks/` of the store, apart from what is live. Raises UsageError.
+        """
+        wish = _selection(apid, vcid, spacecraft, data_mode, links)
+        asked: Mapping[str, Any] | str
+        if request is None:
+            asked = body = asked_for(self._home, wish, (from_utc, to_utc), by, (from_position, upto_position))
+            name = _named("range", body)
+        elif (from_utc, to_utc, from_position, upto_position, apid, vcid, spacecraft, data_mode, links) != (None,) * 9:
+            raise UsageError("a playback request says itself what comes", "leave out what selects, and the range")
+        else:
+            asked = name = _checked(request)
+        folder, around = f"playbacks/{name}", self._open_around()
+        path = f"{folder}/consumers/{_checked(consumer)}.json"
+
+        async def begin() -> tuple[str, Packets]:
+            async with self._asking:
+                there = PlaybackFolder(around.storage, around.writer, folder)
+                found = await there.request(asked, around.desk, around.jitter)
+            keeper = self._playback_keeper(folder, found, there)
+            follower = Follower(keeper, around.reader, read_cursor(around.storage, path))
+            return found, Packets(follower, around.storage, path, around.writer, lambda: None)
+
+        return Playback(begin, self._claim((folder, consumer)))
 
     def timely(
         self,
@@ -203,6 +251,17 @@ class HomeBase:
             self._kept[name] = keeper, asyncio.create_task(keeper.run(), name=f"home base {name}")
         return self._kept[name][0]
 
+    def _playback_keeper(self, folder: str, request: str, there: PlaybackFolder) -> Keeper:
+        if folder not in self._kept:
+            around = self._open_around()
+            wish = Wish(self._home, _checked(request), mode="playback", whole=True)
+            keeper = Keeper(
+                around.dial(request), around.storage, folder, around.writer, wish, reserve_octets=RESERVE_OCTETS,
+                jitter=around.jitter,
+            )  # fmt: skip
+            self._kept[folder] = keeper, asyncio.create_task(there.fill(keeper), name=f"home base {folder}")
+        return self._kept[folder][0]
+
     def _claim(self, key: tuple[str, str]) -> Callable[[], None]:
         if key in self._looping:
             raise UsageError(
@@ -273,4 +332,5 @@ def _really(url: str, token: str | None, password: str | None, store: Path, home
             worker.close()
         storage.close()
 
-    return Around(storage, writer, reader, dial, end)
+    desk: Desk = ApiDesk(url, instance, secret) if url.startswith("http") else NoDesk()
+    return Around(storage, writer, reader, dial, end, desk)

@@ -102,6 +102,20 @@ class Keeper:
             except OSError as error:
                 log.warning("the store is closed without its end", folder=self.folder, why=str(error))
 
+    async def settled(self) -> None:
+        """Open a store that holds all of a stream that has ended: nothing more is asked for. A disk is waited for."""
+        while not self.finished:
+            try:
+                await self.open()
+                self.finished = True
+                self._told(None)
+            except Conflict as error:
+                self.failure = error
+                self._told(Trouble("journal", str(error)))
+                return
+            except OSError as error:
+                await self._mend(error)
+
     async def run(self) -> None:
         """Receive until the stream has ended, or `failure` says why not: a refusal (of an owner that is not patient),
         another journal, a digest that differs."""

@@ -36,7 +36,8 @@ async def keep(worker: Worker, storage: Storage, path: str, value: dict[str, Any
             await asyncio.sleep(DISK_AGAIN_S)
 
 
-def _read(storage: Storage, path: str) -> dict[str, Any] | None:
+def read_object(storage: Storage, path: str) -> dict[str, Any] | None:
+    """Return what a small file says; None: it is not there. Raises Conflict, OSError."""
     try:
         return dict(json.loads(storage.read(path, 0, 1 << 20)))
     except FileNotFoundError:
@@ -49,7 +50,7 @@ def _read(storage: Storage, path: str) -> dict[str, Any] | None:
 
 def read_cursor(storage: Storage, path: str) -> Cursor | None:
     """Return what a consumer has finished; None: it is new. Raises Conflict, OSError."""
-    told = _read(storage, path)
+    told = read_object(storage, path)
     try:
         return None if told is None else parse_cursor(told)
     except DeliveryError as error:
@@ -66,7 +67,7 @@ class Place:
 
 def read_upto(storage: Storage, path: str) -> Place:
     """Return where a loop of values goes on. Raises Conflict, OSError."""
-    return place_of(_read(storage, path), path)
+    return place_of(read_object(storage, path), path)
 
 
 def place_of(told: dict[str, Any] | None, path: str) -> Place:
@@ -78,7 +79,7 @@ def place_of(told: dict[str, Any] | None, path: str) -> Place:
     return Place(told["journal_id"], told["upto"])
 
 
-class _Loop:
+class Loop:
     """What all loops have: `close`, also as a context."""
 
     def __init__(self, end: Callable[[], None] = lambda: None) -> None:
@@ -92,7 +93,7 @@ class _Loop:
         self._end()
 
 
-class Packets(_Loop):
+class Packets(Loop):
     """See HomeBase.packets."""
 
     def __init__(
@@ -137,7 +138,7 @@ class Packets(_Loop):
         }
 
 
-class TimelyPackets(_Loop):
+class TimelyPackets(Loop):
     """See HomeBase.timely."""
 
     def __init__(self, line: Line) -> None:
@@ -173,7 +174,7 @@ class TimelyPackets(_Loop):
         await self._line.close()
 
 
-class LiveValues(_Loop):
+class LiveValues(Loop):
     """See HomeBase.latest and HomeBase.changes."""
 
     def __init__(self, line: Line) -> None:
@@ -196,7 +197,7 @@ class LiveValues(_Loop):
         await self._line.close()
 
 
-class CompleteValues(_Loop):
+class CompleteValues(Loop):
     """See HomeBase.values."""
 
     def __init__(

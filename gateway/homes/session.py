@@ -305,7 +305,7 @@ class Session:
             "revision": journal.revision,
             "version": self._subscription.version if self._subscription else 0,
             "version_from": self._subscription.version_from if self._subscription else 0,
-            "tail": journal.tail,
+            "tail": journal.tail if self._return is None else self._return.first,
             "head": self._lanes.head,
             "low_water": cursor.low_water,
             "ranges": [list(r) for r in cursor.ranges],

@@ -33,6 +33,11 @@ class PlaybackReturn:
     span: Span
     _unacknowledged: Unacknowledged = field(default_factory=Unacknowledged)
 
+    @property
+    def first(self) -> int:
+        """The first position that is looked through."""
+        return self.book.requests[self.request].first_position
+
     def limited(self, wanted: Selection) -> GroupFilter:
         """Return the filter of the home base's rights and wish within the span of the request."""
         found: GroupFilter = limited(wanted, self.span)

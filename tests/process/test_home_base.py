@@ -34,7 +34,7 @@ def examples(daemon: Daemon) -> list[str]:
     """The Python programs of the page; of their text the address alone is changed."""
     programs: list[str] = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
     found = [text for text in programs if "HomeBase" in text]
-    assert len(found) == 3
+    assert len(found) == 4
     assert all("http://127.0.0.1:8440" in text for text in found)
     return [text.replace("http://127.0.0.1:8440", daemon.url) for text in found]
 
@@ -54,10 +54,17 @@ def run(text: str, folder: Path) -> list[str]:
 
 def test_the_examples_of_the_page_run(daemon: Daemon, tmp_path: Path) -> None:
     """docs/home-base.md: each program does what the page says, and a second run gets nothing a second time."""
-    packets, _, values = examples(daemon)
+    packets, _, values, playback = examples(daemon)
     assert run(packets, tmp_path) == [f"{k} {octets.hex()}" for k, octets in enumerate(PACKETS)]
     rows = [line.split()[1:4] for line in run(values, tmp_path)]
     assert rows == [["/X/TEMP", str(k % 200 * 0.5), "degC"] for k in range(COUNT)]
+    hours = ("2026-11-24T10:00:00Z", "2026-11-24T11:00:00Z")
+    assert all(hour in playback for hour in hours)
+    playback = playback.replace(hours[0], "2020-01-01T00:00:00Z").replace(hours[1], "2100-01-01T00:00:00Z")
+    assert run(playback, tmp_path) == [f"{k} {octets.hex()}" for k, octets in enumerate(PACKETS)]
+    assert run(playback, tmp_path) == []
+    (row,) = daemon.get("/instances/demo.simulation/playbacks")
+    assert (row["state"], row["items"]) == ("done", COUNT)
     again = program(packets, tmp_path)
     with pytest.raises(subprocess.TimeoutExpired):
         again.communicate(timeout=1.5)
