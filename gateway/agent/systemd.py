@@ -38,6 +38,8 @@ def unit(config: Path, user: str, writable: list[Path], command: str) -> str:
     for path in paths:
         if not path.is_absolute() or any(character in str(path) for character in "\n\r%\"'\\"):
             raise UsageError(f"{path} cannot stand in a unit", "an absolute path without quotes, % and backslashes")
+        if path.is_relative_to("/tmp") or path.is_relative_to("/var/tmp"):  # noqa: S108 they are refused
+            raise UsageError(f"{path} is not seen by a service that has a /tmp of its own", "keep it elsewhere")
     text = (files("gateway.agent") / "gateway-home.service").read_text(encoding="utf-8")
     return (
         text.replace("@COMMAND@", command)

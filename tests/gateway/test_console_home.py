@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
+import shutil
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gateway.agent.agent import STATUS
+from gateway.agent.systemd import this_command, unit
 from gateway.console.app import app
+from gateway.errors import UsageError
 
 ROW = {
     "state": "live", "trouble": None, "connected": True, "connects": 1, "last_error": "", "silent_s": 0.2, "head": 9,
@@ -26,8 +31,8 @@ def home(*words: Any) -> Result:
     return CliRunner().invoke(app, ["home", *map(str, words)], env={"COLUMNS": "160", "TERM": "dumb"})
 
 
-def test_it_is_set_up_in_three_commands(tmp_path: Path) -> None:
-    """`init` writes what `check` finds well, and over nothing; `unit` is a unit for it that may write there alone."""
+def test_it_is_set_up_in_two_commands(tmp_path: Path) -> None:
+    """`init` writes what `check` finds well, and over nothing."""
     config = tmp_path / "home.yaml"
     assert home("init", config).exit_code == 0
     before = config.read_text()
@@ -36,12 +41,30 @@ def test_it_is_set_up_in_three_commands(tmp_path: Path) -> None:
     assert "is there already" in again.stderr
     found = home("check", config)
     assert (found.exit_code, "archive (files)" in found.stdout) == (0, True), found.stderr
-    unit = home("unit", "--config", config, "--user", "lab").stdout
-    assert f'home run --config "{config}"\nUser=lab\n' in unit
-    assert f'ReadWritePaths="{tmp_path}/store" "{tmp_path}/packets"\n' in unit
-    assert "@" not in unit.replace("@system-service", "")
-    assert home("unit", "--config", config, "--user", "a b").exit_code == 2
     assert "properties" in json.loads(home("check", "--schema").stdout)
+
+
+def test_the_unit_is_one(tmp_path: Path) -> None:
+    """A unit may write into the agent's folders alone, which are made before it is shut in; systemd finds nothing wrong
+    with it; a place that it cannot see is refused."""
+    there = Path("/srv/lab")
+    made = unit(there / "home.yaml", "lab", [there / "store", there / "packets"], this_command())
+    assert 'home run --config "/srv/lab/home.yaml"\nUser=lab\n' in made
+    assert 'ReadWritePaths="/srv/lab/store" "/srv/lab/packets"\n' in made
+    assert 'ExecStartPre=+/usr/bin/install -d -o lab "/srv/lab/store" "/srv/lab/packets"\n' in made
+    assert "@" not in made.replace("@system-service", "")
+    for wrong in (Path("home.yaml"), Path("/srv/100%/home.yaml"), Path("/tmp/home.yaml"), Path('/srv/"x')):
+        with pytest.raises(UsageError):
+            unit(wrong, "lab", [], "gateway")
+    home("init", tmp_path / "home.yaml")
+    assert home("unit", "--config", tmp_path / "home.yaml", "--user", "a b").exit_code == 2
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not installed (apt-get install systemd): what it says of the unit is not seen")
+    file = tmp_path / "gateway-home.service"
+    file.write_text(made.replace("User=lab", f"User={getpass.getuser()}"))
+    said = subprocess.run([analyze, "verify", str(file)], capture_output=True, text=True, timeout=60, check=False)
+    assert (said.returncode, str(file) in said.stdout + said.stderr) == (0, False), said.stderr
 
 
 @pytest.mark.parametrize(
