@@ -36,7 +36,7 @@ from gateway_codecs.mdb.model import (
     States,
 )
 from gateway_config import DatabaseSettings
-from tests.gateway.simulated import SimClock, inline
+from tests.gateway.simulated import SimClock, inline, small_store
 
 S = 1_000_000_000
 T0 = 2_000_000_000 * S
@@ -141,7 +141,7 @@ class World:
         if of is not None:
             use(folder, of)
         around = ValuesAround(
-            "m.flight", journal, storage, clock, inline, inline, inline, store or SmallStore(None), folder,
+            "m.flight", journal, storage, clock, inline, inline, inline, store or small_store(), folder,
             folder / "var" / "values" / "m.flight", cache_octets,
             {SPACECRAFT: DatabaseSettings(file="x.json")}, frozenset({"station"}), events.append,
         )  # fmt: skip
