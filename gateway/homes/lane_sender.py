@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,11 @@ from gateway.homes.channel import SessionLimits
 from gateway.homes.ledger import SentBlocks
 from gateway.homes.lines import Pace
 from gateway.homes.paths import PathTelling, settle
-from gateway.homes.slices import trimmed
+from gateway.homes.sharing import Portion, SharedReading
 from gateway.journal import Journal, Slice
 from gateway.playback.returning import PlaybackReturn, as_playback
 from gateway_codecs.batches import empty_items
-from gateway_codecs.delivery_block import FINAL, encode_data, encode_mark
+from gateway_codecs.delivery_block import FINAL, encode_mark
 from gateway_routes.delivery import Cursor, Delivery, Lane, Range
 from gateway_routes.selection import Selection
 
@@ -36,6 +36,7 @@ class _Tally:
     upto: int
     digest: Any
     items: int = 0
+    due: bool = False  # it is time for a mark, if nothing more is to be sent now
 
 
 @dataclass(slots=True)
@@ -47,6 +48,7 @@ class LaneSender:
     """
 
     journal: Journal
+    reading: SharedReading
     delivery: Delivery
     selection: Callable[[], Selection]
     pace: Pace
@@ -95,8 +97,9 @@ class LaneSender:
             if lane is not None and self._scanned.get(lane, -1) < self.head:
                 await self._send_from(lane)
                 continue
-            if self._marks_due():
-                await self._send_marks()
+            if due := [lane for lane in self.delivery.lanes if self._mark_due(lane)]:
+                for marked in due:
+                    await self._send_mark(marked)
             elif lane is not None:
                 await self._idle_mark(lane)
             else:
@@ -106,56 +109,66 @@ class LaneSender:
         first, end = self.delivery.next_range(lane, self.head)
         at = max(first, self._scanned.get(lane, first))
         near = self.head - at <= NEAR_POSITIONS
-        found = await self._read(at, near)
+        portion = await self._read(at, near)
+        found = portion.found
         if found.expired is not None:
             await self._tell_expired(lane, found.end_position)
             return
         await self._tell_damaged(lane, found, at, end)
-        found = trimmed(found, end)
-        if not len(found.positions) and found.end_position >= self.head and self.end is None:
-            self._scanned[lane] = found.end_position
+        portion = portion.until(end)
+        if not portion.items and portion.end_position >= self.head and self.end is None:
+            self._scanned[lane] = portion.end_position
             return
         self._scanned.pop(lane, None)
-        if not len(found.positions) and found.end_position < end:
-            self._scanned[lane] = found.end_position
+        if not portion.items and portion.end_position < end:
+            self._scanned[lane] = portion.end_position
             return
-        await self._send_block(lane, first, found, live=near and lane == Lane.LIVE)
+        await self._send_block(lane, first, portion, live=near and lane == Lane.LIVE)
 
-    async def _read(self, at: int, near: bool) -> Slice:
+    async def _read(self, at: int, near: bool) -> Portion:
         """Read a block; who is behind takes turns with the others who are, and leaves the loop to those who are not."""
         limits = self.pace.limits(self.limits.block_items, self._block_octets)
-        wanted = self.selection() if self.returning is None else self.returning.limited(self.selection())
         if near:
-            return await self.journal.read(at, wanted, *limits)
+            return await self._read_now(at, limits)
         async with self.pace.reading() as turn:
-            found = await self.journal.read(at, wanted, *limits)
-            turn.cost = len(found.batch.octets) + found.batch.items.nbytes
-        return found
+            portion = await self._read_now(at, limits)
+            turn.cost = len(portion.found.batch.octets) + portion.found.batch.items.nbytes
+        return portion
 
-    async def _send_block(self, lane: Lane, first: int, found: Slice, live: bool) -> None:
-        batch = found.batch if self.returning is None else as_playback(found.batch)
-        data = encode_data(lane, first, found.end_position, found.positions, batch)
+    async def _read_now(self, at: int, limits: tuple[int, int]) -> Portion:
+        if self.returning is None:
+            return await self.reading.read(at, self.selection(), limits)
+        found = await self.journal.read(at, self.returning.limited(self.selection()), *limits)
+        return Portion(replace(found, batch=as_playback(found.batch)))
+
+    async def _send_block(self, lane: Lane, first: int, portion: Portion, live: bool) -> None:
+        batch, upto, data = portion.found.batch, portion.end_position, portion.block(lane, first)
         tally = self._tally(lane, first)
-        tally.items += len(found.positions)
-        tally.upto = found.end_position
-        tally.digest.update(found.batch.octets)
-        self.delivery.sent(lane, first, found.end_position, len(data))
+        tally.items += portion.items
+        tally.upto = upto
+        tally.digest.update(batch.octets)
+        self.delivery.sent(lane, first, upto, len(data))
         if self.returning is not None:
-            self.returning.sent(found.end_position, batch)
-        self.blocks.sent(lane, first, found.end_position, found.batch)
+            self.returning.sent(upto, batch)
+        self.blocks.sent(lane, first, upto, portion.items, portion.oldest_ns())
         async with self.pace.sending(live) as turn:
             turn.cost = len(data)
         await self._tell_path()
         await self.give(data)
-        self.sent_items += len(found.positions)
+        self.sent_items += portion.items
         self.sent_octets += len(data)
         if tally.items >= self.limits.mark_items or self._lane_ended(lane):
             await self._send_mark(lane)
 
     def _tally(self, lane: Lane, first: int) -> _Tally:
         if lane not in self._tallies:
-            self._tallies[lane] = _Tally(first, first, hashlib.sha256())
+            tally = self._tallies[lane] = _Tally(first, first, hashlib.sha256())
+            asyncio.get_running_loop().call_later(self.limits.idle_mark_s, self._mark_is_due, tally)
         return self._tallies[lane]
+
+    def _mark_is_due(self, tally: _Tally) -> None:
+        tally.due = True
+        self.wake.set()
 
     def _lane_ended(self, lane: Lane) -> bool:
         return not self.delivery.lanes[lane].todo
@@ -166,19 +179,12 @@ class LaneSender:
     def _is_final(self) -> bool:
         return self.journal.finished or self.end is not None
 
-    def _marks_due(self) -> bool:
-        drained = [lane for lane in self.delivery.lanes if self.delivery.drained(lane, self.head)]
-        return any(
-            (lane in self._tallies and self._tallies[lane].items > 0) or (self._is_final and lane not in self.finals)
-            for lane in drained
-        )
-
-    async def _send_marks(self) -> None:
-        final = self._is_final
-        for lane in list(self.delivery.lanes):
-            due = lane in self._tallies or (final and lane not in self.finals)
-            if due and self.delivery.drained(lane, self.head):
-                await self._send_mark(lane)
+    def _mark_due(self, lane: Lane) -> bool:
+        """Whether a mark is to be sent now: not for every block of who follows, but soon when nothing more is there."""
+        if not self.delivery.drained(lane, self.head):
+            return False
+        tally = self._tallies.get(lane)
+        return (tally is not None and tally.due and tally.items > 0) or (self._is_final and lane not in self.finals)
 
     async def _send_mark(self, lane: Lane) -> None:
         final = self._is_final and self.delivery.drained(lane, self.head)
@@ -205,7 +211,7 @@ class LaneSender:
         first, _ = self.delivery.next_range(lane, self.head)
         if upto is not None and upto > first:
             empty = Slice(np.zeros(0, np.int64), empty_items(), upto)
-            await self._send_block(lane, first, empty, live=True)
+            await self._send_block(lane, first, Portion(empty), live=True)
 
     # ---- what will not come, and where from what comes came ----
 

@@ -6,9 +6,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from gateway_codecs.batches import ItemBatch
 from gateway_routes.delivery import Lane
 from gateway_routes.latency import Latencies
 
@@ -48,11 +45,10 @@ class SentBlocks:
         self._ledger, self._home, self._name = ledger, home, subscription
         self._sent: dict[Lane, deque[tuple[int, int, int, int]]] = {}
 
-    def sent(self, lane: Lane, first: int, end: int, batch: ItemBatch) -> None:
-        """A block was sent."""
-        if len(batch):
-            oldest_ns = int(np.min(batch.items["receive_time_ns"]))
-            self._sent.setdefault(lane, deque()).append((first, end, len(batch), oldest_ns))
+    def sent(self, lane: Lane, first: int, end: int, items: int, oldest_ns: int) -> None:
+        """A block was sent, whose oldest item was received at that time."""
+        if items:
+            self._sent.setdefault(lane, deque()).append((first, end, items, oldest_ns))
 
     def acknowledged(self, lane: int, upto: int) -> None:
         """Everything sent in a lane below a position is acknowledged."""

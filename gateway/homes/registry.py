@@ -15,6 +15,7 @@ from gateway.errors import Conflict, NotFound
 from gateway.homes.ledger import HomeLedger
 from gateway.homes.lines import Lines
 from gateway.homes.paths import Paths
+from gateway.homes.sharing import SharedReading
 from gateway.homes.timely_sender import TimelyCount
 from gateway.journal import Journal, SmallStore
 from gateway.timely import TimelyTap
@@ -103,12 +104,14 @@ class SubscriptionRegistry:
     on_digest: DigestTaken | None = None  # keeps what home bases confirm; returns what to answer
     refused: Counter[str] = field(default_factory=Counter)  # sessions, by code
     paths: Paths = field(init=False)
+    reading: SharedReading = field(init=False)
     problem: str = ""  # why cursors cannot be stored now
     _dirty: dict[Key, Subscription | None] = field(default_factory=dict)
     _storing: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         self.paths = Paths(self.journal)
+        self.reading = SharedReading(self.journal)
 
     async def load(self) -> None:
         """Read the stored cursors of this journal; one that cannot be used is left out and said. Raises OSError."""

@@ -247,8 +247,9 @@ class Session:
 
     def _sender(self, delivery: Delivery, end: int | None = None) -> LaneSender:
         return LaneSender(
-            self._journal, delivery, lambda: self._selection, self._pace, self._limits, self._blocks, self._give,
-            self._channel.send, self._tell_missing, end, self._return, self._telling, self._note_return, self._wake,
+            self._journal, self._registry.reading, delivery, lambda: self._selection, self._pace, self._limits,
+            self._blocks, self._give, self._channel.send, self._tell_missing, end, self._return, self._telling,
+            self._note_return, self._wake,
         )  # fmt: skip
 
     async def _begin_timely(self, hello: Mapping[str, Any]) -> None:
@@ -359,10 +360,11 @@ class Session:
         elif self._values is not None:
             parts = [self._receive_nothing(), self._send_values(self._values), self._until_told()]
         else:
-            parts = [self._receive(), self._lanes.run(), self._follow(), self._keep_cursor(), self._until_told()]
+            parts = [self._receive(), self._lanes.run(), self._keep_cursor(), self._until_told()]
         tasks = [asyncio.create_task(part, name=f"session {self.home}/{self.name}") for part in parts]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            with self._journal.followed(by=self._wake.set):
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
@@ -423,14 +425,6 @@ class Session:
     def _change(self, subscription: Subscription) -> None:
         """Take the subscription's new state; it is stored with the next cursor."""
         self._subscription = self._registry.subscriptions[self.home, self.name] = subscription
-
-    async def _follow(self) -> None:
-        while True:
-            head = self._journal.head
-            await self._journal.wait_beyond(head)
-            self._wake.set()
-            if self._journal.finished:
-                await asyncio.Event().wait()
 
     async def _keep_cursor(self) -> None:
         """Store the cursor, then tell the peer: never the other way round."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -124,6 +125,7 @@ class Journal:
         self._waiting: deque[_Waiting] = deque()
         self._task: asyncio.Task[None] | None = None
         self._grown: asyncio.Future[None] | None = None
+        self._followers: set[Callable[[], None]] = set()
         self._names_patch: dict[str, Any] = {}
         self._is_blocked = asyncio.Event()
         self._times = CommitTimes()
@@ -407,9 +409,7 @@ class Journal:
             if not waiting.done.cancelled():
                 waiting.done.set_result(Commit(position, position + count))
             position += count
-        if self._grown is not None and not self._grown.done():
-            self._grown.set_result(None)
-            self._grown = None
+        self.wake()
 
     @property
     def uncommitted(self) -> int:
@@ -523,10 +523,21 @@ class Journal:
         self.wake()
 
     def wake(self) -> None:
-        """Wake all who wait in `wait_beyond`."""
+        """Wake all who wait in `wait_beyond` or follow."""
         if self._grown is not None and not self._grown.done():
             self._grown.set_result(None)
             self._grown = None
+        for follower in self._followers:
+            follower()
+
+    @contextlib.contextmanager
+    def followed(self, by: Callable[[], None]) -> Iterator[None]:
+        """Call `by` whenever the head has moved, or nothing will be appended any more; it does not wait or raise."""
+        self._followers.add(by)
+        try:
+            yield
+        finally:
+            self._followers.discard(by)
 
     # ---- housekeeping ----
 

@@ -42,6 +42,8 @@ class Cursor:
 
     def with_range(self, first: int, end: int) -> Cursor:
         """Return the cursor with one more acknowledged range."""
+        if not self.ranges and first <= self.low_water:  # of who follows it is always so
+            return self if end <= self.low_water else Cursor(end)
         return normalised(self.low_water, (*self.ranges, (first, end)))
 
     def without(self, first: int, end: int) -> Cursor:
