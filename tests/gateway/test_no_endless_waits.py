@@ -6,24 +6,32 @@ import asyncio
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import aiomqtt
 import pytest
 
 from gateway.homes import client as home_client
+from gateway.homes import lane_sender
 from gateway.homes.client import Subscriber, Wish, _ClientChannel
 from gateway.homes.lines import Line
 from gateway.homes.mqtt_dial import WELCOME_S, _HomeChannel
+from gateway.homes.registry import SubscriptionRegistry
 from gateway.homes.session import Channel
 from gateway.homes.store import HomeStore
+from gateway.journal import Journal
 from gateway.mqtt.clients import Client, Inbox
 from gateway.mqtt.topics import HomeTopic
+from gateway.world import Worker
+from gateway_codecs.batches import IntakeBatch
 from gateway_codecs.mqtt_fragment import fragments
+from tests.conftest import SEEDS
 from tests.gateway.home_world import HOME, HomeWorld
-from tests.gateway.simulated import SimStorage, inline, on_virtual_time
+from tests.gateway.simulated import SimClock, SimStorage, granted, inline, on_virtual_time, small_store
 from tests.gateway.simulated_mqtt import SimBroker, SimClient, SimInstance
-from tests.gateway.test_sessions import World
+from tests.gateway.test_journal import packets
+from tests.gateway.test_sessions import SETTINGS, World
 
 T = TypeVar("T")
 ALL = HomeTopic("m.test", "a", "all")
@@ -339,6 +347,65 @@ async def test_a_digest_that_is_lost_is_said_again() -> None:
     assert len(taken) == 1
     assert broker.door.open_sessions == 1, "nor does it end the session"
     await channel.close("")
+
+
+def unsteady(rng: random.Random) -> Worker:
+    """A disk that takes its time, now and then much of it."""
+
+    async def worker(work: Callable[[], T]) -> T:
+        await asyncio.sleep(rng.choice([0, 0, 0.001, 0.01, 0.1]))
+        return work()
+
+    return worker
+
+
+@pytest.mark.parametrize("seed", range(SEEDS // 33))
+def test_after_bad_weather_everything_is_there_soon(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R4: two home bases far behind, slow disks on both sides, a broker that loses messages, dies and comes back: a
+    minute after it has ended both have everything. Whatever holds a session beyond that is found here."""
+    monkeypatch.setattr(home_client, "WAITING_BLOCKS_MAX", 3)
+    monkeypatch.setattr(lane_sender, "NEAR_POSITIONS", 4)
+
+    @on_virtual_time
+    async def story() -> None:
+        rng = random.Random(seed)
+        settings = replace(SETTINGS, memory_octets=1 << 10)
+        journal = await Journal.open(SimStorage(rng), SimClock(), unsteady(rng), unsteady(rng), settings, "m")
+        registry = SubscriptionRegistry(journal, small_store(), unsteady(rng), *granted("a", "b"))
+        await registry.load()
+        broker = SimBroker(rng, {"m.test": SimInstance(registry)}, loss=rng.choice([0, 0.01, 0.1]), max_octets=1000)
+        stores = {home: HomeStore(SimStorage(rng), home) for home in ("a", "b")}
+        tasks = [asyncio.create_task(receive(broker, home, store, rng), name="home") for home, store in stores.items()]
+        sent = 0
+        for _ in range(20):
+            count = rng.randrange(1, 30)
+            await journal.append(IntakeBatch(packets([b"%d" % (sent + k) for k in range(count)])))
+            sent += count
+            await asyncio.sleep(rng.choice([0, 0.01, 0.1, 1, 3]))
+            if rng.random() < 0.3:
+                broker.cut()
+                await asyncio.sleep(rng.choice([0, 0.3, 4]))
+                broker.up = True
+            elif rng.random() < 0.3 and broker.clients:
+                rng.choice(broker.clients).drop()
+        broker.loss = 0
+        async with asyncio.timeout(60):
+            while any(store.items < sent for store in stores.values()):
+                await asyncio.sleep(0.1)
+        for task in tasks:
+            task.cancel()
+        async with asyncio.timeout(10):
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await broker.door.close(1.0)
+        await journal.close()
+
+    story()
+
+
+async def receive(broker: SimBroker, home: str, store: HomeStore, rng: random.Random) -> None:
+    topic = HomeTopic("m.test", home, "all")
+    wish = Wish(home, "all", {"kinds": ["tm"]})
+    await Subscriber(lambda: broker.dial(topic), store, unsteady(rng), wish, jitter=rng.random).run()
 
 
 class Quiet:
