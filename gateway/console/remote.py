@@ -22,8 +22,9 @@ class Remote:
 
     def __init__(self, url: str = DEFAULT_URL, timeout_s: float = 10.0) -> None:
         self.url = url.rstrip("/")
+        tls = self.url.lower().startswith("https:")  # without it there is nothing to verify: no certificates are read
         self._client = httpx.Client(
-            base_url=self.url + "/api/v1", timeout=timeout_s, trust_env=False, auth=self._show_token
+            base_url=self.url + "/api/v1", timeout=timeout_s, trust_env=False, auth=self._show_token, verify=tls
         )
 
     def _show_token(self, request: httpx.Request) -> httpx.Request:

@@ -11,22 +11,22 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.live import Live
 
-from gateway import daemon
 from gateway.blocking import run_blocking
 from gateway.console import tables
-from gateway.console.journal import about_recording, recording_of, write_frames
 from gateway.console.remote import Remote
 from gateway.errors import GatewayError, UsageError
 from gateway.patient_log import set_up_logging
 from gateway.replays import settled
-from gateway.service import Gateway
 from gateway_config import Configuration, GatewaySettings, Grant, Home, example_mission, example_names, load
+
+if TYPE_CHECKING:
+    from gateway.service import Gateway
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 POLL_S = 0.2
@@ -115,6 +115,8 @@ def _here(options: ReplayOptions) -> int:
 
 def _of_recording(options: ReplayOptions) -> ReplayOptions:
     """Take from a recorded pass what it says of itself, where the command does not."""
+    from gateway.console.journal import about_recording, recording_of  # late: most replays are of files
+
     about = about_recording(recording_of(options.file))
     mission = options.mission or str(about.get("mission", ""))
     craft = about.get("spacecraft") if mission == about.get("mission") else None
@@ -125,6 +127,8 @@ def _of_recording(options: ReplayOptions) -> ReplayOptions:
 
 def _from_recording(options: ReplayOptions) -> ReplayOptions:
     """Write the whole frames of a recorded pass into the data directory, and replay that file."""
+    from gateway.console.journal import recording_of, write_frames
+
     frames = options.data_dir / f"{options.run_id}.frames"
     if not frames.exists():
         options.data_dir.mkdir(parents=True, exist_ok=True)
@@ -181,6 +185,9 @@ def _progress_line(run: Mapping[str, Any]) -> str:
 
 
 async def _embedded(options: ReplayOptions, configuration: Configuration) -> int:
+    from gateway import daemon  # late: a wrong command is told without them
+    from gateway.service import Gateway
+
     service = Gateway(configuration, options.data_dir)
     try:
         await service.start(missions=False)

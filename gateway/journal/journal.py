@@ -39,8 +39,7 @@ from gateway_routes.selection import Selection
 log = structlog.get_logger()
 T = TypeVar("T")
 DAY_NS = 86_400 * 1_000_000_000
-TURN_S, TURN_BLOCKS = 0.002, 64
-NEAR_ITEMS, WALKERS_MAX = 8192, 4
+TURN_S, TURN_BLOCKS, NEAR_ITEMS, WALKERS_MAX = 0.002, 64, 8192, 4
 DISK_BLOCKS_MAX, HEADS_ONLY = 256, Selection(units=frozenset())
 PROMISED = "destroyed: acknowledged by a home base"
 RESERVE_FOR_EVENTS = 0.75

@@ -39,7 +39,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Gateway]:
     (tmp_path / "packets.bin").write_bytes(b"".join(packet(5, k) for k in (0, 1, 4)) + b"\xff" * 10)
     service = Gateway(opened(load(tmp_path)))
     await service.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while any(link.status != "finished" for link in service.instance("m.simulation").links.values()):
             await asyncio.sleep(0.01)
     yield service
@@ -139,7 +139,7 @@ async def test_a_disk_that_fills_up_just_before_holds_no_drain(
     monkeypatch.setattr(type(storage), "free_octets", lambda self: 0)
     running.instance("m.simulation").emit({"type": "x", "severity": "info", "message": "the last words"})
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await running.drain()
     finally:
         monkeypatch.undo()

@@ -42,7 +42,7 @@ async def service(folder: Path) -> AsyncIterator[Gateway]:
     """A gateway that has taken the files."""
     running = Gateway(opened(load(folder)))
     await running.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while any(link.status != "finished" for link in running.instance("m.simulation").links.values()):
             await asyncio.sleep(0.01)
     yield running

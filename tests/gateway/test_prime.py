@@ -31,7 +31,7 @@ async def running(folder: Path, prime: bool) -> Gateway:
     (folder / "packets.bin").write_bytes(b"".join(packet(5, k) for k in range(3)))
     service = Gateway(opened(load(folder)))
     await service.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while service.instance("m.simulation").links["l"].status != "finished":
             await asyncio.sleep(0.01)
     await service.instance("m.simulation")._pump.flushed()

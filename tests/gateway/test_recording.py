@@ -143,7 +143,7 @@ async def test_the_housekeeping_retains_recordings(tmp_path: Path, monkeypatch: 
         recording.append(clock.tai_ns(), b"x")
         clock.now_ns += DAY_NS
     service.instance("m.simulation")._recordings.append(recording)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(record_files(storage, "m/recording/x")) > 2:
             await asyncio.sleep(0.01)
     await service.drain()

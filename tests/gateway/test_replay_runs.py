@@ -88,7 +88,7 @@ async def api(service: Gateway) -> AsyncIterator[httpx.AsyncClient]:
 
 async def played(api: httpx.AsyncClient, run: str) -> dict[str, Any]:
     """The run's report when it has come to its end."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not (await api.get(f"/replays/{run}")).json()["finished"]:
             await asyncio.sleep(0.02)
     return dict((await api.get(f"/replays/{run}/report")).json())
@@ -176,7 +176,7 @@ async def test_an_empty_file_is_told(api: httpx.AsyncClient, tmp_path: Path) -> 
 async def finished(gateway: Gateway, wish: dict[str, Any]) -> dict[str, Any]:
     """Play a run to its end; its report."""
     await gateway.start_replay(wish)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not gateway.replay(wish["run"])["finished"]:
             await asyncio.sleep(0.02)
     return await gateway.replay_report(wish["run"])
@@ -297,12 +297,12 @@ async def test_a_run_that_cannot_go_on_is_not_waited_for(options: ReplayOptions,
     """A replay by a daemon ends when its link is disabled, and says how to go on; it does not wait for ever."""
     slow = replace(options, rate_bps=1000.0)
     task = asyncio.create_task(asyncio.to_thread(replay_file, slow))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while "p.simulation.replay-r" not in service.instances:
             await asyncio.sleep(0.05)
     await service.instance("p.simulation.replay-r").link_action("replay", "disable")
     with pytest.raises(GatewayError, match="disabled by the operator") as caught:
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 60)
     assert "gateway links enable replay" in caught.value.hint
 
 

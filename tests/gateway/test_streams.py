@@ -60,7 +60,7 @@ async def shown(tmp_path: Path) -> tuple[list[dict[str, Any]], str]:
     running = Gateway(opened(load(tmp_path)))
     await running.start()
     async with httpx.AsyncClient(transport=httpx.ASGITransport(build_app(running)), base_url="http://localhost") as api:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while sum(row["frames"] for row in (await _streams(api)) if row["apid"] is None) < len(FRAMES):
                 await asyncio.sleep(0.01)
         await running.drain()

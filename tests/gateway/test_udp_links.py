@@ -323,7 +323,7 @@ async def test_the_simulated_datagrams_keep_the_contract_of_sockets(make: Callab
                 sender.sendto(one, ("127.0.0.1", bound.port))
 
     send(*sent)
-    received = await asyncio.wait_for(waiting, 5)
+    received = await asyncio.wait_for(waiting, 60)
     assert (received.octets, received.lengths, received.lost_at) == (b"".join(sent), [3, 0, 1000], -1)
     assert {host for host, *_ in received.peers} == {"127.0.0.1"}
     assert bound.dropped() == 0
@@ -358,7 +358,7 @@ def test_the_kernel_counts_each_drop_once(loop: Callable[[], asyncio.AbstractEve
                 total += burst
                 numbers = list[int]()
                 while received + len(numbers) + (bound.dropped() or 0) < total:
-                    found = await asyncio.wait_for(bound.receive(), 5)
+                    found = await asyncio.wait_for(bound.receive(), 60)
                     new = [int.from_bytes(found.octets[at : at + 4], "big") for at in range(0, len(found.octets), 1000)]
                     if found.lost_at >= 0:
                         before = [previous, *numbers, *new][1 + len(numbers) + found.lost_at - 1]
@@ -382,7 +382,7 @@ async def test_the_largest_datagram_and_ipv6() -> None:
         for k in range(12):
             sender.sendto(bytes([k]) * 65507, ("127.0.0.1", bound.port))
     lengths: list[int] = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while len(lengths) < 12:
             received = await bound.receive()
             lengths += received.lengths
@@ -395,6 +395,6 @@ async def test_the_largest_datagram_and_ipv6() -> None:
     assert await source.open(0) == f"[::1]:{source.port}"
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sender:
         sender.sendto(b"six", ("::1", source.port))
-    assert (await asyncio.wait_for(source.read(), 5)).octets == b"six"
+    assert (await asyncio.wait_for(source.read(), 60)).octets == b"six"
     assert source.remarks().peers[0].startswith("[::1]:")
     await source.shut()

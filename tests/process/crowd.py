@@ -27,7 +27,7 @@ def text_frame(message: dict[str, Any] | str) -> bytes:
 def connect(port: int, source: str = "127.0.0.1", receive_octets: int = 0) -> socket.socket:
     """A connection from one of the loopback addresses, as if from one of many machines."""
     sock = socket.socket()
-    sock.settimeout(5)
+    sock.settimeout(60)
     if receive_octets:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_octets)
     sock.bind((source, 0))

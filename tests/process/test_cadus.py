@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from gateway.console.journal import read_blocks
@@ -19,7 +18,7 @@ from gateway.console.reconcile import Stream, compare, read_ledger
 from gateway_codecs.batches import Quality, Unit
 from gateway_config.loader import EXAMPLES
 
-from .running import ENV, ROOT, Daemon, run_gateway
+from .running import ENV, ROOT, Daemon, http, run_gateway, until
 
 pytestmark = pytest.mark.process
 INSTANCE = "demo.simulation"
@@ -74,13 +73,8 @@ def texts(folder: Path) -> str:
 
 def until_lock(daemon: Daemon) -> dict[str, Any]:
     """Wait until the link's synchroniser is in lock; returns its state."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        state = daemon.get("/links")[0]
-        if state["sync"] == "lock":
-            return dict(state)
-        time.sleep(0.05)
-    raise AssertionError("no lock")
+    until(lambda: daemon.get("/links")[0]["sync"] == "lock", "lock")
+    return dict(daemon.get("/links")[0])
 
 
 def test_a_rough_stream_of_cadus(tmp_path: Path) -> None:
@@ -93,9 +87,9 @@ def test_a_rough_stream_of_cadus(tmp_path: Path) -> None:
     try:
         daemon.start()
         assert until_lock(daemon)["type"] == "tcp_client"
-        metrics = httpx.get(f"{daemon.url}/metrics", timeout=5, trust_env=False).text
+        metrics = http.get(f"{daemon.url}/metrics").text
         assert f'gateway_link_sync{{instance="{INSTANCE}",link="station",state=' in metrics
-        assert child.wait(30) == 0
+        assert child.wait(120) == 0
         time.sleep(0.5)  # the last octets are on their way through loopback
         told = daemon.get("/links")[0]
         assert daemon.terminate() == 0

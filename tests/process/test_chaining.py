@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from gateway.access.local import token_for, write
@@ -17,7 +16,7 @@ from gateway.console.journal import items_of, names_of
 from gateway_codecs.batches import Kind
 from tests.home_files import everything
 
-from .running import Daemon
+from .running import Daemon, http, until
 from .test_exactness import HERA, hera_config, hera_expected
 
 SOAK = bool(os.environ.get("GATEWAY_SOAK"))
@@ -56,8 +55,8 @@ def as_operator(daemon: Daemon, path: str, body: Any = None) -> Any:
     """Ask a gateway that wants to see a token."""
     headers = {"Authorization": f"Bearer {token_for(daemon.url)}"}
     method = "GET" if body is None else "POST"
-    answer = httpx.request(
-        method, f"{daemon.url}/api/v1{path}", json=body, headers=headers, timeout=5, trust_env=False
+    answer = http.request(
+        method, f"{daemon.url}/api/v1{path}", json=body, headers=headers
     )  # fmt: skip
     answer.raise_for_status()
     return answer.json()
@@ -94,10 +93,10 @@ def test_kills_of_both(tmp_path: Path) -> None:
                 daemon.kill()
             for daemon in killed:
                 daemon.start()
-        assert wait_until(lambda: as_operator(first, "/links")[0]["state"] == "finished", 60)
+        until(lambda: as_operator(first, "/links")[0]["state"] == "finished", "the pass is over")
         head = as_operator(first, "/instances/hera.simulation/journal")["head"]
-        assert wait_until(lambda: caught_up(second, head), 60), second.get("/links")
-        text = httpx.get(f"{second.url}/metrics", timeout=5, trust_env=False).text
+        until(lambda: caught_up(second, head), "the second has all")
+        text = http.get(f"{second.url}/metrics").text
         assert f'gateway_upstream_low_water{{instance="hera.simulation",link="relay"}} {float(head)}' in text
         assert second.terminate() == 0
         assert first.terminate() == 0
@@ -127,13 +126,3 @@ def caught_up(daemon: Daemon, head: int) -> bool:
     """Whether a gateway has all of its upstream below a position."""
     upstream = daemon.get("/links")[0]["upstream"]
     return bool(upstream["low_water"] >= head)
-
-
-def wait_until(what: Any, limit_s: float) -> bool:
-    """Wait until something holds; returns whether it did in time."""
-    until = time.monotonic() + limit_s
-    while time.monotonic() < until:
-        if what():
-            return True
-        time.sleep(0.1)
-    return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ import pytest
 
 from tests.gateway.values_world import database, temperature, use
 from tests.mdb.hostile_files import MEGABYTE, canonical
-from tests.process.running import ENV, GATEWAY, ROOT, Daemon, run_gateway
-from tests.process.test_values import COUNT, HISTORY, LINK, MISSION
+from tests.process.running import ENV, GATEWAY, ROOT, Daemon, http, run_gateway, until
+from tests.process.test_values import COUNT, HISTORY, LINK, MISSION, latest
 
 pytestmark = pytest.mark.process
 MEMORY_OCTETS = 1 << 30
@@ -40,14 +39,6 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
     running.kill()
 
 
-def until(found: Callable[[], Any], what: str) -> Any:
-    end_s = time.monotonic() + 30
-    while not (answer := found()):
-        assert time.monotonic() < end_s, f"not in time: {what}"
-        time.sleep(0.1)
-    return answer
-
-
 def conditions(daemon: Daemon, what: str, word: str) -> list[dict[str, Any]]:
     return [c for c in daemon.get("/status")["conditions"] if c["what"] == what and word in c["text"]]
 
@@ -56,25 +47,21 @@ def events(daemon: Daemon) -> list[dict[str, Any]]:
     return list(daemon.get("/instances/m.simulation/events?limit=1000")["events"])
 
 
-def newest(daemon: Daemon) -> Any:
-    rows = httpx.get(f"{daemon.url}{HISTORY}/latest", params={"parameter": "TEMP"}, trust_env=False).json()
-    return rows[0]["value"] if isinstance(rows, list) and rows else None
-
-
 def reload(daemon: Daemon) -> httpx.Response:
     url = f"{daemon.url}/api/v1/instances/m.simulation/databases/picard/reload"
-    return httpx.post(url, trust_env=False, timeout=10)
+    return http.post(url)
 
 
 def history(daemon: Daemon, **more: str) -> httpx.Response:
     span = {"parameter": "TEMP", "from": "2020-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z", "limit": "1000"} | more
-    return httpx.get(f"{daemon.url}{HISTORY}/history", params=span, trust_env=False, timeout=10)
+    return http.get(f"{daemon.url}{HISTORY}/history", params=span)
 
 
 def test_a_file_that_changes_breaks_and_vanishes(daemon: Daemon, tmp_path: Path) -> None:
     """Issue: whatever happens to the file, values go on with the version that was read, status and events say what
     happened; a start with a broken file names it, takes packets all the same, and goes on when it was mended."""
-    expected = until(lambda: newest(daemon), "a live value")
+    expected = (COUNT - 1) % 200 * 0.5
+    until(lambda: latest(daemon) == expected, "the last value")
     digest = history(daemon).json()["database"]
     path = tmp_path / "x.json"
     path.write_text(path.read_text() + " ")
@@ -92,7 +79,7 @@ def test_a_file_that_changes_breaks_and_vanishes(daemon: Daemon, tmp_path: Path)
     path.unlink()
     until(lambda: conditions(daemon, "database file", "not there any more"), "that it is gone")
     found = history(daemon).json()
-    assert (newest(daemon), found["database"], len(found["samples"])) == (expected, digest, COUNT)
+    assert (latest(daemon), found["database"], len(found["samples"])) == (expected, digest, COUNT)
     for word in ("was changed", "cannot be used", "not there any more"):
         until(lambda word=word: [e for e in events(daemon) if word in e["message"]], f"an event: {word}")
     daemon.kill()
@@ -193,6 +180,6 @@ def test_run_with_a_hostile_file(hostile: Path) -> None:
         status = Path(f"/proc/{running.process.pid}/status").read_text()
         peak = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024
         assert peak < MEMORY_OCTETS, f"{peak:,} octets"
-        assert httpx.get(f"{running.url}/health/ready", trust_env=False).status_code == 200
+        assert http.get(f"{running.url}/health/ready").status_code == 200
     finally:
         assert running.terminate() == 0

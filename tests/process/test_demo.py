@@ -17,7 +17,7 @@ pytestmark = pytest.mark.process
 
 def test_the_demo_holds_and_its_stores_are_readable(tmp_path: Path) -> None:
     """The demo ends by itself without a terminal, exit 0; a foreign script reads the same packets; each has values."""
-    done = run_gateway("demo", "--duration-s", "6", "--keep", str(tmp_path / "demo"), "--json", timeout_s=60)
+    done = run_gateway("demo", "--duration-s", "6", "--keep", str(tmp_path / "demo"), "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout)
     assert result["holds"]
@@ -58,7 +58,7 @@ def test_the_demo_holds_and_its_stores_are_readable(tmp_path: Path) -> None:
 @pytest.mark.parametrize("where", ["delivered", pytest.param("journalled", marks=pytest.mark.soak)])
 def test_one_dropped_packet_is_noticed(where: str) -> None:
     """A demo in which one packet is dropped, after delivery or before the journal, exits 1 and names it."""
-    done = run_gateway("demo", "--duration-s", "5", "--sabotage", where, "--json", timeout_s=60)
+    done = run_gateway("demo", "--duration-s", "5", "--sabotage", where, "--json")
     assert done.returncode == 1
     result = json.loads(done.stdout)
     assert any("1 missing" in problem for problem in result["problems"])

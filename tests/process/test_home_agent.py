@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import pytest
 import yaml
 
 from tests.process.home_gateway import COUNT, PACKETS, gateway_of_packets
-from tests.process.running import ENV, GATEWAY, ROOT, Daemon, run_gateway
+from tests.process.running import ENV, GATEWAY, ROOT, Daemon, run_gateway, until
 
 pytestmark = pytest.mark.process
 WHOLE = b"".join(PACKETS)
@@ -55,16 +55,9 @@ def agent(config: Path, *arguments: str, **more: str) -> subprocess.Popen[str]:
 def stopped(process: subprocess.Popen[str]) -> str:
     """SIGTERM, and a clean end; returns the log."""
     process.send_signal(signal.SIGTERM)
-    log = process.communicate(timeout=10)[1]
+    log = process.communicate(timeout=60)[1]
     assert process.returncode == 0, log
     return log
-
-
-def until(true: Callable[[], Any], what: str, limit_s: float = 40) -> None:
-    end_s = time.monotonic() + limit_s
-    while not true():
-        assert time.monotonic() < end_s, what
-        time.sleep(0.05)
 
 
 def files(folder: Path) -> bytes:
@@ -106,7 +99,7 @@ def test_killed_again_and_again_all_outlets_are_exact(daemon: Daemon, tmp_path: 
         process = agent(config)
         time.sleep(rng.uniform(0.6, 1.4))
         process.kill()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
     process = agent(config)
     until(lambda: files(there / "packets") == WHOLE, "the files are not whole")
     until(lambda: table(there / "csv") == [str(k % 200 * 0.5) for k in range(COUNT)], "the table is not whole")

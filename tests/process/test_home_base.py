@@ -69,7 +69,7 @@ def test_the_examples_of_the_page_run(daemon: Daemon, tmp_path: Path) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         again.communicate(timeout=1.5)
     again.terminate()
-    assert again.communicate(timeout=10)[0] == "", "what was finished came again"
+    assert again.communicate(timeout=60)[0] == "", "what was finished came again"
 
 
 def test_a_program_that_is_killed_ends_exact(daemon: Daemon, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_program_that_is_killed_ends_exact(daemon: Daemon, tmp_path: Path) -> 
         process = program(text, tmp_path)
         time.sleep(rng.uniform(0.3, 1.2))
         os.kill(process.pid, signal.SIGKILL)
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
     found = sqlite3.connect(tmp_path / "packets.db")
     if found.execute("SELECT count(*) FROM sqlite_master").fetchone() != (1,) or found.execute(
         "SELECT count(*) FROM packet"

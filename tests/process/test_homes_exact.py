@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from gateway_codecs.space_packet import SpacePacket, encode
 from tests.home_files import everything
 
 from .brokers import Broker, connected, needs
-from .running import ENV, GATEWAY, ROOT, Daemon
+from .running import ENV, GATEWAY, PATIENCE_S, ROOT, Daemon, http
 from .wire import Proxy
 
 pytestmark = pytest.mark.process
@@ -45,7 +44,7 @@ class Weather:
     limit_s: float
 
 
-SHORT = Weather(20_000, 4_000, 10, 2, 2, 2, 90)
+SHORT = Weather(20_000, 4_000, 10, 2, 2, 2, 240)
 LONG = Weather(1_000_000, 3_000, 200, 20, 20, 20, 600)  # some eight minutes; most of it while the station sends
 
 
@@ -117,7 +116,7 @@ class Site:
             connected(self.daemon)
             self.broker.kill(self.daemon)
 
-    def until(self, told: Callable[[], Any], what: str, timeout_s: float = 60) -> Any:
+    def until(self, told: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
         limit = time.monotonic() + timeout_s
         while not (found := told()):
             assert self.agent.running(), f"the agent ended: {self.agent.row()}"
@@ -131,7 +130,7 @@ class Site:
         link = self.daemon.config / "links/l.yaml"
         link.write_text(link.read_text().replace("enabled: false", "enabled: true"))
         url = f"{self.daemon.url}/api/v1/instances/{INSTANCE}/links/l/enable"
-        httpx.post(url, timeout=10, trust_env=False).raise_for_status()
+        http.post(url).raise_for_status()
 
     def playing(self) -> bool:
         return bool(self.daemon.get("/links")[0]["state"] != "finished")
@@ -178,7 +177,7 @@ def assert_exact(site: Site, sent: bytes, weather: Weather) -> None:
     for contact in site.daemon.get("/contacts"):
         if contact["state"] != "done":
             close = f"{site.daemon.url}/api/v1/instances/{INSTANCE}/contacts/{contact['id']}/close"
-            httpx.post(close, trust_env=False).raise_for_status()
+            http.post(close).raise_for_status()
 
     def confirmed() -> list[dict[str, Any]]:
         if any(row["digests_unconfirmed"] for row in site.daemon.get(f"/instances/{INSTANCE}")["homes"]):

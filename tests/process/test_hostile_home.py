@@ -26,7 +26,7 @@ from gateway_codecs.space_packet import SpacePacket, encode
 from tests.home_files import everything
 
 from .crowd import rss_octets
-from .running import Daemon
+from .running import Daemon, http
 
 pytestmark = pytest.mark.process
 INSTANCE = "demo.simulation"
@@ -109,7 +109,7 @@ class Hostile:
         for text in ("{", "[]", '{"type":"subscribe","bogus":1}', '{"type":"ack"}', "x" * (300 << 10)):
             self._subscribe(text)
         self._subscribe({"type": "subscribe", "home": "home-0", "subscription": "all"})
-        with httpx.Client(base_url=self.daemon.url, trust_env=False, timeout=20) as api:
+        with httpx.Client(base_url=self.daemon.url, verify=False, trust_env=False, timeout=60) as api:
             for k in range(self.crowded.wrong_tokens):
                 answer = api.get("/api/v1/status", headers={"Authorization": f"Bearer gwt_{k:012}.{'x' * 43}"})
                 self.told[f"{answer.status_code}"] += bool(answer.json()["error"])
@@ -194,7 +194,7 @@ def run(folder: Path, crowded: Crowded, hostile: bool) -> Found:
     try:
         operator = (folder / "var/operator.token").read_text().strip()
         headers = {"Authorization": f"Bearer {operator}"}
-        with httpx.Client(base_url=f"{daemon.url}/api/v1", headers=headers, trust_env=False, timeout=30) as api:
+        with httpx.Client(base_url=f"{daemon.url}/api/v1", headers=headers, trust_env=False, timeout=60) as api:
             tokens = {home: str(api.post("/tokens", json={"name": home}).json()["token"]) for home in names(crowded)}
             bad = Hostile(daemon, tokens[HOSTILE], crowded)
             attack = threading.Thread(target=bad.run, name=HOSTILE)
@@ -207,7 +207,7 @@ def run(folder: Path, crowded: Crowded, hostile: bool) -> Found:
                 attack.join(300)
                 assert not attack.is_alive()
             growth = rss_octets(daemon.process.pid) - before
-            metrics = httpx.get(f"{daemon.url}/metrics", headers=headers, trust_env=False, timeout=20).text
+            metrics = http.get(f"{daemon.url}/metrics", headers=headers).text
             status = api.get("/status").json()
             bad.close()
         rates = [one.items / (one.last_s - one.first_s) for one in listeners]

@@ -15,11 +15,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from .brokers import MOSQUITTO_PUB, MOSQUITTO_SUB, Broker, connected, needs
-from .running import ROOT, Daemon, ended, run_gateway, subscriber
+from .brokers import MOSQUITTO_PUB, MOSQUITTO_SUB, Broker, connected, heard, mosquitto_sub, needs
+from .running import ROOT, Daemon, ended, http, run_gateway, subscriber, until
 from .test_exactness import HERA, assert_exact, hera_config, hera_expected
 
 INSTANCE = "hera.simulation"
@@ -59,41 +58,26 @@ def site(tmp_path: Path) -> Iterator[Callable[[str, float], Site]]:
 
 
 def play(daemon: Daemon, verb: str = "enable") -> None:
-    httpx.post(
-        f"{daemon.url}/api/v1/instances/{INSTANCE}/links/recorded-pass/{verb}", timeout=5, trust_env=False
-    ).raise_for_status()
+    http.post(f"{daemon.url}/api/v1/instances/{INSTANCE}/links/recorded-pass/{verb}").raise_for_status()
 
 
 def head(daemon: Daemon) -> int:
     return int(daemon.get(f"/instances/{INSTANCE}/journal")["head"])
 
 
-def until(told: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
-    limit = time.monotonic() + timeout_s
-    while not told():
-        assert time.monotonic() < limit, f"not within {timeout_s} s: {what}"
-        time.sleep(0.15)
-
-
-def mosquitto_sub(broker: Broker, into: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    assert MOSQUITTO_SUB is not None
-    with into.open("wb") as file:
-        return subprocess.Popen(
-            [MOSQUITTO_SUB, "-p", str(broker.port), *arguments], stdout=file, stderr=subprocess.DEVNULL
-        )
-
-
 def retained(broker: Broker, into: Path) -> dict[str, Any]:
     """What somebody who comes now is told at once, by topic."""
-    mosquitto_sub(broker, into, "-t", "gw/v1/+/+", "-F", "%r %t %p", "-W", "1").wait(10)
-    rows = [line.split(" ", 2) for line in into.read_text().splitlines()]
+    mosquitto_sub(into, "-p", str(broker.port), "-t", "gw/v1/+/+", "-F", "%r %t %p", "-W", "1").wait(60)
+    rows = [line.decode().split(" ", 2) for line in heard(into.read_bytes().splitlines())]
     return {topic: json.loads(payload) for told, topic, payload in rows if told == "1"}
 
 
 def late_listener_knows(told: dict[str, Any]) -> bool:
     """Whether who comes late finds the gateway, the streams, the links as they are, and contacts."""
     return (
-        told["gw/v1/status/gateway"]["state"] == "online"
+        told.keys()
+        >= {"gw/v1/status/gateway", *(f"gw/v1/{INSTANCE}/{one}" for one in ("streams", "links", "contacts"))}
+        and told["gw/v1/status/gateway"]["state"] == "online"
         and {row["vcid"] for row in told[f"gw/v1/{INSTANCE}/streams"]["streams"]} >= {1}
         and told[f"gw/v1/{INSTANCE}/links"]["links"][0]["state"] == "finished"
         and "contacts" in told[f"gw/v1/{INSTANCE}/contacts"]
@@ -117,22 +101,22 @@ def acknowledged(daemon: Daemon) -> int:
 def test_a_foreign_client_hears_every_packet(tmp_path: Path, kind: str, site: Callable[[str, float], Site]) -> None:
     """mosquitto_sub and a script of 50 lines end with all 2302 packets of VC1, octet for octet, by APID."""
     daemon, broker = site(kind, 400)
-    heard = mosquitto_sub(broker, tmp_path / "heard", "-t", f"gw/v1/{INSTANCE}/+/tm/#", "-F", "%t %x")
+    topics = ("-t", f"gw/v1/{INSTANCE}/+/tm/#")
+    listener = mosquitto_sub(tmp_path / "heard", "-p", str(broker.port), *topics, "-F", "%t %x")
     try:
-        time.sleep(0.7)  # it subscribes
         play(daemon)
         until(lambda: daemon.get("/links")[0]["state"] == "finished", "played")
         until(lambda: daemon.get("/status")["mqtt"]["counters"]["shared_items"] >= 2302, "published")
         until(lambda: late_listener_knows(retained(broker, tmp_path / "late")), "the descriptors")
-        metrics = httpx.get(f"{daemon.url}/metrics", timeout=5, trust_env=False).text
+        metrics = http.get(f"{daemon.url}/metrics").text
         assert "gateway_mqtt_connected 1.0" in metrics
         assert "gateway_mqtt_shared_items_total 2302.0" in metrics
     finally:
-        heard.send_signal(signal.SIGTERM)
-        heard.wait()
-    with (tmp_path / "heard").open("rb") as lines:
-        script = [sys.executable, "-I", str(ROOT / "docs/read_mqtt.py"), str(tmp_path / "packets")]
-        told = subprocess.run(script, stdin=lines, capture_output=True, text=True, timeout=30, check=True).stdout
+        listener.send_signal(signal.SIGTERM)
+        listener.wait()
+    lines = b"".join(heard((tmp_path / "heard").read_bytes().splitlines(keepends=True)))
+    script = [sys.executable, "-I", str(ROOT / "docs/read_mqtt.py"), str(tmp_path / "packets")]
+    told = subprocess.run(script, input=lines, capture_output=True, timeout=60, check=True).stdout.decode()
     rows = [line.split() for line in told.splitlines()]
     of_vc1 = [row for row in rows if row[0].split("/")[5] == "1"]
     assert sum(int(row[2]) for row in of_vc1) == hera_expected()["packets"] == 2302
@@ -179,7 +163,7 @@ def test_a_home_base_ends_exact_over_kills(tmp_path: Path, kind: str, site: Call
         client = home_base(broker, daemon, tmp_path)
         until(lambda: acknowledged(daemon) > at, "the hole is being filled")
         broker.kill(daemon)
-        assert_exact(ended(client, 60), tmp_path / "packets.bin")
+        assert_exact(ended(client), tmp_path / "packets.bin")
         told = Counter(e["severity"] for e in daemon.get(f"/instances/{INSTANCE}/events?limit=1000")["events"]
                        if e["type"] == "mqtt")  # fmt: skip
         assert told["warning"] >= 1, "the loss of a broker is an event"
@@ -201,19 +185,18 @@ class ForeignHome:
     def say(self, message: dict[str, Any]) -> None:
         assert MOSQUITTO_PUB is not None
         command = [MOSQUITTO_PUB, "-p", str(self._broker.port), "-t", f"{self._topic}/request", "-m"]
-        subprocess.run([*command, json.dumps(message)], check=True, timeout=10)
+        subprocess.run([*command, json.dumps(message)], check=True, timeout=60)
 
     def listen(self, session: str, enough: Callable[[], bool], timeout_s: float = 120) -> None:
         """Subscribe with our own cursor, store and acknowledge until it is enough; then vanish without a word."""
-        heard, self._session, self._welcome = self._folder / session, session, False
-        listener = mosquitto_sub(self._broker, heard, "-t", self._topic, "-F", "%x")
+        file, self._session, self._welcome = self._folder / session, session, False
+        listener = mosquitto_sub(file, "-p", str(self._broker.port), "-t", self._topic, "-F", "%x")
         limit, alive_s = time.monotonic() + timeout_s, 0.0
         try:
-            time.sleep(0.7)  # it subscribes
             cursor = self._journal and {**self._journal, "low_water": self.at, "ranges": []}
             hello = {"type": "subscribe", "session": session, "sequential": True, "cursor": cursor}
             self.say({**hello, "selection": {"kinds": ["tm"], "vcids": [1]}})
-            with heard.open("rb") as lines:
+            with file.open("rb") as lines:
                 while not enough():
                     assert time.monotonic() < limit, f"{session}: {self.items} items, up to {self.at}"
                     self._hear(lines)
@@ -228,7 +211,8 @@ class ForeignHome:
         at, began = self.at, lines.tell()
         while (line := lines.readline()).endswith(b"\n"):
             began = lines.tell()
-            self._take(bytes.fromhex(line.decode()))
+            for one in heard([line]):
+                self._take(bytes.fromhex(one.decode()))
         lines.seek(began)  # half a line
         if self.at != at:
             self.say({"type": "ack", "session": self._session, "lane": 0, "upto": self.at})
@@ -252,7 +236,7 @@ class ForeignHome:
     def read(self) -> list[str]:
         """What the script in docs finds: how many packets, and their SHA-256."""
         script = [sys.executable, "-I", str(ROOT / "docs/read_blocks.py"), str(self._folder / "store")]
-        return subprocess.run(script, capture_output=True, text=True, timeout=30, check=True).stdout.split()
+        return subprocess.run(script, capture_output=True, text=True, timeout=60, check=True).stdout.split()
 
 
 @BOTH
@@ -306,7 +290,7 @@ def test_a_home_base_that_was_off_for_a_minute(
         until(lambda: acknowledged(daemon) > at, "the hole is being filled")
         if killed:
             broker.kill(daemon)
-        assert_exact(ended(client, 120), tmp_path / "packets.bin")
+        assert_exact(ended(client), tmp_path / "packets.bin")
         assert daemon.terminate() == 0
     finally:
         client.kill()
@@ -318,7 +302,7 @@ def test_a_broker_of_our_own_costs_nobody_else(tmp_path: Path, site: Callable[[s
     daemon, _ = site("nats", 400)
     pid = int(daemon.get("/status")["mqtt"]["broker_pid"])
     daemon.kill()
-    until(lambda: not Path(f"/proc/{pid}").exists(), "the broker has ended", 5)
+    until(lambda: not Path(f"/proc/{pid}").exists(), "the broker has ended")
     daemon.start()
     connected(daemon)
     pid = int(daemon.get("/status")["mqtt"]["broker_pid"])
@@ -329,7 +313,7 @@ def test_a_broker_of_our_own_costs_nobody_else(tmp_path: Path, site: Callable[[s
     )  # fmt: skip
     try:
         play(daemon)
-        assert_exact(ended(client, 30), tmp_path / "packets.bin")
+        assert_exact(ended(client), tmp_path / "packets.bin")
         assert daemon.terminate() == 0
         assert not Path(f"/proc/{pid}").exists()
     finally:

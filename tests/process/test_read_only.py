@@ -8,10 +8,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
-from .running import ENV, GATEWAY, ROOT, Daemon, free_port, run_gateway
+from .running import ENV, GATEWAY, ROOT, Daemon, free_port, http, run_gateway, until
 from .test_bad_weather import (
     INSTANCE,
     Home,
@@ -21,7 +20,6 @@ from .test_bad_weather import (
     journal,
     metric,
     running,
-    until,
 )
 from .test_door import minimal
 from .weather import Weather
@@ -30,7 +28,7 @@ pytestmark = pytest.mark.process
 
 
 def ready(daemon: Daemon) -> int:
-    return httpx.get(f"{daemon.url}/health/ready", trust_env=False, timeout=5).status_code
+    return http.get(f"{daemon.url}/health/ready").status_code
 
 
 def site(folder: Path, port: int, data: Path) -> Path:
@@ -50,11 +48,11 @@ def holds(daemon: Daemon, complete: Home, timely: Home, why: str) -> None:
     until(lambda: condition(daemon, "not recorded"), what="the recording too")
     assert ready(daemon) == 503
     assert metric(daemon, "gateway_journal_blocked") == 1
-    time.sleep(0.5)  # what was committed before has arrived
+    until(lambda: complete.positions[-1] + 1 >= journal(daemon)["head"], "what was committed before has arrived")
     head, had, heard = journal(daemon)["head"], complete.items, timely.items
     time.sleep(1.5)
     assert (journal(daemon)["head"], complete.items) == (head, had), "nothing is committed, nothing is delivered"
-    assert timely.items > heard + 50, "timely goes on"
+    until(lambda: timely.items > heard + 50, "timely goes on")
 
 
 def told_states(daemon: Daemon) -> list[str]:

@@ -8,16 +8,15 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from gateway_codecs.delivery_block import decode
-from tests.process.running import Daemon, run_gateway
+from tests.process.running import Daemon, run_gateway, until
 
 PACKETS = {apid: bytes.fromhex(f"{apid:04x}c000000300010203") for apid in (1, 2, 3)}
 MISSION = "name: m\nsupport_modes: [flight]\nspacecraft:\n  - {name: s, packets: {packet_versions: [0]}}\n"
@@ -55,12 +54,14 @@ class Home:
     def __init__(self, daemon: Daemon, name: str) -> None:
         url = f"ws://127.0.0.1:{daemon.port}/api/v1/instances/m.flight/subscribe"
         self._stack = contextlib.ExitStack()
-        self._socket: ClientConnection = self._stack.enter_context(connect(url, proxy=None, compression=None))
+        self._socket: ClientConnection = self._stack.enter_context(
+            connect(url, proxy=None, compression=None, open_timeout=60)
+        )
         self._socket.send(json.dumps({"type": "subscribe", "home": name, "subscription": "all"}))
         self.apids: list[int] = []
         self.reason: str | None = None
         self.ended_s = 0.0
-        self.welcome = json.loads(self._socket.recv(10))
+        self.welcome = json.loads(self._socket.recv(60))
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -80,14 +81,7 @@ class Home:
 
     def close(self) -> None:
         self._stack.close()
-        self._reader.join(10)
-
-
-def until(what: Callable[[], Any], limit_s: float = 20.0) -> None:
-    end = time.monotonic() + limit_s
-    while not what():
-        assert time.monotonic() < end, "not in time"
-        time.sleep(0.01)
+        self._reader.join(60)
 
 
 @pytest.fixture
@@ -155,7 +149,7 @@ def test_a_hang_up_reloads(daemon: Daemon, stations: list[Station], tmp_path: Pa
     stations[0].send(2, 1)
     until(lambda: b.apids == [2, 3, 2] and again.apids == [1])
     assert (a.apids, b.reason, len(stations[0].peers), again.welcome["version"]) == ([1, 2], None, 1, 2)
-    assert a.ended_s - told_s < 5  # of which the gateway took a part: a second by its own clock
+    assert a.ended_s - told_s < 30  # of which the gateway took a part: a second by its own clock
     assert run_gateway("diff", str(tmp_path), "--url", daemon.url).returncode == 0
     for home in (b, again):
         home.close()

@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from .running import ROOT, Daemon, run_gateway, subscriber
+from .running import ROOT, Daemon, http, run_gateway, subscriber, until
 from .test_exactness import HERA, hera_config, hera_expected
 
 pytestmark = [
@@ -22,15 +19,6 @@ pytestmark = [
     pytest.mark.skipif(not HERA.exists(), reason="the shared recordings are not beside the checkout"),
 ]
 INSTANCE = "hera.simulation"
-
-
-def wait_for(what: Callable[[], Any], timeout_s: float = 40) -> Any:
-    """Poll until there is something."""
-    until = time.monotonic() + timeout_s
-    while not (found := what()):
-        assert time.monotonic() < until
-        time.sleep(0.2)
-    return found
 
 
 def rewritten(store: Path) -> None:
@@ -57,11 +45,11 @@ def test_a_contact_is_reconciled_and_confirmed(tmp_path: Path) -> None:
     try:
         clients.append(subscriber(daemon.url, INSTANCE, "laboratory-b", tmp_path / "b", *options, "--count", "2302"))
         clients.append(subscriber(daemon.url, INSTANCE, "laboratory-a", tmp_path / "a", *options))
-        assert clients[0].communicate(timeout=60) is not None
+        assert clients[0].communicate(timeout=120) is not None
         rewritten(tmp_path / "b")
         (contact,) = [row for row in daemon.get("/contacts") if row["instance"] == INSTANCE]
         close = f"{daemon.url}/api/v1/instances/{INSTANCE}/contacts/{contact['id']}/close"
-        assert httpx.post(close, trust_env=False).json()["state"] == "done"
+        assert http.post(close).json()["state"] == "done"
         clients.append(subscriber(daemon.url, INSTANCE, "laboratory-b", tmp_path / "b", *options))
         ask = ("homes", "report", "--instance", INSTANCE, "--contact", contact["id"], "--url", daemon.url)
 
@@ -70,7 +58,7 @@ def test_a_contact_is_reconciled_and_confirmed(tmp_path: Path) -> None:
             states = {home["subscriptions"][0]["digest"]["state"] for home in report["homes"]}
             return report if states == {"confirmed", "differs"} else None
 
-        report = wait_for(told)
+        report = until(told)
         digests = {home["home"]: home["subscriptions"][0]["digest"] for home in report["homes"]}
         right, wrong = digests["laboratory-a"], digests["laboratory-b"]
         assert (right["state"], wrong["state"]) == ("confirmed", "differs")
@@ -95,8 +83,13 @@ def test_a_contact_is_reconciled_and_confirmed(tmp_path: Path) -> None:
         assert "digest differs" in [row["what"] for row in state["conditions"]]
         homes = next(one["homes"] for one in state["instances"] if one["instance"] == INSTANCE)
         assert [(row["home"], row["digests_differing"]) for row in homes] == [("laboratory-b", 1), ("laboratory-a", 0)]
-        events = daemon.get(f"/instances/{INSTANCE}/events?limit=1000")["events"]
-        assert [event["home"] for event in events if event["type"] == "digest differs"] == ["laboratory-b"]
+
+        def differing() -> list[str]:
+            events = daemon.get(f"/instances/{INSTANCE}/events?limit=1000")["events"]
+            return [event["home"] for event in events if event["type"] == "digest differs"]
+
+        until(differing, "an event")
+        assert differing() == ["laboratory-b"]
     finally:
         for client in clients:
             client.kill()

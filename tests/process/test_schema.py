@@ -6,15 +6,13 @@ import os
 import re
 import subprocess
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
-import httpx
 import pytest
 
-from tests.process.running import Daemon
-from tests.process.test_values import HISTORY, daemon
+from tests.process.running import Daemon, until
+from tests.process.test_values import daemon, latest
 
 __all__ = ["daemon"]
 pytestmark = pytest.mark.process
@@ -25,10 +23,7 @@ CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,re
 @pytest.mark.parametrize("examples", [3, pytest.param(100, marks=pytest.mark.soak)])
 def test_no_server_error_and_no_undocumented_answer(daemon: Daemon, tmp_path: Path, examples: int) -> None:
     """Issue: schemathesis finds no server error and no undocumented answer in the whole OpenAPI document."""
-    until_s = time.monotonic() + 30
-    while not httpx.get(f"{daemon.url}{HISTORY}/latest", trust_env=False).json():
-        assert time.monotonic() < until_s, "no live value came"
-        time.sleep(0.1)
+    until(lambda: latest(daemon) is not None, "a live value came")
     # one worker: where two threads parse, CPython 3.11 mistakes the depth of ast.parse, which the client uses
     done = subprocess.run(
         [

@@ -5,16 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import httpx
 import pytest
 
 from tests.gateway.values_world import database, temperature, use
 from tests.home_files import everything
-from tests.process.running import Daemon, run_gateway
+from tests.process.running import Daemon, http, run_gateway, until
 
 pytestmark = pytest.mark.process
 MISSION = """name: m
@@ -42,6 +41,12 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
     running.kill()
 
 
+def latest(daemon: Daemon) -> Any:
+    """The newest value, if any."""
+    rows = http.get(f"{daemon.url}{HISTORY}/latest", params={"parameter": "TEMP"}).json()
+    return rows[0]["value"] if isinstance(rows, list) and rows else None
+
+
 def params(daemon: Daemon, *arguments: str, code: int = 0) -> str:
     done = run_gateway("params", *arguments, "--url", daemon.url)
     assert done.returncode == code, done.stdout + done.stderr
@@ -50,10 +55,7 @@ def params(daemon: Daemon, *arguments: str, code: int = 0) -> str:
 
 def test_values_on_the_command_line(daemon: Daemon, tmp_path: Path) -> None:
     """Issue: newest values, history, CSV, plots; a corrected calibration by reload; the old one by its digest."""
-    until_s = time.monotonic() + 30
-    while not httpx.get(f"{daemon.url}{HISTORY}/latest", trust_env=False).json():
-        assert time.monotonic() < until_s, "no live value came"
-        time.sleep(0.1)
+    until(lambda: latest(daemon) == (COUNT - 1) % 200 * 0.5, "the last value came")
     listed = json.loads(params(daemon, "list", "temperature", "--json"))
     (row,) = listed["parameters"]
     assert (row["parameter"], row["latest"]["value"], row["unit"]) == ("/X/TEMP", (COUNT - 1) % 200 * 0.5, "degC")
@@ -79,11 +81,10 @@ def test_values_on_the_command_line(daemon: Daemon, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{")
     params(daemon, "reload", code=1)
     assert json.loads(params(daemon, "list", "--json"))["database"] != before
-    whole = httpx.get(
+    whole = http.get(
         f"{daemon.url}{HISTORY}/history.csv",
         params={"parameter": "TEMP", "from": "2020-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"},
-        trust_env=False,
     )
     assert len(list(csv.DictReader(io.StringIO(whole.text)))) == COUNT
-    metrics = httpx.get(f"{daemon.url}/metrics", trust_env=False).text
+    metrics = http.get(f"{daemon.url}/metrics").text
     assert 'gateway_values_packets_total{instance="m.simulation",packet_type="/X/TEMPERATURES"' in metrics

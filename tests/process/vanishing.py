@@ -21,13 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from tests.home_files import everything
 
 from .crowd import UPGRADE, rss_octets, text_frame
-from .running import ENV, ROOT, Daemon, free_port
-from .test_bad_weather import INSTANCE, SUBSCRIBE, Home, Station, _Flow, _flow, events, journal, metric, running, until
+from .running import ENV, ROOT, Daemon, free_port, http, until
+from .test_bad_weather import INSTANCE, SUBSCRIBE, Home, Station, _Flow, _flow, events, journal, metric, running
 from .test_door import minimal
 
 HERE, THERE = "10.218.0.1", [f"10.218.0.{k}" for k in range(2, 22)]
@@ -87,7 +85,7 @@ class PatientDaemon(Daemon):
     """One that is asked beside 200 peers, maybe on a machine that is busy with other tests."""
 
     def get(self, path: str) -> Any:
-        response = httpx.get(f"{self.url}/api/v1{path}", timeout=30, trust_env=False, headers=self.headers)
+        response = http.get(f"{self.url}/api/v1{path}", headers=self.headers)
         response.raise_for_status()
         return response.json()
 
@@ -97,7 +95,7 @@ class FarNetwork:
 
     def __init__(self) -> None:
         self._holder = subprocess.Popen(["unshare", "-n", "sleep", "1000"])
-        until(lambda: Path(f"/proc/{self._holder.pid}/comm").read_text() == "sleep\n", 5)
+        until(lambda: Path(f"/proc/{self._holder.pid}/comm").read_text() == "sleep\n")
         run("ip", "link", "set", "lo", "up")
         run("ip", "link", "add", "near", "type", "veth", "peer", "name", "far", "netns", str(self._holder.pid))
         run("ip", "addr", "add", f"{HERE}/24", "dev", "near")
@@ -156,7 +154,7 @@ OWN = 3  # the good subscriber, and who asks for the status
 
 
 def _configuration(folder: Path, near: int, far: int) -> Path:
-    config = minimal(folder, near)
+    config = minimal(folder, near, watchdog_s=2)
     (config / "homes/laboratory-b.yaml").write_text(everything("laboratory-b", "demo"))
     (config / "gateway.yaml").write_text("data_dir: ../var\napi: {host: 0.0.0.0, expose: true}\n")
     station = (config / "links/station.yaml").read_text()
@@ -211,7 +209,7 @@ def _measured(
         assert peers.stdout is not None
         assert peers.stdout.readline() == "there\n"
         count = sum(kinds.values())
-        until(lambda: _opened(daemon) >= count + 1, 8, "not all are there")
+        until(lambda: _opened(daemon) >= count + 1, "not all are there")
         until(lambda: next(row for row in daemon.get("/links") if row["name"] == "far")["state"] == "connected")
         network.pull_the_cable()
         pulled = Watched(daemon)
