@@ -54,6 +54,14 @@ class AgentSubscription(Model):
     )
     priority: Literal["high", "normal", "low"] = Field("normal", description="beside others of this gateway")
     rate_limit_bps: Annotated[int, Field(ge=1000, le=10**12)] | None = Field(None, description="of messages")
+    keep_days: Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)] | None = Field(
+        None,
+        description="what is older here goes, in whole files, once every outlet of type files has written it; "
+        "none = it is kept for ever",
+    )
+    keep_octets: Annotated[int, Field(ge=1 << 16, le=1 << 50)] | None = Field(
+        None, description="the oldest beyond goes, likewise; none = no limit"
+    )
     sequential: bool = Field(False, description="one lane: what comes live waits for what is caught up")
 
 

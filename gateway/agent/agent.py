@@ -20,6 +20,7 @@ from gateway.agent.outlet import Outlet
 from gateway.agent.status import Behind, keeper_status, overall
 from gateway.homes.client import Wish
 from gateway.homes.keeper import Keeper
+from gateway.homes.retention import Keep
 from gateway.homes.ways_in import Dial
 from gateway.world import Clock, Network, Storage, Worker
 from gateway_codecs.time_scales import format_utc
@@ -27,6 +28,7 @@ from gateway_config import AgentOutlet, AgentSettings, AgentSubscription
 
 STATUS = "status.json"
 STATUS_S = 1.0
+RETAIN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class HomeAgent:
         return Keeper(
             self._around.dial(name), self._around.storage, name, self._store_worker, wish,
             reserve_octets=self.settings.reserve_octets, patient=True, jitter=self._around.jitter,
+            keep=Keep(asked.keep_days, asked.keep_octets),
         )  # fmt: skip
 
     def _outlet(self, name: str, asked: AgentOutlet) -> Outlet:
@@ -104,6 +107,7 @@ class HomeAgent:
             *(asyncio.create_task(keeper.run(), name=f"home base {name}") for name, keeper in self.keepers.items()),
             *(asyncio.create_task(outlet.run(), name=f"outlet {name}") for name, outlet in self.outlets.items()),
         ]
+        tasks.append(asyncio.create_task(self._retain(), name="agent retention"))
         reporting = asyncio.create_task(self._report(), name="agent status")
         try:
             if until_end:
@@ -133,6 +137,18 @@ class HomeAgent:
                 await keeper.bell.beyond(keeper.bell.count)
         for outlet in self.outlets.values():
             await outlet.ready.wait()
+
+    async def _retain(self) -> None:
+        """Look now and then what of the stores need not be kept any more."""
+        while True:
+            await asyncio.sleep(RETAIN_S)
+            for keeper in self.keepers.values():
+                holders = {
+                    name: outlet.durably_done()
+                    for name, outlet in self.outlets.items()
+                    if isinstance(outlet, HourFiles) and outlet.reads(keeper)
+                }
+                await keeper.retain(holders, self._around.clock.steady_tai_ns())
 
     async def _report(self) -> None:
         while True:

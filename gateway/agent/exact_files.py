@@ -23,6 +23,11 @@ class ExactFiles:
         self._written: dict[str, Any] | None = None
         self.octets = 0
 
+    @property
+    def durable(self) -> dict[str, Any] | None:
+        """The place that would be gone on from after a loss of power now; None: nothing, or not loaded yet."""
+        return self._written
+
     def load(self) -> dict[str, Any] | None:
         """Cut off what is behind the last state; return the place to go on from, None = nothing was done.
 

@@ -54,6 +54,14 @@ class HourFiles(Outlet):
         self._files.append(parts, place)
         self.items += int(good_packets(portion.batch).sum())
 
+    def reads(self, keeper: Keeper) -> bool:
+        """Whether it reads that store."""
+        return keeper is self._keeper
+
+    def durably_done(self) -> Cursor | None:
+        """Return what need not be read again, whatever happens now."""
+        return _cursor(self._files.durable)
+
     def lag(self) -> int | None:
         """Return how many positions are stored and not written."""
         return None if self._follower is None else self._follower.waiting()

@@ -7,12 +7,16 @@ import contextlib
 from functools import partial
 from typing import Any
 
+import structlog
+
 from gateway.agent.outlet import Outlet, good_packets
 from gateway.homes.keeper import Follower, Keeper
 from gateway.homes.store_reader import Order, Portion
 from gateway.world import Listener, Network, Stream, Worker
 from gateway_codecs.batches import gather
 from gateway_routes.delivery import Cursor
+
+log = structlog.get_logger()
 
 PORTION_OCTETS = 1 << 17
 """What a client holds in memory at a time, or one block, if that is larger."""
@@ -47,6 +51,7 @@ class LocalServer(Outlet):
         self._clients: dict[asyncio.Task[None], tuple[str, Follower]] = {}
         self._listener: Listener | None = None
         self.refused = 0
+        self.behind = 0  # how often a client lagged behind what is kept
 
     @property
     def port(self) -> int | None:
@@ -88,13 +93,23 @@ class LocalServer(Outlet):
             await stream.close()
 
     async def _send(self, stream: Stream, follower: Follower) -> None:
+        begun = self._from_now  # what was removed before it came is not lost to it
         while (portion := await follower.next(PORTION_OCTETS)) is not None:
+            if portion.absent and begun and self._was_here(portion):
+                self.behind += 1
+                log.warning("a client lags behind what is kept", outlet=self.name, first=portion.first, end=portion.end)
             count, octets = await self._worker(partial(packets_alone, portion))
             if octets:
                 await stream.write(octets)
             follower.finish(portion)
+            begun = begun or not portion.absent
             self.items += count
             self.octets += len(octets)
+
+    def _was_here(self, portion: Portion) -> bool:
+        """Whether what will not come was stored, and removed here."""
+        store = self._keeper.store
+        return store is not None and any(a < portion.end and portion.first < b for a, b in store.removed)
 
     def lag(self) -> int | None:
         """Return the largest lag of a client."""
@@ -104,7 +119,13 @@ class LocalServer(Outlet):
         """Return what the status shows."""
         clients = [{"peer": peer, "lag_positions": follower.waiting()} for peer, follower in self._clients.values()]
         where = f"{self._address[0]}:{self.port}" if self.port else None
-        return {**super().described(), "listens_on": where, "clients": clients, "clients_refused": self.refused}
+        return {
+            **super().described(),
+            "listens_on": where,
+            "clients": clients,
+            "clients_refused": self.refused,
+            "clients_behind": self.behind,
+        }
 
 
 async def _wait_for_end(stream: Stream) -> None:

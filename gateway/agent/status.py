@@ -63,6 +63,7 @@ def keeper_status(keeper: Keeper, behind: Behind, now_s: float) -> dict[str, Any
         "digests_confirmed": progress.digests_confirmed,
         "digests_differing": progress.digests_differing,
         "duplicates": progress.duplicates,
+        "retention": keeper.retention.described(store) if keeper.retention is not None else None,
     }
 
 

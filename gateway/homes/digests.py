@@ -31,6 +31,10 @@ class StoreDigester:
             found = await self._worker(lambda: _next(reader, end, digest))
             if found is None:
                 raise IncompleteStore(f"the store ends at position {at}, below {end}")
+            if any(a < found[1] and at < b for a, b in self._store.removed):
+                raise IncompleteStore(
+                    f"some of positions {at} to {found[1]} were removed here: they are kept no longer"
+                )
             items, at = items + found[0], found[1]
         return items, digest.hexdigest()
 

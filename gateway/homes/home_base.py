@@ -16,7 +16,8 @@ from gateway.errors import StartError, UsageError
 from gateway.homes.client import Wish
 from gateway.homes.keeper import Follower, Keeper
 from gateway.homes.line import Line
-from gateway.homes.loops import CompleteValues, LiveValues, Packets, TimelyPackets, keep, read_cursor, read_upto
+from gateway.homes.loops import CompleteValues, LiveValues, Packets, TimelyPackets, read_upto
+from gateway.homes.places import keep, read_cursor
 from gateway.homes.playback_desk import ApiDesk, Desk, NoDesk, asked_for
 from gateway.homes.playback_loop import Playback, PlaybackFolder
 from gateway.homes.store_reader import Order

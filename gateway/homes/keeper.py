@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,6 +20,8 @@ from gateway.errors import Conflict, GatewayError
 from gateway.homes.channel import Channel
 from gateway.homes.client import DigestMismatch, Progress, Subscriber, SubscriptionRefused, Wish
 from gateway.homes.digests import StoreDigester
+from gateway.homes.places import read_cursor
+from gateway.homes.retention import Keep, Retention
 from gateway.homes.store import HomeStore
 from gateway.homes.store_reader import READ_OCTETS, DamagedStore, Order, Portion, StoreReader
 from gateway.world import Storage, Worker
@@ -72,10 +74,12 @@ class Keeper:
         reserve_octets: int = 0,
         patient: bool = False,
         jitter: Callable[[], float] = random.random,
+        keep: Keep | None = None,
     ) -> None:
         self.storage, self.folder, self.wish = storage, folder, wish
         self._dial, self._worker, self._reserve_octets = dial, worker, reserve_octets
         self._patient, self._jitter = patient, jitter
+        self.retention = Retention(keep) if keep else None
         self.bell = Bell()
         self.trouble: Trouble | None = None
         self.progress = Progress()
@@ -87,8 +91,10 @@ class Keeper:
     async def open(self) -> HomeStore:
         """Open the store, if it is not. Raises OSError, Conflict."""
         if self.store is None:
-            reserve = self._reserve_octets
-            self.store = await self._worker(lambda: HomeStore(self.storage, self.folder, reserve_octets=reserve))
+            made = partial(HomeStore, self.storage, self.folder, reserve_octets=self._reserve_octets)
+            if self.retention is not None:
+                made = partial(made, file_octets=self.retention.keep.file_octets)
+            self.store = await self._worker(made)
             self.bell.ring()
         return self.store
 
@@ -184,6 +190,30 @@ class Keeper:
         if not same:
             why = "what is stored is not what the gateway has: the digests differ"
             log.error("store", subscription=self.wish.subscription, first=first, end=end, why=why)
+
+    async def retain(self, holders: Mapping[str, Cursor | None], now_ns: int) -> None:
+        """Remove what need not be kept any more, when `holders` (see Retention.look) and the consumers of this folder
+        are done with it. Never raises: it is told, and tried again."""
+        retention, store = self.retention, self.store
+        kind = self.trouble.kind if self.trouble is not None else ""
+        if retention is None or store is None or not store.meta or kind in {"digest", "journal"}:
+            return  # what somebody has to look at stays as it is
+        try:
+            consumers = await self._worker(self._consumers)
+            await self._worker(partial(retention.look, store, {**holders, **consumers}, now_ns, closing=kind != "disk"))
+            retention.trouble = None
+        except (OSError, Conflict) as error:
+            retention.trouble = str(error)
+        self.bell.ring()
+
+    def _consumers(self) -> dict[str, Cursor | None]:
+        """Return what loops of HomeBase over this folder are done with. Raises Conflict, OSError."""
+        folder = f"{self.folder}/consumers"
+        return {
+            f"consumer {name.removesuffix('.json')}": read_cursor(self.storage, f"{folder}/{name}")
+            for name in self.storage.names(folder)
+            if name.endswith(".json")
+        }
 
     async def _digest(self, digester: StoreDigester, first: int, end: int) -> tuple[int, str]:
         """Return what the store holds of a range; damage that is found is mended first. Raises as the digester."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Self
@@ -12,49 +10,17 @@ import numpy as np
 import structlog
 
 from gateway.errors import Conflict
-from gateway.homes.keeper import DISK_AGAIN_S, Follower
+from gateway.homes.keeper import Follower
 from gateway.homes.line import Line
+from gateway.homes.places import keep, read_object
 from gateway.homes.received import PacketBatch, ValueBatch, packets_of
 from gateway.homes.store_reader import Portion
 from gateway.world import Storage, Worker
 from gateway_codecs.batches import empty_items
 from gateway_codecs.delivery_block import TIMELY, DeliveryBlockError, decode
-from gateway_routes.delivery import Cursor, DeliveryError, parse_cursor
+from gateway_routes.delivery import Cursor
 
 log = structlog.get_logger()
-
-
-async def keep(worker: Worker, storage: Storage, path: str, value: dict[str, Any]) -> None:
-    """Write a small file durably; a disk that is full is waited for."""
-    data = json.dumps(value).encode()
-    while True:
-        try:
-            await worker(lambda: storage.write_whole(path, data))
-            return
-        except OSError as error:
-            log.warning("a place cannot be kept, waiting", path=path, why=str(error))
-            await asyncio.sleep(DISK_AGAIN_S)
-
-
-def read_object(storage: Storage, path: str) -> dict[str, Any] | None:
-    """Return what a small file says; None: it is not there. Raises Conflict, OSError."""
-    try:
-        return dict(json.loads(storage.read(path, 0, 1 << 20)))
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError) as error:
-        raise Conflict(
-            f"{path} of the store cannot be read: {error}", "restore it, or remove it to begin anew"
-        ) from None
-
-
-def read_cursor(storage: Storage, path: str) -> Cursor | None:
-    """Return what a consumer has finished; None: it is new. Raises Conflict, OSError."""
-    told = read_object(storage, path)
-    try:
-        return None if told is None else parse_cursor(told)
-    except DeliveryError as error:
-        raise Conflict(f"{path} of the store: {error}", "restore it, or remove it to begin anew") from None
 
 
 @dataclass(slots=True)

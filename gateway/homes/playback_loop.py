@@ -10,7 +10,8 @@ import structlog
 
 from gateway.homes.client import BACKOFF_FIRST_S, BACKOFF_MAX_S
 from gateway.homes.keeper import Keeper
-from gateway.homes.loops import Loop, Packets, keep, read_object
+from gateway.homes.loops import Loop, Packets
+from gateway.homes.places import keep, read_object
 from gateway.homes.playback_desk import Desk
 from gateway.homes.received import PacketBatch
 from gateway.world import Storage, Worker

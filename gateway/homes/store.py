@@ -45,6 +45,7 @@ class _Range:
     items: int = 0
     packets: int = 0
     closed: bool = False
+    since_ns: int = 0  # when it was opened, then when it was closed; TAI, 0 = not noted yet
     forced: tuple[int, int, int, int] = (0, 0, 0, 0)  # end, octets, items, packets when it was forced last
 
     def note_forced(self) -> None:
@@ -62,6 +63,17 @@ class Extent:
     end: int
     name: str
     octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of positions [first, end). `closed_ns`: since when nothing is added to it, TAI; None: it is still open."""
+
+    first: int
+    end: int
+    name: str
+    octets: int
+    closed_ns: int | None
 
 
 class HomeStore:
@@ -109,6 +121,9 @@ class HomeStore:
             self.meta = self._read_json(META)
         closed = self._read_json(CLOSED) if CLOSED in names else {}
         for name in (name for name in names if name.endswith(".blocks")):
+            if self._is_removed(name, closed.get(name)):  # the power went while it did
+                self._storage.remove(self.path(name))
+                continue
             known = any(known.name == name for known in self._ranges)
             if not known and not self._load_closed(name, closed.get(name)):
                 self._load_range(name)
@@ -126,8 +141,8 @@ class HomeStore:
         """Take a closed file as it was noted, if it still has its size; damage inside is found when it is read."""
         if not _is_note(told) or self._storage.size(self.path(name)) != told[1]:
             return False
-        end, octets, items, packets = told
-        made = _Range(_first_of(name), end, name, octets, items, packets, closed=True)
+        end, octets, items, packets, *since = told
+        made = _Range(_first_of(name), end, name, octets, items, packets, closed=True, since_ns=sum(since))
         made.note_forced()
         self._ranges.append(made)
         return True
@@ -237,8 +252,13 @@ class HomeStore:
 
     @property
     def absent(self) -> list[tuple[int, int]]:
-        """The ranges that will never come: told as missing, or acknowledged before this store was."""
-        return [(first, end) for key in ("missing", "known") for first, end in self.meta.get(key, [])]
+        """The ranges that will not come: told as missing, acknowledged before this store was, or removed here."""
+        return [(first, end) for key in ("missing", "known", "removed") for first, end in self.meta.get(key, [])]
+
+    @property
+    def removed(self) -> list[tuple[int, int]]:
+        """The ranges that were stored, and removed here since."""
+        return [(first, end) for first, end in self.meta.get("removed", [])]
 
     def note_missing(self, first: int, end: int) -> None:
         """Remember a range that the gateway told us is gone for ever; once."""
@@ -272,7 +292,7 @@ class HomeStore:
 
     def _holds(self, first: int, upto: int) -> bool:
         """Whether all of [first, upto) is stored, in whatever files: what is sent again may lie in several."""
-        for known in sorted((r.first, r.end) for r in self._ranges):
+        for known in sorted([*((r.first, r.end) for r in self._ranges), *self.removed]):
             if known[0] <= first < known[1]:
                 first = known[1]
         return first >= upto
@@ -294,15 +314,15 @@ class HomeStore:
         self._ranges.append(made)
         return made
 
-    def _close_range(self, full: _Range) -> None:
+    def _close_range(self, full: _Range, now_ns: int = 0) -> None:
         self.force()
-        full.closed = True
+        full.closed, full.since_ns = True, now_ns
         self._note_closed()
         if (file := self._open.pop(full.name, None)) is not None:
             file.close()
 
     def _note_closed(self) -> None:
-        told = {r.name: [r.end, r.octets, r.items, r.packets] for r in self._ranges if r.closed}
+        told = {r.name: [r.end, r.octets, r.items, r.packets, r.since_ns] for r in self._ranges if r.closed}
         self._storage.write_whole(self.path(CLOSED), json.dumps(told).encode())
 
     def force(self) -> None:
@@ -346,6 +366,48 @@ class HomeStore:
         self._load_range(name)
         self._publish()
 
+    # ---- what is kept (gateway.homes.retention) ----
+
+    def files(self) -> list[StoredFile]:
+        """Return what is forced, in order of position."""
+        found = [StoredFile(r.first, r.forced[0], r.name, r.forced[1], r.since_ns if r.closed else None)
+                 for r in self._ranges if r.forced[0] > r.first]  # fmt: skip
+        return sorted(found, key=lambda file: file.first)
+
+    @property
+    def removed_counts(self) -> Mapping[str, int]:
+        """How many `positions`, `items` and `octets` were removed here."""
+        return {"positions": sum(end - first for first, end in self.removed), **self.meta.get("removed_counts", {})}
+
+    def close_files(self, after_ns: int | None, now_ns: int) -> None:
+        """Note since when files are open or closed; close those that are open for longer. Raises OSError."""
+        noted = False
+        for known in list(self._ranges):
+            if not known.since_ns:
+                known.since_ns, noted = now_ns, noted or known.closed
+            elif not known.closed and after_ns is not None and now_ns - known.since_ns >= after_ns:
+                self._close_range(known, now_ns)
+        if noted:
+            self._note_closed()
+
+    def remove(self, name: str) -> None:
+        """Remove a closed file. First, durably, it is noted: it is never asked for again. Raises OSError."""
+        gone = next(r for r in self._ranges if r.name == name and r.closed)
+        ranges = normalised(-1, [*self.removed, (gone.first, gone.end)]).ranges
+        counts = dict(self.meta.get("removed_counts", {}))
+        for what, more in (("items", gone.items), ("octets", gone.octets)):
+            counts[what] = counts.get(what, 0) + more
+        self._remember({**self.meta, "removed": [list(one) for one in ranges], "removed_counts": counts})
+        self._ranges.remove(gone)
+        self._publish()
+        self._storage.remove(self.path(name))
+        self._note_closed()
+
+    def _is_removed(self, name: str, told: Any) -> bool:
+        """Whether a file was noted as removed. Of one that was closed the note says where it ends."""
+        first = _first_of(name)
+        return _is_note(told) and any(a <= first and told[0] <= b for a, b in self.removed)
+
     def close(self) -> None:
         """Force and close. Raises OSError when what was appended cannot be forced; it is closed all the same."""
         try:
@@ -383,7 +445,7 @@ def _first_of(name: str) -> int:
 
 
 def _is_note(told: Any) -> bool:
-    return isinstance(told, list) and len(told) == 4 and all(isinstance(one, int) for one in told)
+    return isinstance(told, list) and len(told) in {4, 5} and all(isinstance(one, int) for one in told)
 
 
 def _count(into: _Range, block: DeliveryBlock) -> None:

@@ -84,7 +84,12 @@ class StoreReader:
             return None
         if extent is None:
             return Portion(first, end, np.zeros(0, np.int64), empty_items(), absent=True)
-        return self._read(first, end, extent, octets_max)
+        try:
+            return self._read(first, end, extent, octets_max)
+        except FileNotFoundError:
+            if extent in self._store.extents:
+                raise
+            return self.next(octets_max)  # it was removed meanwhile
 
     def finish(self, portion: Portion) -> None:
         """What was taken is done."""

@@ -32,13 +32,13 @@ NAMES = ("home base", "subscriber", "outlet", "agent")
 class Laboratory:
     """A home base with an agent that can be killed."""
 
-    def __init__(self, world: HomeWorld, **outlets: dict[str, Any]) -> None:
+    def __init__(self, world: HomeWorld, keep: dict[str, Any] | None = None, **outlets: dict[str, Any]) -> None:
         self.world, self.network = world, SimNetwork()
         self.out = {name: SimStorage(world.rng) for name in ("files", "csv")}
         self.settings = AgentSettings.model_validate(
             {
                 "url": "http://gateway", "instance": "m.simulation", "home": HOME, "reserve_octets": 1000,
-                "subscriptions": {"all": {}}, "outlets": outlets,
+                "subscriptions": {"all": keep or {}}, "outlets": outlets,
             }
         )  # fmt: skip
         self.statuses: list[dict[str, Any]] = []
