@@ -96,7 +96,7 @@ class MissionInstance:
         self.outlets: Outlets
         self._pump: EventPump
         self._recordings: list[Recording] = []
-        self._house_problem = ""
+        self._house_problem = self._retention_problem = ""
         self._conditions = ConditionBook()
         self._contacts_kept = 0  # the version of the book that is kept
         self._stopping = asyncio.Event()
@@ -145,6 +145,7 @@ class MissionInstance:
             keep(f"events {self.name}", self._pump.run),
             keep(f"contacts {self.name}", self._keep_time),
             keep(f"housekeeping {self.name}", self._keep_house),
+            keep(f"retention {self.name}", self._keep_to_limits),
             keep(f"accounts {self.name}", self.accounts.run),
         ]
         if self.values.around.databases:
@@ -307,26 +308,34 @@ class MissionInstance:
             self._emit_contacts()
 
     async def _keep_house(self) -> None:
-        loop = asyncio.get_running_loop()
-        retained = loop.time()
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             try:
                 await self._contact_events()
                 for recording in self._recordings:
                     await self._around.writer(recording.force)
-                if loop.time() - retained >= RETENTION_S:
-                    retained = loop.time()
-                    await self._retain()
             except OSError as error:  # tried again at the next turn; meanwhile the operator sees it
                 self._house_problem = str(error)
             else:
                 self._house_problem = ""
 
+    async def _keep_to_limits(self) -> None:
+        """Let retention work; it counts what goes, which takes its time."""
+        while True:
+            await asyncio.sleep(max(RETENTION_S, HOUSEKEEPING_S))
+            try:
+                await self._retain()
+            except OSError as error:
+                self._retention_problem = str(error)
+            else:
+                self._retention_problem = ""
+
     async def _retain(self) -> None:
         for recording in self._recordings:
             await self._around.writer(recording.retain)
-        await self.journal.retain()
+        upto = await self.journal.outlived()
+        await self.accounts.count_outlived(upto)
+        await self.journal.retain(upto)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -529,7 +538,9 @@ class MissionInstance:
 
     def _found(self) -> list[Condition]:
         own = [
-            *journal_conditions(self.name, self.journal, self._house_problem, self._pump.dropped),
+            *journal_conditions(
+                self.name, self.journal, self._house_problem or self._retention_problem, self._pump.dropped
+            ),
             *link_conditions(self.name, self.links, self.in_contact),
             *subscription_conditions(self.name, self.registry),
         ]

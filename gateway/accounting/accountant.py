@@ -7,9 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from gateway.accounting.confirmations import Confirmations
+from gateway.accounting.outlived import Outlived
 from gateway.accounting.ranges import DAY_NS, LATE_NS, Span, contact_span, day_span, resolved, time_span
-from gateway.accounting.report import ReportAsked, report
+from gateway.accounting.report import ReportAsked, report, summary
 from gateway.accounting.rules import CountingRules
 from gateway.errors import Conflict, UsageError
 from gateway.homes.registry import SubscriptionRegistry
@@ -23,7 +26,9 @@ from gateway_routes.conditions import Condition
 if TYPE_CHECKING:
     from gateway.instance import Surroundings
 
+log = structlog.get_logger()
 LOOK_S = 1.0
+COUNTING_S = 120.0
 DAYS_CONFIRMED = 7
 REPORTS_WAITING_MAX = 8
 SEEN_EVERY_S = 30.0
@@ -59,6 +64,7 @@ class Accountant:
         registry.on_digest = self.confirmations.answered
         registry.ledger.wall_ns = around.clock.tai_ns
         self._ended: dict[str, tuple[Span, int, int]] = {}  # ranges that do not change any more
+        self.outlived = Outlived(str(registry.journal.journal_id), around.store, around.keeper)
         self.ranges: Ranges = ()
         self._one_report = asyncio.Lock()
         self._reports_waiting = 0
@@ -69,6 +75,7 @@ class Accountant:
     async def open(self) -> None:
         """Read what is kept. Raises OSError."""
         await self.confirmations.load()
+        await self.outlived.load()
         kept = await self._around.keeper(lambda: self._around.store.get(self._seen_name)) or {}
         ledger = self._around.registry.ledger
         self._seen_kept = {str(home): int(at_ns) for home, at_ns in kept.items()}
@@ -137,18 +144,31 @@ class Accountant:
         self._reports_waiting += 1
         try:
             async with self._one_report:
-                mission, configs = around.configured()
-                links = {link.name: link for link in configs}
-                rules = CountingRules(mission, links, around.registry.journal.names("links"))
-                now_ns = around.clock.steady_tai_ns()
-                return await report(
-                    ReportAsked(
-                        around.instance, span, homes, around.registry, rules, self.confirmations, around.worker,
-                        now_ns, whole,
-                    )
-                )  # fmt: skip
+                return await report(self._asked(span, homes, whole))
         finally:
             self._reports_waiting -= 1
+
+    def _asked(self, span: Span, homes: frozenset[str] | None = None, whole: bool = True) -> ReportAsked:
+        around = self._around
+        mission, configs = around.configured()
+        rules = CountingRules(mission, {link.name: link for link in configs}, around.registry.journal.names("links"))
+        return ReportAsked(
+            around.instance, span, homes, around.registry, rules, self.confirmations, around.worker,
+            around.clock.steady_tai_ns(), whole, self.outlived,
+        )  # fmt: skip
+
+    async def count_outlived(self, upto: int) -> None:
+        """Count what retention is about to remove, so that it can be reported still; what takes too long is not."""
+        journal = self._around.registry.journal
+        first, end = journal.tail, min(upto, journal.head)
+        if first >= end:
+            return
+        try:
+            async with asyncio.timeout(COUNTING_S):
+                row = await summary(self._asked(Span("positions", first=first, end=end)))
+                await self.outlived.put(first, end, row)
+        except (OSError, TimeoutError, Conflict) as error:
+            log.warning("a range that retention removes is not counted", first=first, end=end, why=str(error))
 
     def span_of_contact(self, contact: str) -> Span:
         """Return the span of a contact. Raises NotFound, Conflict."""

@@ -104,7 +104,8 @@ class Confirmations:
             digest = await self.digest(subscription.granted, key, begin, end)
             if digest is None or self._registry.sessions.get(key) is not session:
                 return
-            if not digest.whole:
+            told = any(a < end and begin < b for a, b, _ in subscription.missing)
+            if told or not digest.whole:  # what it was told as missing it may have, or not
                 row = Confirmation(
                     what, begin, end, subscription.version, NOT_COMPARABLE, digest.items, digest.sha256, None, None,
                     self._now_ns(),

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from gateway.accounting.confirmations import Confirmations
+from gateway.accounting.outlived import Outlived
 from gateway.accounting.ranges import Span, resolved, utc_of
 from gateway.accounting.rules import CountingRules, contract_of
 from gateway.accounting.walking import walk_in_pieces
 from gateway.homes.registry import Subscription, SubscriptionRegistry
 from gateway.journal import Damage
 from gateway.world import Worker
-from gateway_codecs.batches import I64Array, ItemBatch, Kind, Quality, Unit
+from gateway_codecs.batches import BoolArray, I64Array, ItemBatch, Kind, Quality, Unit
 from gateway_routes.accounts import Counter, GapTold, Stream, StreamAccounts, gap_told
-from gateway_routes.delivery import Lane
+from gateway_routes.delivery import Lane, Range
 from gateway_routes.entitled import Counts, Entitled
 from gateway_routes.latency import percentiles
 
 DAMAGED_SHOWN = 100
+SCOPE = (
+    "home bases: mode complete; timely since the gateway was started, not of the range; values, offline ranges, "
+    "playbacks and outlets are not reconciled"
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +43,7 @@ class ReportAsked:
     worker: Worker
     now_ns: int
     whole: bool = True
+    outlived: Outlived | None = None
 
 
 async def report(asked: ReportAsked) -> dict[str, Any]:
@@ -45,25 +51,39 @@ async def report(asked: ReportAsked) -> dict[str, Any]:
     journal = asked.registry.journal
     first, end = await asked.worker(lambda: resolved(journal, asked.span))
     work = _Work(asked, first, end)
-    damaged = await walk_in_pieces(journal, asked.worker, first, end, work.take)
+    if asked.outlived is not None:
+        for removed in await asked.outlived.within(first, min(end, journal.tail)):
+            work.add(*removed)
+    damaged = await walk_in_pieces(journal, asked.worker, first, end, work.take, unread=work.take_unread)
     return work.result(damaged)
 
 
+async def summary(asked: ReportAsked) -> dict[str, Any]:
+    """Return what a range holds as JSON, for when it is removed. Raises Conflict, OSError."""
+    journal = asked.registry.journal
+    first, end = await asked.worker(lambda: resolved(journal, asked.span))
+    work = _Work(asked, first, end, digested=False)
+    damaged = await walk_in_pieces(journal, asked.worker, first, end, work.take, unread=work.take_unread)
+    return work.kept(damaged)
+
+
 class _Work:
-    def __init__(self, asked: ReportAsked, first: int, end: int) -> None:
+    def __init__(self, asked: ReportAsked, first: int, end: int, digested: bool = True) -> None:
         self._asked, self._first, self._end = asked, first, end
         journal = asked.registry.journal
         self._crafts, self._links = journal.names("spacecraft"), journal.names("links")
         self._accounts = StreamAccounts(asked.rules, {name: number for number, name in self._crafts.items()})
         self._entitled: list[tuple[Subscription, Entitled]] = []
-        self._unread: list[str] = []
-        self._items = 0
+        self._unread: list[str] = []  # subscriptions that cannot be accounted for, and why
+        self._items = self._items_unread = 0
+        self._items_removed = 0
         self._tail = journal.tail
         for (home, name), subscription in sorted(asked.registry.subscriptions.items()):
             if asked.homes is not None and home not in asked.homes:
                 continue
             try:
-                self._entitled.append((subscription, Entitled(contract_of(asked.registry, subscription))))
+                contract = contract_of(asked.registry, subscription)
+                self._entitled.append((subscription, Entitled(contract, digested)))
             except ValueError as error:
                 self._unread.append(f"{home}/{name} is left out: {error}")
 
@@ -73,6 +93,38 @@ class _Work:
         which = self._accounts.take(positions, batch.items, _gaps(positions, batch))
         for _, entitled in self._entitled:
             entitled.take(positions, batch, which)
+
+    def take_unread(self, positions: I64Array, batch: ItemBatch, unread: BoolArray) -> None:
+        """Take the items of a commit that cannot be read whole."""
+        self._items += len(positions)
+        self._items_unread += int(np.count_nonzero(unread))
+        rows = np.flatnonzero(~unread)
+        gaps = _gaps(positions[rows], ItemBatch(batch.octets, batch.items[rows]))
+        which = self._accounts.take(positions, batch.items, gaps)
+        for _, entitled in self._entitled:
+            entitled.take(positions, batch, which, unread)
+
+    # ---- what was counted before it was removed ----
+
+    def kept(self, damaged: list[Damage]) -> dict[str, Any]:
+        """Return what was taken, for `add`."""
+        homes = [[one.home, one.name, entitled.kept()] for one, entitled in self._entitled]
+        unknown = sum(min(one.end, self._end) - max(one.first, self._first) for one in damaged)
+        counted = {"items": self._items, "unread": self._items_unread, "unknown": unknown}
+        return {**counted, "accounts": self._accounts.kept(), "homes": homes}
+
+    def add(self, first: int, end: int, kept: Mapping[str, Any]) -> None:
+        """Add a range that was removed."""
+        which, accounts = self._accounts.add(kept["accounts"]), kept["accounts"]
+        self._items += kept["items"]
+        self._items_removed += kept["items"]
+        homes = {(home, name): row for home, name, row in kept["homes"]}
+        for subscription, entitled in self._entitled:
+            row = homes.get((subscription.home, subscription.name))
+            if row is None or end <= subscription.begun:
+                entitled.add_of_before(accounts, which, kept["items"])
+            else:
+                entitled.add(row, which, first, end)
 
     # ---- what is shown ----
 
@@ -96,14 +148,18 @@ class _Work:
                 "journal_id": str(journal.journal_id), "revision": journal.revision,
                 "items": self._items if asked.whole else None, "events": accounts.events if asked.whole else None,
                 "idle_packets": accounts.idle if asked.whole else None, "expired_positions": expired,
-                "damaged_positions": sum(b - a for a, b, _ in told),
+                "expired_items": self._items_removed if asked.whole else None,
+                "damaged_positions": sum(b - a for a, b, _ in told) + self._items_unread,
+                "damaged_items": self._items_unread if asked.whole else None,
                 "damaged": [list(hole) for hole in told[:DAMAGED_SHOWN]],
             },
             "streams": sorted((self._stream_row(stream) for _, stream in shown), key=_order),
             "shared_counts": self._groups({index for index, _ in shown}),
             "refused": self._refused() if asked.whole else [],
             "link_gaps": self._link_gaps() if asked.whole else [],
-            "homes": self._homes(bool(expired or told), dict(shown)),
+            "homes": self._homes([(first, first + expired), *((a, b) for a, b, _ in told)], dict(shown)),
+            "timely": self._timely(),
+            "scope": SCOPE,
             "remarks": self._remarks(expired, told),
         }  # fmt: skip
 
@@ -160,14 +216,19 @@ class _Work:
             {"link": self._links.get(link), "cause": _cause(cause), "units": units} for (link, cause), units in rows
         ]
 
-    def _homes(self, holes: bool, shown: Mapping[int, Stream]) -> list[dict[str, Any]]:
+    def _timely(self) -> list[dict[str, Any]]:
+        """Return what was sent and skipped in timely mode: it has no positions, so it is not of the range."""
+        homes = self._asked.homes
+        return [row for row in self._asked.registry.timely_snapshot() if homes is None or row["home"] in homes]
+
+    def _homes(self, holes: Sequence[Range], shown: Mapping[int, Stream]) -> list[dict[str, Any]]:
         found: dict[str, list[dict[str, Any]]] = {}
         for subscription, entitled in self._entitled:
             found.setdefault(subscription.home, []).append(self._subscription(subscription, entitled, holes, shown))
         return [{"home": home, "subscriptions": rows} for home, rows in sorted(found.items())]
 
     def _subscription(
-        self, subscription: Subscription, entitled: Entitled, holes: bool, shown: Mapping[int, Stream]
+        self, subscription: Subscription, entitled: Entitled, holes: Sequence[Range], shown: Mapping[int, Stream]
     ) -> dict[str, Any]:
         contract, ledger = entitled.contract, self._asked.registry.ledger
         by_lane = ledger.latencies.get((subscription.home, subscription.name), {})
@@ -188,10 +249,20 @@ class _Work:
                 "measured_items": sum(items for _, _, items, _ in every), **percentiles(every),
                 "live": {"measured_items": sum(items for _, _, items, _ in live), **percentiles(live)},
             },
+            "former": self._former(subscription, entitled),
             "digest": self._digest(entitled, holes),
         }  # fmt: skip
 
-    def _digest(self, entitled: Entitled, holes: bool) -> dict[str, Any]:
+    def _former(self, subscription: Subscription, entitled: Entitled) -> list[dict[str, Any]]:
+        """Return the versions before: what each selected, and what of the range was acknowledged under it."""
+        versions = self._asked.registry.versions.of(subscription.home, subscription.name, subscription.version)
+        counts = [entitled.former.get(one.version, Counts()) for one in versions]
+        return [
+            {"version": one.version, "selection": dict(one.selection), "acknowledged": count.entitled}
+            for one, count in zip(versions, counts, strict=True)
+        ]
+
+    def _digest(self, entitled: Entitled, holes: Sequence[Range]) -> dict[str, Any]:
         """Return what the gateway computes, and what the home base has said of the same range."""
         contract = entitled.contract
         begin = contract.begin(self._first)
@@ -201,7 +272,8 @@ class _Work:
         }  # fmt: skip
         key = (contract.home, contract.name)
         told = self._asked.confirmations.of_range(key, begin, self._end)
-        if holes:
+        gone = [*holes, *((a, b) for a, b, _ in contract.missing)]
+        if entitled.unread or any(a < self._end and begin < b and a < b for a, b in gone):
             row["state"] = "cannot be compared"
         elif told is not None and told.state == "confirmed":
             same = (told.items, told.sha256) == (entitled.items, entitled.sha256)
@@ -213,17 +285,20 @@ class _Work:
     def _remarks(self, expired: int, damaged: list[tuple[int, int, str]]) -> list[str]:
         """Return what a reader must know to read the numbers rightly."""
         remarks = list(self._unread)
-        if expired:
-            remarks.append(f"{expired} positions of the range were removed by retention: what they held is not known")
-        if damaged:
-            remarks.append(f"{sum(b - a for a, b, _ in damaged)} positions cannot be read: what they held is not known")
+        lost, unknown = self._items_unread, sum(b - a for a, b, _ in damaged)
+        if uncounted := expired - self._items_removed:
+            remarks.append(f"{uncounted} positions of the range were removed by retention and not counted before")
+        if self._items_removed:
+            remarks.append(f"{self._items_removed} items were removed by retention: they are as they were counted then")
+        if lost:
+            remarks.append(f"{lost} items cannot be read any more: what they were is known, and counted")
+        if unknown:
+            remarks.append(f"{unknown} positions cannot be read: what they held is not known")
         for subscription, entitled in self._entitled:
             if count := entitled.total.of_before:
                 name = f"{subscription.home}/{subscription.name}"
-                remarks.append(
-                    f"{name}: {count} items below position {subscription.version_from} were acknowledged under another "
-                    "version of the subscription, whose selection is not kept, or before it began"
-                )
+                text = f"{name}: {count} items are from before it began, or of a version of it that is not kept"
+                remarks.append(text)
         if any(stream.rule == "" for stream in self._accounts.streams):
             remarks.append("streams without a counting rule are of links that the configuration does not have (so)")
         return remarks

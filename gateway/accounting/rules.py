@@ -11,7 +11,7 @@ from gateway.homes.registry import Subscription, SubscriptionRegistry
 from gateway_codecs.batches import Unit
 from gateway_config import LinkConfig, Mission
 from gateway_routes.accounts import StreamKey
-from gateway_routes.entitled import Contract
+from gateway_routes.entitled import Contract, Former
 from gateway_routes.selection import Selection
 
 SETS = ("kinds", "units", "spacecraft", "links", "vcids", "apids", "data_modes")
@@ -53,13 +53,28 @@ def selection_of(described: Mapping[str, Any]) -> Selection:
 
 def contract_of(registry: SubscriptionRegistry, subscription: Subscription) -> Contract:
     """Return a subscription as it is accounted for. Raises ValueError when its selection cannot be read any more."""
-    session = registry.sessions.get((subscription.home, subscription.name))
-    wish = registry.selection(subscription.selection)
+    home, name = subscription.home, subscription.name
+    session = registry.sessions.get((home, name))
+    wish, granted = _rights(registry, subscription.selection, subscription.granted)
+    former, forgotten = [], list[int]()
+    for one in registry.versions.of(home, name, subscription.version):
+        try:
+            former.append(Former(one.version, *_rights(registry, one.selection, one.granted), one.ranges))
+        except ValueError:  # it names what is not there any more
+            forgotten += [end for _, end in one.ranges]
+    return Contract(
+        home, name, wish, granted, subscription.cursor, subscription.version, subscription.version_from,
+        () if session is None else tuple(session.sent_ranges()), tuple(former),
+        max([subscription.begun, *forgotten]), subscription.missing,
+    )  # fmt: skip
+
+
+def _rights(
+    registry: SubscriptionRegistry, wish: Mapping[str, Any], granted: Mapping[str, Any]
+) -> tuple[Selection, Selection]:
+    """Return a wish and what of it was granted. Raises ValueError."""
+    wished = registry.selection(wish)
     try:
-        granted = selection_of(subscription.granted) if subscription.granted else replace(wish)
+        return wished, selection_of(granted) if granted else replace(wished)
     except (KeyError, TypeError) as error:
         raise ValueError(f"the rights of its version cannot be read: {error}") from None
-    return Contract(
-        subscription.home, subscription.name, wish, granted, subscription.cursor, subscription.version,
-        subscription.version_from, () if session is None else tuple(session.sent_ranges()),
-    )  # fmt: skip

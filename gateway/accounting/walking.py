@@ -11,12 +11,14 @@ import numpy as np
 from gateway.journal import Damage, Journal
 from gateway.journal.block import GroupFilter
 from gateway.journal.bulk import joined
+from gateway.journal.salvage import Salvaged
 from gateway.world import Worker
-from gateway_codecs.batches import I64Array, ItemBatch
+from gateway_codecs.batches import BoolArray, I64Array, ItemBatch
 from gateway_routes.selection import Selection
 
 PIECE_S = 0.02
 TOGETHER_ITEMS, TOGETHER_OCTETS = 16_384, 4 << 20
+TakeUnread = Callable[[I64Array, ItemBatch, BoolArray], None]
 EVERYTHING = Selection(kinds=None, idle=True, bad_quality=True)
 
 
@@ -27,12 +29,16 @@ async def walk_in_pieces(
     end: int,
     take: Callable[[I64Array, ItemBatch], None],
     wanted: GroupFilter = EVERYTHING,
+    unread: TakeUnread | None = None,
 ) -> list[Damage]:
     """Give wanted items of [first, end), end <= head, to `take`, in the worker; return what is damaged. Raises OSError.
 
-    Others get as much time as it takes itself. To be cancelled between two pieces. `take` gets whole commits.
+    Others get as much time as it takes itself. To be cancelled between two pieces. `take` gets whole commits. `unread`
+    gets what is known still of commits that cannot be read whole, and which of their items cannot, bool (n,); returned
+    is then what nothing is known of.
     """
-    walk, done = _Walk(journal.walk(first, end, wanted), take), False
+    salvage = None if unread is None else journal.salvaged
+    walk, done = _Walk(journal.walk(first, end, wanted), take, salvage, unread), False
     while not done:
         began = time.monotonic()
         done = await worker(walk.some)
@@ -44,9 +50,13 @@ class _Walk:
     """What small commits hold is taken together."""
 
     def __init__(
-        self, found: Iterator[tuple[I64Array, ItemBatch] | Damage], take: Callable[[I64Array, ItemBatch], None]
+        self,
+        found: Iterator[tuple[I64Array, ItemBatch] | Damage],
+        take: Callable[[I64Array, ItemBatch], None],
+        salvage: Callable[[Damage], Salvaged | None] | None,
+        unread: TakeUnread | None,
     ) -> None:
-        self._found, self._take = found, take
+        self._found, self._take, self._salvage, self._unread = found, take, salvage, unread
         self.damaged: list[Damage] = []
         self._held: list[tuple[I64Array, ItemBatch]] = []
         self._items = self._octets = 0
@@ -57,7 +67,8 @@ class _Walk:
         while time.monotonic() < until:
             found = next(self._found, None)
             if isinstance(found, Damage):
-                self.damaged.append(found)
+                self._flush()
+                self._damage(found)
             elif found is not None:
                 self._held.append(found)
                 self._items += len(found[0])
@@ -67,6 +78,13 @@ class _Walk:
             if found is None:
                 return True
         return False
+
+    def _damage(self, damage: Damage) -> None:
+        salvaged = None if self._salvage is None else self._salvage(damage)
+        if salvaged is None or self._unread is None:
+            self.damaged.append(damage)
+        else:
+            self._unread(*salvaged)
 
     def _flush(self) -> None:
         held, self._held, self._items, self._octets = self._held, [], 0, 0

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from gateway.api.answers import Answer, Data, example
+from gateway.api.answers import Answer, Data, TimelyCounts, example
 
 COUNTS: Data = {
     "received": 2467, "not_selected": 0, "not_granted": 0, "of_before": 0, "entitled": 2467, "acknowledged": 2440,
-    "sent": 27, "waiting": 0, "delivered": 2467,
+    "sent": 27, "waiting": 0, "expired": 0, "damaged": 0, "delivered": 2467,
 }  # fmt: skip
 NAMED: Data = {"spacecraft": "picard", "link": "station", "vcid": 1, "apid": 200, "unit": "packet"}
 MISSING = {"space_link": 2, "bad_frame": 1}
@@ -28,6 +28,10 @@ LATENCY: Data = {
     "measured_items": 2440, "p50_s": 0.002, "p90_s": 0.004, "p99_s": 0.011, "p100_s": 0.031,
     "live": {"measured_items": 2440, "p50_s": 0.002, "p90_s": 0.004, "p99_s": 0.011, "p100_s": 0.031},
 }  # fmt: skip
+SCOPE = (
+    "home bases: mode complete; timely since the gateway was started, not of the range; values, offline ranges, "
+    "playbacks and outlets are not reconciled"
+)
 RECONCILIATION: Data = {
     "instance": "demo.simulation",
     "range": {
@@ -36,7 +40,8 @@ RECONCILIATION: Data = {
     },
     "journal": {
         "journal_id": "6f1c0f7e-7d0b-4b39-8f5e-5d1a4c1f2a11", "revision": 1, "items": 2470, "events": 2,
-        "idle_packets": 0, "expired_positions": 0, "damaged_positions": 0, "damaged": [],
+        "idle_packets": 0, "expired_positions": 0, "expired_items": 0, "damaged_positions": 0, "damaged_items": 0,
+        "damaged": [],
     },
     "streams": [
         {**NAMED, "counting": "apid", "expected": 2470, "received": 2467, "octets": 602112, "missing": MISSING}
@@ -54,12 +59,15 @@ RECONCILIATION: Data = {
             "home": "laboratory-a",
             "subscriptions": [
                 {
-                    "subscription": "all", "version": 1, "version_from": 0, **COUNTS, "streams": [{**NAMED, **COUNTS}],
+                    "subscription": "all", "version": 2, "version_from": 0, **COUNTS, "streams": [{**NAMED, **COUNTS}],
+                    "former": [{"version": 1, "selection": {"apids": [200, 201]}, "acknowledged": 0}],
                     "latency": LATENCY, "digest": DIGEST,
                 }
             ],
         }
     ],
+    "timely": [{"home": "laboratory-b", "delivered_items": 2467, "skipped_items": 12}],
+    "scope": SCOPE,
     "remarks": [],
 }  # fmt: skip
 State = Literal["confirmed", "differs", "not confirmed", "cannot be compared"]
@@ -108,9 +116,11 @@ class ReportJournal(Answer):
     items: int | None = Field(description="null in the report of one home base")
     events: int | None
     idle_packets: int | None
-    expired_positions: int = Field(description="removed by retention: what they held is not known")
-    damaged_positions: int = Field(description="that cannot be read: what they held is not known")
-    damaged: list[list[int | str]] = Field(description="[first, end, cause], the first hundred")
+    expired_positions: int = Field(description="removed by retention")
+    expired_items: int | None = Field(description="of these counted before they were removed; what others held is lost")
+    damaged_positions: int = Field(description="that cannot be read")
+    damaged_items: int | None = Field(description="of these known by stream still; what the others held is not known")
+    damaged: list[list[int | str]] = Field(description="what nothing is known of: [first, end, cause], the first 100")
 
 
 class _StreamName(Answer):
@@ -163,16 +173,21 @@ class LinkGap(Answer):
 
 
 class _ItemCounts(Answer):
-    """received = not_selected + not_granted + of_before + entitled; entitled = acknowledged + sent + waiting."""
+    """received = not_selected + not_granted + of_before + entitled.
+
+    entitled = acknowledged + sent + waiting + expired + damaged.
+    """
 
     received: int
     not_selected: int = Field(description="the home base did not ask for it")
     not_granted: int = Field(description="it asked, no grant gives it")
-    of_before: int = Field(description="acknowledged before this version of the subscription began")
+    of_before: int = Field(description="before the subscription began, or acknowledged under a version not kept")
     entitled: int
     acknowledged: int
     sent: int = Field(description="in flight: sent, not acknowledged")
     waiting: int = Field(description="not sent yet")
+    expired: int = Field(description="removed by retention before it was acknowledged")
+    damaged: int = Field(description="cannot be read any more, or could not when it was to be sent")
     delivered: int = Field(description="acknowledged + sent")
 
 
@@ -210,6 +225,14 @@ class RangeDigest(Answer):
     home_sha256: str | None = None
 
 
+class FormerVersionRow(Answer):
+    """A version that the subscription had before, and what of the range was acknowledged under it."""
+
+    version: int
+    selection: dict[str, Any]
+    acknowledged: int
+
+
 class SubscriptionAccount(_ItemCounts):
     """What became of all items in one subscription."""
 
@@ -217,6 +240,7 @@ class SubscriptionAccount(_ItemCounts):
     version: int
     version_from: int
     streams: list[StreamDelivery]
+    former: list[FormerVersionRow] = Field(description="by whose selection and rights what was acknowledged counts")
     latency: Latency
     digest: RangeDigest
 
@@ -239,6 +263,8 @@ class Report(Answer):
     refused: list[RefusedUnits]
     link_gaps: list[LinkGap]
     homes: list[HomeAccount]
+    timely: list[TimelyCounts] = Field(description="since the gateway was started")
+    scope: str = Field(description="what is reconciled, and what is not")
     remarks: list[str]
 
     model_config = example(RECONCILIATION)

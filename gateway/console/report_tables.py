@@ -17,6 +17,7 @@ REASONS = {
     "link_cut": "link cut", "kernel": "dropped by the kernel", "not_journalled": "disk refused",
     "before_range": "before the range", "unknown": "unknown",
 }  # fmt: skip
+SELECTED_SHOWN = 8
 DIGEST_STYLES = {"confirmed": "green", "differs": "bold red", "cannot be compared": "yellow"}
 
 
@@ -29,9 +30,12 @@ def report(told: Row) -> RenderableType:
     parts += [Text(line, style="dim") for line in noted(told)]
     for home in told["homes"]:
         parts += [Text(f"\nHome base {home['home']}", style="bold"), subscriptions(home["subscriptions"])]
+        parts += [Text(f"  {line}") for row in home["subscriptions"] for line in beside(row)]
         parts += [line for row in home["subscriptions"] for line in _digest_lines(row)]
     if not told["homes"]:
         parts.append(Text("\nno home base has a subscription", style="dim"))
+    parts += [Text(line) for line in timely(told["timely"])]
+    parts.append(Text(f"reconciled: {told['scope']}", style="dim"))
     parts += [Text(f"! {remark}", style="yellow") for remark in told["remarks"]]
     return Group(*parts)
 
@@ -116,14 +120,51 @@ def noted(told: Row) -> list[str]:
 
 def subscriptions(rows: Iterable[Row]) -> Table:
     """Return what became of the items of each subscription."""
-    table = _table("subscription", ">entitled", ">delivered", ">acknowl.", ">in flight", ">filtered", ">live p50/p99")
+    table = _table(
+        "subscription", ">entitled", ">delivered", ">acknowl.", ">in flight", ">lost", ">filtered", ">live p50/p99"
+    )
     for row in rows:
+        lost = row["expired"] + row["damaged"]
         table.add_row(
             row["subscription"], number(row["entitled"]), number(row["delivered"]), number(row["acknowledged"]),
-            number(row["sent"] + row["waiting"]), number(row["not_selected"] + row["not_granted"]),
-            percentiles(row["latency"]["live"]),
+            number(row["sent"] + row["waiting"]), Text(number(lost), style="bold red" if lost else ""),
+            number(row["not_selected"] + row["not_granted"]), percentiles(row["latency"]["live"]),
         )  # fmt: skip
     return table
+
+
+def beside(row: Row) -> list[str]:
+    """Return lines on what was lost at the gateway, and on the versions that a subscription had before."""
+    lost = [f"{number(row[name])} {name}" for name in ("expired", "damaged") if row[name]]
+    said = [f"{row['subscription']}: {', '.join(lost)}: they were there, and will not come"] if lost else []
+    return said + [
+        f"{row['subscription']}: {number(one['acknowledged'])} of them acknowledged under version {one['version']}, "
+        f"which selected {selected(one['selection'])}"
+        for one in row["former"]
+        if one["acknowledged"]
+    ]
+
+
+def selected(selection: Mapping[str, Any]) -> str:
+    """Return a selection in words."""
+    parts = [f"{key} {_listed(value)}" for key, value in sorted(selection.items()) if value not in (None, False)]
+    return ", ".join(parts) or "all that was granted"
+
+
+def _listed(value: Any) -> str:
+    if not isinstance(value, list):
+        return "yes" if value is True else str(value)
+    shown = ", ".join(map(str, value[:SELECTED_SHOWN]))
+    return f"{shown} and {len(value) - SELECTED_SHOWN} more" if len(value) > SELECTED_SHOWN else shown
+
+
+def timely(rows: Iterable[Row]) -> list[str]:
+    """Return lines on what home bases got in timely mode."""
+    return [
+        f"{row['home']} in timely mode, since the gateway was started: {number(row['delivered_items'])} items sent, "
+        f"{number(row['skipped_items'])} skipped and told"
+        for row in rows
+    ]
 
 
 def percentiles(row: Row) -> str:

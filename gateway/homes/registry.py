@@ -17,6 +17,7 @@ from gateway.homes.lines import Lines
 from gateway.homes.paths import Paths
 from gateway.homes.sharing import SharedReading
 from gateway.homes.timely_sender import TimelyCount
+from gateway.homes.versions import FormerVersions, Missing
 from gateway.journal import Journal, SmallStore
 from gateway.timely import TimelyTap
 from gateway.values.door import ValuesDoor
@@ -48,6 +49,8 @@ class Subscription:
     drops: int = 0  # positions told as missing
     resend: tuple[Range, ...] = ()  # ordered to be sent again, and not acknowledged since
     granted: dict[str, Any] = field(default_factory=dict)  # the selection within the rights of that version
+    begun: int = 0  # below it is acknowledged what no version is known of: it had not begun, or that was forgotten
+    missing: Missing = ()  # told as missing, and not asked for again since
 
     def stored(self, journal: Journal) -> dict[str, Any]:
         """Return the durable form."""
@@ -56,7 +59,9 @@ class Subscription:
             "revision": journal.revision,
             "version": self.version,
             "version_from": self.version_from,
+            "begun": self.begun,
             "drops": self.drops,
+            "missing": [list(row) for row in self.missing],
             "selection": self.selection,
             "granted": self.granted,
             "low_water": self.cursor.low_water,
@@ -105,6 +110,7 @@ class SubscriptionRegistry:
     refused: Counter[str] = field(default_factory=Counter)  # sessions, by code
     paths: Paths = field(init=False)
     reading: SharedReading = field(init=False)
+    versions: FormerVersions = field(init=False)
     problem: str = ""  # why cursors cannot be stored now
     _dirty: dict[Key, Subscription | None] = field(default_factory=dict)
     _storing: asyncio.Task[None] | None = None
@@ -112,13 +118,16 @@ class SubscriptionRegistry:
     def __post_init__(self) -> None:
         self.paths = Paths(self.journal)
         self.reading = SharedReading(self.journal)
+        self.versions = FormerVersions(self._journal_id, self.store, self.worker)
 
     async def load(self) -> None:
         """Read the stored cursors of this journal; one that cannot be used is left out and said. Raises OSError."""
         for home, name, kept in await self.worker(lambda: self.store.cursors(self._journal_id)):
             try:
-                self.subscriptions[home, name] = self._loaded(home, name, kept)
-            except (DeliveryError, KeyError, TypeError) as error:
+                loaded = self.subscriptions[home, name] = self._loaded(home, name, kept)
+                if loaded.version > 1:
+                    await self.versions.load(home, name)
+            except (DeliveryError, KeyError, TypeError, ValueError) as error:
                 log.warning("a stored cursor is left out", home=home, subscription=name, why=str(error))
 
     def _loaded(self, home: str, name: str, kept: Mapping[str, Any]) -> Subscription:
@@ -127,7 +136,11 @@ class SubscriptionRegistry:
             raise DeliveryError("cursor beyond head", f"it reaches {cursor.highest}, the head is {self.journal.head}")
         drops, granted = kept.get("drops", 0), kept.get("granted", {})
         version, begin, resend = kept["version"], kept["version_from"], _resend(kept)
-        return Subscription(home, name, version, kept["selection"], cursor, begin, drops, resend, granted)
+        missing = tuple((int(a), int(b), str(cause)) for a, b, cause in kept.get("missing", ()))
+        begun = kept.get("begun", begin)
+        return Subscription(
+            home, name, version, kept["selection"], cursor, begin, drops, resend, granted, begun, missing
+        )
 
     @property
     def _journal_id(self) -> str:
@@ -185,6 +198,7 @@ class SubscriptionRegistry:
             raise Conflict(f"a session serves {home}/{name}", "stop the subscriber first")
         del self.subscriptions[home, name]
         await self._store((home, name), None)
+        await self.versions.remove(home, name)
 
     async def _store(self, key: Key, subscription: Subscription | None) -> None:
         """Store durably; what waits together shares one transaction."""

@@ -23,6 +23,7 @@ from gateway.homes.paths import PathTelling
 from gateway.homes.registry import Subscription, SubscriptionRegistry
 from gateway.homes.timely_sender import TimelyCount, TimelySender, timely_limits
 from gateway.homes.value_sender import ValueSender, value_wish
+from gateway.homes.versions import ended, lowered, noted, still_missing, taken_back
 from gateway.playback.resend import still_to_send
 from gateway.playback.returning import PlaybackReturn
 from gateway_routes.delivery import Cursor, Delivery, DeliveryError, Lane, Range, parse_cursor
@@ -187,22 +188,37 @@ class Session:
         self._registry.sessions[key] = self
         granted = described(self._selection)
         if known is None:
+            begin = cursor.low_water
             self._subscription = Subscription(
-                self.home, self.name, 1, dict(wish), cursor, cursor.low_water, granted=granted
-            )
-        elif (known.selection, known.granted) != (wish, granted):
-            # what was acknowledged under the old selection stays so: the new one is exact from there on
-            version, begin = known.version + 1, cursor.highest
-            self._subscription = replace(
-                known, version=version, selection=dict(wish), cursor=cursor, version_from=begin, granted=granted
+                self.home, self.name, 1, dict(wish), cursor, begin, granted=granted, begun=begin
             )
         else:
-            self._subscription = replace(known, cursor=cursor)
+            self._subscription = await self._gone_on(known, wish, granted, cursor)
         if known is None or known.version != self._subscription.version:
             await self._registry.put(self._subscription)  # durable before it is told
         if self._told_to_end.is_set():
             raise ConnectionError(self._ending)  # a newer session came while this one was stored
         self._registry.subscriptions[key] = self._subscription
+
+    async def _gone_on(
+        self, known: Subscription, wish: dict[str, Any], granted: dict[str, Any], cursor: Cursor
+    ) -> Subscription:
+        """Return a subscription as it goes on: when what it gets is another, as a new version. Raises OSError."""
+        versions = self._registry.versions
+        former, begun = versions.of(self.home, self.name, known.version), lowered(known.begun, cursor)
+        missing, left = still_missing(known.missing, cursor), taken_back(former, cursor)
+        known = replace(known, cursor=cursor, begun=begun, missing=missing)
+        if (known.selection, known.granted) == (wish, granted):
+            if left != former:
+                await versions.put(self.home, self.name, left)
+            return known
+        # what was acknowledged under the old selection stays so: the new one is exact from there on
+        left, begun = ended(former, known.version, known.selection, known.granted, cursor, begun)
+        await versions.put(self.home, self.name, left)
+        return replace(
+            known, version=known.version + 1, selection=dict(wish), version_from=cursor.highest, granted=granted,
+            begun=begun,
+        )  # fmt: skip
 
     def _cursor(self, hello: Mapping[str, Any], known: Subscription | None) -> Cursor:
         told = hello.get("cursor")
@@ -456,17 +472,20 @@ class Session:
         await self._channel.send(message)
 
     async def _tell_missing(self, lane: Lane, first: int, end: int, reason: str) -> None:
-        self._count_drops(end - first)
+        self._count_drops(first, end, reason)
         self._registry.ledger.dropped(self.home, reason, end - first)
         told = {"type": "missing", "lane": int(lane), "first": first, "end": end, "reason": reason}
         await self._say(told)
 
-    def _count_drops(self, positions: int) -> None:
+    def _count_drops(self, first: int, end: int, reason: str) -> None:
+        positions = end - first
         self.drops += positions
         if self._return is not None:
             self._return.missing(positions)
         if self._subscription is not None and not self._told_to_end.is_set():
-            self._change(replace(self._subscription, drops=self._subscription.drops + positions))
+            known = self._subscription
+            missing = noted(known.missing, first, end, reason)
+            self._change(replace(known, drops=known.drops + positions, missing=missing))
 
     async def _refuse(self, code: str, message: str, **facts: Any) -> None:
         self._ending = message

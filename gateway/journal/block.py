@@ -98,6 +98,10 @@ class BlockError(ValueError):
     """A block that cannot be read: says which check failed."""
 
 
+class GroupError(BlockError):
+    """The octets of a group are damaged; others of its block may be good."""
+
+
 class GroupFilter(Protocol):
     """What a reader wants; `routes` decides, the journal only asks."""
 
@@ -489,7 +493,7 @@ def _read_octets(header: Header, directory: Records, read: Read, wanted: GroupFi
         for group in chosen[at : last + 1]:
             begin, until = spans[group]
             if crc32c(octets[begin:until].data) != directory["crc32c"][group]:
-                raise BlockError(f"octets of group {group} CRC-32C")
+                raise GroupError(f"octets of group {group} CRC-32C")
         at = last + 1
     return octets
 

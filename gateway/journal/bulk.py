@@ -242,6 +242,16 @@ def _joined(parts: list[Records]) -> Records:
     return whole
 
 
+def within(positions: I64Array, batch: ItemBatch, first: int, end: int) -> tuple[I64Array, ItemBatch] | None:
+    """Return the items within [first, end), None when there are none."""
+    low, high = np.searchsorted(positions, (first, end)).tolist()
+    if low == high:
+        return None
+    if (low, high) == (0, len(positions)):
+        return positions, batch
+    return positions[low:high], own(batch.octets, batch.items[low:high])
+
+
 def joined(batches: list[ItemBatch]) -> ItemBatch:
     """Join batches whose items lie contiguous in their octets, in order."""
     items = _joined([one.items for one in batches])
@@ -250,4 +260,4 @@ def joined(batches: list[ItemBatch]) -> ItemBatch:
     return ItemBatch(np.concatenate([one.octets for one in batches]), items)
 
 
-__all__ = ["SMALL_BLOCK_OCTETS", "WINDOW_OCTETS", "Swept", "joined", "own", "sweep"]
+__all__ = ["SMALL_BLOCK_OCTETS", "WINDOW_OCTETS", "Swept", "joined", "own", "sweep", "within"]

@@ -16,10 +16,11 @@ import structlog
 
 from gateway.errors import GatewayError
 from gateway.journal.block import Block, GroupFilter, build_block
-from gateway.journal.bulk import SMALL_BLOCK_OCTETS, own
+from gateway.journal.bulk import SMALL_BLOCK_OCTETS, own, within
 from gateway.journal.commit_times import CommitTimes, Durations
 from gateway.journal.events import Event, event_items, gap_event
 from gateway.journal.recent import RecentBlocks
+from gateway.journal.salvage import Salvaged, salvaged
 from gateway.journal.segments import IDENTITY, Damage, Mark, Recovery, Segments
 from gateway.journal.state import merge, names_not_in
 from gateway.world import AppendFile, Clock, Storage, Worker
@@ -473,9 +474,13 @@ class Journal:
                 found, following = None, self.tail
             if isinstance(found, Damage):
                 yield found
-            elif found is not None and (kept := _within(*found, first, end)) is not None:
+            elif found is not None and (kept := within(*found, first, end)) is not None:
                 yield kept
             at = max(following, at + 1, self.tail)
+
+    def salvaged(self, damage: Damage) -> Salvaged | None:
+        """Return what is known of a damaged range of `walk`: see `salvage`. Blocking: for a worker. Raises OSError."""
+        return salvaged(self._segments, damage)
 
     def committed(self, position: int) -> tuple[int, int, int]:
         """Return when the block that holds a position (tail <= position < head) was committed, in ns TAI, and its
@@ -540,13 +545,16 @@ class Journal:
 
     # ---- housekeeping ----
 
-    async def retain(self) -> int:
-        """Delete whole oldest segments beyond the retention, never the newest; returns octets freed.
+    async def outlived(self) -> int:
+        """Return up to which position `retain` would delete now; the tail when nothing. Raises OSError."""
+        return max(self.tail, (await self._writer(self._outlived))[1])
 
-        The tail moves before any file goes. Works on a full disk too: then its event waits for space, the caller does
-        not. Raises OSError.
+    async def retain(self, upto: int | None = None) -> int:
+        """Delete whole oldest segments beyond the retention, never the newest; returns octets freed. `upto`: not those
+        that hold something from that position on. The tail moves before any file goes.
+        Works on a full disk too: then its event waits for space, the caller does not. Raises OSError.
         """
-        victims, tail = await self._writer(self._outlived)
+        victims, tail = await self._writer(lambda: self._outlived(upto))
         if not victims:
             return 0
         before, self.tail = self.tail, max(self.tail, tail)
@@ -558,12 +566,14 @@ class Journal:
         await self._tell([event], {"tail": self.tail})
         return freed
 
-    def _outlived(self) -> tuple[list[str], int]:
+    def _outlived(self, upto: int | None = None) -> tuple[list[str], int]:
         """Return the oldest segments that are beyond the retention, and the tail without them. In the writer."""
         names, victims, octets = self._segments.names(), list[str](), self.octets
         for segment, following in itertools.pairwise(names):
             too_big = self.settings.keep_octets and octets > self.settings.keep_octets
             if not (too_big or self._is_too_old(following)):
+                break
+            if upto is not None and self._segments.first_position(following, self.head) > upto:
                 break
             victims.append(segment)
             octets -= self._storage.size(self._segments.path(segment))
@@ -665,16 +675,6 @@ class _Taken:
         """Return everything taken."""
         positions = np.concatenate(self.positions) if self.positions else np.zeros(0, np.int64)
         return Slice(positions, concatenate(self.batches), end_position, tuple(self.damaged))
-
-
-def _within(positions: I64Array, batch: ItemBatch, first: int, end: int) -> tuple[I64Array, ItemBatch] | None:
-    """Return the items within [first, end), None when there are none."""
-    low, high = np.searchsorted(positions, (first, end)).tolist()
-    if low == high:
-        return None
-    if (low, high) == (0, len(positions)):
-        return positions, batch
-    return positions[low:high], own(batch.octets, batch.items[low:high])
 
 
 def stored_id(storage: Storage, name: str) -> UUID | None:

@@ -25,6 +25,7 @@ from gateway.journal.block import (
     TRAILER_OCTETS,
     Block,
     BlockError,
+    GroupError,
     GroupFilter,
     Header,
     Trailer,
@@ -255,8 +256,11 @@ class Segments:
 
     def load_groups(self, segment: str, found: Found, wanted: GroupFilter) -> Block:
         """Read one block with the octets of wanted groups only; a small one whole. Raises BlockError, OSError."""
-        if found.header is None or found.end_offset - found.offset <= READ_WHOLE_OCTETS:
+        if found.header is None:
             return self.load(segment, found)
+        if found.end_offset - found.offset <= READ_WHOLE_OCTETS:
+            with contextlib.suppress(GroupError):  # of another group perhaps
+                return self.load(segment, found)
         return decode_groups(found.header, self._reader(segment, found.offset), wanted)
 
     def _reader(self, segment: str, offset: int) -> Callable[[int, int], bytes]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import Conflict, NotFound
+from gateway.homes.versions import still_missing
 from gateway.journal import Damage, Journal
 from gateway.world import Worker
 from gateway_routes.delivery import Cursor, Range, normalised, overlap
@@ -83,7 +84,8 @@ async def resend(registry: SubscriptionRegistry, home: str, name: str, span: Spa
     session = registry.sessions.get((home, name))
     if session is not None:  # from here on it changes nothing any more
         session.stop("the operator ordered positions to be sent again: connect again")
-    await registry.put(replace(known, cursor=cursor, resend=waiting))
+    missing = still_missing(known.missing, cursor)
+    await registry.put(replace(known, cursor=cursor, resend=waiting, missing=missing))
     return Resent(ranges, waiting, expired)
 
 

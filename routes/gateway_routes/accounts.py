@@ -6,12 +6,13 @@ received, and what counts say is missing; a stream whose rule is `none`, or not 
 
 The reason of what is missing is what the journal tells, and no more. Of a gap that it calls "space link":
 
-| in the window between the two packets that show the gap                            | reason         |
-| ---                                                                                | ---            |
-| no unit of the link was refused                                                    | `space_link`   |
-| as many refused frames name the VC as its frame count misses (all windows of a gap) | `bad_frame`    |
-| anything else                                                                      | `unknown`      |
-| the window begins before the range                                                 | `before_range` |
+| in the window between the two packets that show the gap                               | reason         |
+| ---                                                                                   | ---            |
+| no unit of the link was refused                                                       | `space_link`   |
+| as many refused frames name the VC as its frame count misses (all windows of a gap),  | `bad_frame`    |
+| and the missing packets fit into them                                                 |                |
+| anything else                                                                         | `unknown`      |
+| the window begins before the range                                                    | `before_range` |
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -30,6 +31,7 @@ from gateway_codecs.batches import I64Array, ItemFlag, Kind, Quality, Records, U
 STREAMS_MAX = 8192
 """Streams that have a row of their own; what is of others is summed up in one."""
 SPACE_LINK = "space link"
+PACKET_OCTETS_MIN = 7
 
 
 class Reason(StrEnum):
@@ -45,6 +47,7 @@ class Reason(StrEnum):
     UNKNOWN = "unknown"
 
 
+REASONS = frozenset(reason.value for reason in Reason)
 TOLD: Mapping[str, Reason] = {
     "gateway restart": Reason.GATEWAY_RESTART,
     "link cut": Reason.LINK_CUT,
@@ -125,6 +128,7 @@ class Counter:
     last: int = -1  # position of its newest item, -1 = none in the range
     refused: int = 0  # units of the link refused up to there
     named: int = 0  # of them frames that name the VC
+    octets: int = 0  # of these frames
     frames: int = 0  # frames that its VC missed up to there
     explained: int = 0  # of all that its VC missed, how many are explained
 
@@ -198,6 +202,7 @@ class StreamAccounts:
         self._by_key: dict[StreamKey, int] = {}
         self._refused: dict[int, _Marks] = {}
         self._named: dict[tuple[int, int], _Marks] = {}
+        self._octets: dict[tuple[int, int], _Marks] = {}  # of the frames that are named
         self._frames: dict[tuple[int, int], _Marks] = {}
 
     def take(self, positions: I64Array, items: Records, gaps: Sequence[GapTold] = ()) -> I64Array:
@@ -205,7 +210,7 @@ class StreamAccounts:
 
         Returns of each item which of `streams` it is of, int64 (n,); -1 = of none (events, idle packets, refused).
         """
-        for marks in (self._refused, self._named, self._frames):
+        for marks in (self._refused, self._named, self._octets, self._frames):
             for one in marks.values():
                 one.begin()
         event = items["kind"] == Kind.EVENT
@@ -236,6 +241,38 @@ class StreamAccounts:
             self.streams.append(Stream(key, rule, counter))
         return index
 
+    # ---- what is kept of a range that is removed ----
+
+    def kept(self) -> dict[str, Any]:
+        """Return all of it as JSON; `add` takes it."""
+        return {
+            "streams": [
+                [*astuple(one.key), one.received, one.octets, {} if one.shared else _by_name(one.counter)]
+                for one in self.streams
+            ],
+            "groups": [[*key, _by_name(counter)] for key, counter in self.groups.items()],
+            "refused": [[*key, units] for key, units in self.refused.items()],
+            "link_gaps": [[*key, missing] for key, missing in self.link_gaps.items()],
+            "idle": self.idle, "events": self.events,
+        }  # fmt: skip
+
+    def add(self, kept: Mapping[str, Any]) -> list[int]:
+        """Add what `kept` has returned for a range that comes before; returns which of `streams` each stream is now."""
+        which = []
+        for *key, received, octets, missing in kept["streams"]:
+            which.append(self.stream(StreamKey(*key)))
+            stream = self.streams[which[-1]]
+            stream.received, stream.octets = stream.received + received, stream.octets + octets
+            _miss_named(stream.counter, missing)
+        for link, vcid, group, missing in kept["groups"]:
+            _miss_named(self.groups.setdefault((link, vcid, group), Counter(link, vcid)), missing)
+        for link, cause, units in kept["refused"]:
+            self.refused[link, cause] = self.refused.get((link, cause), 0) + units
+        for link, what, reason, missing in kept["link_gaps"]:
+            self.link_gaps[link, what, reason] = self.link_gaps.get((link, what, reason), 0) + missing
+        self.idle, self.events = self.idle + kept["idle"], self.events + kept["events"]
+        return which
+
     # ---- what was refused, and what the journal tells ----
 
     def _take_refused(self, positions: I64Array, items: Records, refused: Any) -> None:
@@ -253,7 +290,9 @@ class StreamAccounts:
             self._refused.setdefault(link, _Marks()).add(at[of_link].tolist())
             frames = of_link & (part["unit"] == Unit.FRAME)
             for vcid in np.unique(part["vcid"][frames]).tolist():
-                self._named.setdefault((link, vcid), _Marks()).add(at[frames & (part["vcid"] == vcid)].tolist())
+                mine = frames & (part["vcid"] == vcid)
+                self._named.setdefault((link, vcid), _Marks()).add(at[mine].tolist())
+                self._octets.setdefault((link, vcid), _Marks()).add(at[mine].tolist(), part["length"][mine].tolist())
 
     def _take_gap(self, gap: GapTold) -> None:
         if gap.what == "frames":
@@ -331,7 +370,8 @@ class StreamAccounts:
         begin, end = jumps[0][0], jumps[-1][1]
         if gap.reason == SPACE_LINK and begin >= 0:
             named, frames = self._named_and_missed(counter, begin, end, gap.position)
-            if 0 < named == frames:
+            most = self._octets_between(counter, begin, end) // PACKET_OCTETS_MIN + len(jumps)
+            if 0 < named == frames and sum(missing for _, _, missing in jumps) <= most:
                 told = Reason.BAD_FRAME
                 counter.explained = self._missed(counter, gap.position)
         for last, position, missing in jumps:
@@ -359,6 +399,14 @@ class StreamAccounts:
         before = counter.frames if known else self._missed(counter, last)
         return named, self._missed(counter, told_at) - max(before, counter.explained)
 
+    def _octets_between(self, counter: Counter, last: int, position: int) -> int:
+        """Return how many octets the refused frames between two items have that name the VC: the frame count wraps
+        around, so that many more frames may be missing than it says; no more packets than fit are explained."""
+        marks = self._octets.get((counter.link, counter.vcid))
+        if marks is None:
+            return 0
+        return marks.below(position) - (counter.octets if counter.last == last else marks.below(last))
+
     def _missed(self, counter: Counter, position: int) -> int:
         marks = self._frames.get((counter.link, counter.vcid))
         return 0 if marks is None else marks.below(position)
@@ -367,6 +415,8 @@ class StreamAccounts:
         refused, named = self._refused.get(counter.link), self._named.get((counter.link, counter.vcid))
         counter.refused = 0 if refused is None else refused.below(position)
         counter.named = 0 if named is None else named.below(position)
+        octets = self._octets.get((counter.link, counter.vcid))
+        counter.octets = 0 if octets is None else octets.below(position)
         counter.frames, counter.last = self._missed(counter, position), position
 
     def _miss_frames(self, stream: Stream, last: int, gaps: Sequence[GapTold]) -> None:
@@ -387,6 +437,16 @@ class StreamAccounts:
             elif gap.reason == SPACE_LINK and named == frames and counter.last >= 0:
                 reason = Reason.BAD_FRAME
             counter.miss(reason, gap.missing)
+
+
+def _by_name(counter: Counter) -> dict[str, int]:
+    return {reason.value: count for reason, count in counter.missing.items()}
+
+
+def _miss_named(counter: Counter, missing: Mapping[str, int]) -> None:
+    """Add what is missing by the names of its reasons."""
+    for name, count in missing.items():
+        counter.miss(Reason(name) if name in REASONS else Reason.UNKNOWN, count)
 
 
 def _is_of(gap: GapTold, stream: Stream) -> bool:

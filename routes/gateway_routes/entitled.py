@@ -1,17 +1,18 @@
 """What one subscription was entitled to of a range of the journal, and what became of it. No I/O, no clock.
 
 Of each item received: *not selected* (the home base did not ask for it), *not granted* (it asked, no grant gives it),
-*of before* (it stands where the subscription had not begun, or another version of it held, which nobody keeps), or
-*entitled*. Entitled are: *acknowledged*, *sent* and not yet acknowledged, *waiting* to be sent. Sent and acknowledged
-together are delivered. The digest is SHA-256 over the octets of what it is entitled to from `begin` on, in position
-order: the rule of marks (docs/wire-format.md).
+*of before* (it stands where the subscription had not begun, or is of a version that was forgotten), or *entitled*. What
+was acknowledged under a version is counted by what that version selected and was granted. Entitled are: *acknowledged*,
+*sent* and not yet acknowledged, *waiting* to be sent, and what will not come any more: *expired* and *damaged*. Sent
+and acknowledged together are delivered. The digest is SHA-256 over the octets of what it is entitled to from `begin`
+on, in position order: the rule of marks (docs/wire-format.md).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,6 +30,16 @@ class Wanted(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Former:
+    """A version that has ended: what it wished, what of it was granted, and what was acknowledged under it."""
+
+    version: int
+    wish: Wanted
+    granted: Wanted
+    ranges: tuple[Range, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Contract:
     """A subscription as the gateway has it: its wish, what of it is granted, and how far it is."""
 
@@ -40,6 +51,9 @@ class Contract:
     version: int = 1
     version_from: int = 0
     sent: tuple[Range, ...] = ()  # and not acknowledged
+    former: tuple[Former, ...] = ()
+    begun: int = 0  # what is acknowledged below it, and of no former version, is *of before*
+    missing: tuple[tuple[int, int, str], ...] = ()  # positions told as missing, and why: expired, damaged
 
     def begin(self, first: int) -> int:
         """Return from where on, in a range from `first`, all that was delivered is of this version."""
@@ -48,7 +62,8 @@ class Contract:
 
 @dataclass(slots=True)
 class Counts:
-    """How many items of what. entitled = acknowledged + sent + waiting."""
+    """How many items of what. received = not_selected + not_granted + of_before + entitled, and
+    entitled = acknowledged + sent + waiting + expired + damaged."""
 
     received: int = 0
     not_selected: int = 0
@@ -58,6 +73,8 @@ class Counts:
     acknowledged: int = 0
     sent: int = 0
     waiting: int = 0
+    expired: int = 0
+    damaged: int = 0
 
     def add(self, other: Counts) -> None:
         """Add the counts of another."""
@@ -70,7 +87,7 @@ class Counts:
         return self.acknowledged + self.sent
 
 
-NAMES = ("received", "not_selected", "not_granted", "of_before", "entitled", "acknowledged", "sent", "waiting")
+NAMES = tuple(Counts.__dataclass_fields__)
 
 
 @dataclass(slots=True, eq=False)
@@ -84,31 +101,94 @@ class Entitled:
     others: Counts = field(default_factory=Counts)
     items: int = 0  # of the digest
     octets: int = 0
+    unread: int = 0  # of the digest, that cannot be read any more: it is not whole
+    former: dict[int, Counts] = field(default_factory=dict)  # received and entitled, by former version
     _digest: Any = field(default_factory=hashlib.sha256)
 
-    def take(self, positions: I64Array, batch: ItemBatch, which: I64Array) -> None:
-        """Take items with their positions (rising) and their streams, int64 (n,), -1 = of none."""
-        contract, items = self.contract, batch.items
-        granted = contract.granted.mask(items)
-        wished = contract.wish.mask(items) | granted
-        done = within(positions, [(0, contract.cursor.low_water), *contract.cursor.ranges])
-        # what was acknowledged below it was so under another version, or before there was one
-        before = (positions < contract.version_from) & done & wished
-        entitled = granted & ~before
-        acknowledged, sent = entitled & done, entitled & ~done & within(positions, contract.sent)
-        kinds = {
-            "received": np.ones(len(items), np.bool_), "not_selected": ~wished,
-            "not_granted": wished & ~granted & ~before, "of_before": before, "entitled": entitled,
-            "acknowledged": acknowledged, "sent": sent, "waiting": entitled & ~done & ~sent,
-        }  # fmt: skip
+    def take(self, positions: I64Array, batch: ItemBatch, which: I64Array, unread: BoolArray | None = None) -> None:
+        """Take items with their positions (rising) and their streams, int64 (n,), -1 = of none; `unread`, bool (n,):
+        their octets cannot be read any more."""
+        items, lost = batch.items, np.zeros(len(positions), np.bool_) if unread is None else unread
+        wished, granted, before = self._rights(positions, items)
+        kinds = self._kinds(positions, wished, granted, before, lost)
         most = int(which.max(initial=-1)) + 2
         found = np.stack([np.bincount(which[kinds[name]] + 1, minlength=most) for name in NAMES])
         for index in np.flatnonzero(found[0]).tolist():
             counts = self.others if index == 0 else self.streams.setdefault(index - 1, Counts())
             for name, count in zip(NAMES, found[:, index].tolist(), strict=True):
                 setattr(counts, name, getattr(counts, name) + count)
+        mine = self.contract.granted.mask(items) & (positions >= self.contract.version_from)
+        self.unread += int(np.count_nonzero(mine & lost))
         if self.digested:
-            self._add_octets(batch, np.flatnonzero(granted & (positions >= contract.version_from)))
+            self._add_octets(batch, np.flatnonzero(mine & ~lost))
+
+    def _rights(self, positions: I64Array, items: Records) -> tuple[BoolArray, BoolArray, BoolArray]:
+        """Return which items are wished, granted, and of before; each by the version that it was acknowledged under."""
+        contract = self.contract
+        granted = contract.granted.mask(items)
+        wished = contract.wish.mask(items) | granted
+        of_former = np.zeros(len(positions), np.bool_)
+        for former in contract.former:
+            rows = np.flatnonzero(within(positions, former.ranges))
+            if len(rows):
+                of_former[rows], then = True, former.granted.mask(items[rows])
+                granted[rows], wished[rows] = then, former.wish.mask(items[rows]) | then
+                counts = self.former.setdefault(former.version, Counts())
+                counts.received += len(rows)
+                counts.entitled += int(np.count_nonzero(then))
+        before = (positions < contract.begun) & self._done(positions) & wished & ~of_former
+        return wished, granted & ~before, before
+
+    def _done(self, positions: I64Array) -> BoolArray:
+        cursor = self.contract.cursor
+        return within(positions, [(0, cursor.low_water), *cursor.ranges])
+
+    def _kinds(
+        self, positions: I64Array, wished: BoolArray, granted: BoolArray, before: BoolArray, lost: BoolArray
+    ) -> dict[str, BoolArray]:
+        """Return which items are of which count; `granted` ones are entitled."""
+        contract, done = self.contract, self._done(positions)
+        told = {
+            cause: within(positions, [(a, b) for a, b, why in contract.missing if why == cause])
+            for cause in ("expired", "damaged")
+        }
+        expired = granted & told["expired"]
+        damaged = granted & ~expired & (told["damaged"] | (lost & ~done))
+        left = granted & ~expired & ~damaged
+        sent = left & ~done & within(positions, contract.sent)
+        return {
+            "received": np.ones(len(positions), np.bool_), "not_selected": ~wished,
+            "not_granted": wished & ~granted & ~before, "of_before": before, "entitled": granted,
+            "acknowledged": left & done, "sent": sent, "waiting": left & ~done & ~sent, "expired": expired,
+            "damaged": damaged,
+        }  # fmt: skip
+
+    # ---- what is kept of a range that is removed ----
+
+    def kept(self) -> dict[str, Any]:
+        """Return the counts as JSON, streams by index; `add` takes them."""
+        streams = [[index, *astuple(counts)] for index, counts in self.streams.items()]
+        return {"streams": streams, "others": list(astuple(self.others))}
+
+    def add(self, kept: Mapping[str, Any], which: Sequence[int], first: int, end: int) -> None:
+        """Add what `kept` has returned for [first, end), removed since; `which` is what its streams are here.
+
+        What was not acknowledged then is expired, unless all of it was acknowledged in the moment before it went.
+        """
+        contract = self.contract
+        spans = [(0, contract.cursor.low_water), *contract.cursor.ranges]
+        told = any(a < end and first < b for a, b, _ in contract.missing)
+        had = not told and any(a <= first and end <= b for a, b in spans)
+        for index, *numbers in kept["streams"]:
+            self.streams.setdefault(which[index], Counts()).add(_removed(Counts(*numbers), had))
+        self.others.add(_removed(Counts(*kept["others"]), had))
+
+    def add_of_before(self, accounts: Mapping[str, Any], which: Sequence[int], items: int) -> None:
+        """Add a range that was removed before this subscription began."""
+        for index, row in zip(which, accounts["streams"], strict=True):
+            self.streams.setdefault(index, Counts()).add(Counts(received=row[5], of_before=row[5]))
+            items -= row[5]
+        self.others.add(Counts(received=items, of_before=items))
 
     def _add_octets(self, batch: ItemBatch, rows: I64Array) -> None:
         lengths = batch.items["length"][rows].astype(np.int64)
@@ -128,6 +208,13 @@ class Entitled:
     def sha256(self) -> str:
         """The digest so far, hexadecimal."""
         return str(self._digest.hexdigest())
+
+
+def _removed(counts: Counts, had: bool) -> Counts:
+    """Return counts of items that are there no more: what was to come has come, or will not."""
+    left = counts.sent + counts.waiting
+    gone = {"acknowledged": counts.acknowledged + left} if had else {"expired": counts.expired + left}
+    return replace(counts, sent=0, waiting=0, **gone)
 
 
 def within(positions: I64Array, ranges: Sequence[Range]) -> BoolArray:

@@ -22,13 +22,16 @@ from gateway.homes.digests import StoreDigester
 from gateway.homes.registry import SubscriptionRegistry
 from gateway.homes.session import Session
 from gateway.homes.store import HomeStore
+from gateway.homes.versions import VERSIONS_KEPT
 from gateway.journal import Journal, JournalSettings, SmallStore
 from gateway.journal.small_store import CONFIRMATIONS_KEPT
 from gateway.mqtt.topics import HomeTopic
-from gateway_codecs.batches import Gap, IntakeBatch, Unit
+from gateway.playback.resend import resend
+from gateway_codecs.batches import Gap, IntakeBatch, Unit, concatenate
 from gateway_codecs.time_scales import format_utc
 from gateway_config import Mission, example_mission, example_names
 from gateway_routes.accounts import StreamKey
+from gateway_routes.playback import RangeBy, Span
 from gateway_routes.selection import Selection
 from tests.gateway.simulated import SimClock, SimStorage, granted, inline, on_virtual_time, small_store
 from tests.gateway.simulated_mqtt import SimBroker, SimInstance
@@ -219,6 +222,139 @@ async def test_holes() -> None:
     assert report["journal"]["items"] + lost == report["range"]["end"] - journal.tail
 
 
+async def damaged_world() -> World:
+    """Commits of two packets, of APIDs 5 and 7; in the second one the octets of APID 7 are damaged."""
+    world = await World.open()
+    for k in range(3):
+        parts = [packets([b"%d of %d" % (k, apid)], apid=apid) for apid in (5, 7)]
+        for one in parts:
+            one.items["link"] = one.items["spacecraft"] = 1
+        await world.journal.append(IntakeBatch(concatenate(parts)), "station")
+    await world.journal.close()
+    data = world.disk.volatile["m/journal/00000001.seg"]
+    data[data.index(b"1 of 7")] ^= 1
+    return await World.open(world)
+
+
+@on_virtual_time
+async def test_damaged_items_are_counted() -> None:
+    """Issue: what cannot be read any more is told in items, for each stream and home base; who wanted nothing of it
+    has no hole."""
+    world = await damaged_world()
+    whole, other = Peer(world.registry), Peer(world.registry)
+    await whole.hello(selection={"kinds": ["tm"]})
+    await whole.take(6)
+    await other.hello(home="b", selection={"apids": [5], "kinds": ["tm"]})
+    await other.take(6)
+    await asyncio.sleep(1)
+    report = await world.report()
+    about = report["journal"]
+    assert (about["items"], about["damaged_positions"], about["damaged_items"], about["damaged"]) == (6, 1, 1, [])
+    assert [(row["apid"], row["received"]) for row in report["streams"]] == [(5, 3), (7, 3)]
+    a, b = row_of(report), row_of(report, "b")
+    assert (a["entitled"], a["acknowledged"], a["damaged"]) == (6, 4, 2), "of such a block it was told all as missing"
+    assert (b["entitled"], b["acknowledged"], b["damaged"]) == (3, 3, 0)
+    assert (a["digest"]["state"], b["digest"]["state"]) == ("cannot be compared", "not confirmed")
+    assert b["digest"]["sha256"] == hashlib.sha256(b"0 of 51 of 52 of 5").hexdigest()
+    for peer in (whole, other):
+        await peer.leave()
+
+
+@on_virtual_time
+async def test_what_was_told_as_missing_stays_so() -> None:
+    """A disk that could not be read for a while: what was told as missing is not counted as acknowledged, nor is it
+    part of a digest that could be confirmed; sent again, it is acknowledged."""
+    world = await World.open()
+    await world.commit(6)
+    await world.journal.close()
+    whole = bytes(world.disk.volatile["m/journal/00000001.seg"])
+    world.disk.volatile["m/journal/00000001.seg"][whole.index(b"5 2 2")] ^= 1
+    world = await World.open(world)
+    peer = Peer(world.registry)
+    await peer.hello()
+    await peer.take(6)
+    await peer.hear_told("cursor")
+    await peer.leave()
+    await world.journal.close()
+    world.disk.volatile["m/journal/00000001.seg"][:] = whole
+    again = await World.open(world)
+    row = row_of(await again.report())
+    assert (row["entitled"], row["acknowledged"], row["damaged"]) == (6, 5, 1)
+    assert row["digest"]["state"] == "cannot be compared"
+    await resend(again.registry, "a", "all", Span(RangeBy.POSITIONS, 1, 4), inline)
+    row = row_of(await again.report())
+    assert (row["acknowledged"], row["waiting"], row["damaged"]) == (3, 3, 0)
+
+
+@on_virtual_time
+async def test_rights_that_changed() -> None:
+    """Issue: what a home base was entitled to before a change of rights counts by what it was entitled to then, also
+    after a restart."""
+    world = await World.open()
+    for apid in (5, 7, 5):
+        await world.commit(2, apid)
+    peer = Peer(world.registry)
+    await peer.hello(selection={"apids": [5], "kinds": ["tm"]})
+    await peer.take(6)
+    await asyncio.sleep(1)
+    await peer.leave()
+    peer = Peer(world.registry)
+    await peer.hello(selection={"apids": [7], "kinds": ["tm"]})
+    for apid in (5, 7, 7):
+        await world.commit(1, apid)
+    await peer.take(9)
+    await asyncio.sleep(1)
+    await peer.leave()
+    world = await World.open(world)
+    row = row_of(await world.report())
+    assert (row["entitled"], row["acknowledged"], row["of_before"]) == (6, 6, 0)
+    assert row["former"] == [{"version": 1, "selection": {"apids": [5], "kinds": ["tm"]}, "acknowledged": 4}]
+    assert {s["apid"]: s["acknowledged"] for s in row["streams"]} == {5: 4, 7: 2}
+    assert row["not_selected"] == 3
+    peer = Peer(world.registry)
+    told = {
+        "journal_id": str(world.journal.journal_id),
+        "revision": world.journal.revision,
+        "low_water": 0,
+        "ranges": [],
+    }
+    await peer.hello(selection={"apids": [7], "kinds": ["tm"]}, cursor=told)
+    await peer.take(9)
+    await asyncio.sleep(1)
+    row = row_of(await world.report())
+    assert (row["entitled"], row["acknowledged"], row["of_before"]) == (4, 4, 0), (
+        "it came once more, under other rights"
+    )
+    await peer.leave()
+    await world.registry.remove("a", "all")
+    peer = Peer(world.registry)
+    await peer.hello(**{"from": "head"})
+    assert not world.registry.versions.of("a", "all", 9)
+    row = row_of(await world.report())
+    assert (row["of_before"], row["former"]) == (world.journal.head, [])
+    await peer.leave()
+
+
+@on_virtual_time
+async def test_many_changes_of_rights_are_bounded() -> None:
+    """R13: of a home base that changes its selection for ever the newest versions are kept; of the rest it is said
+    that they are not."""
+    world = await World.open()
+    for k in range(3 * VERSIONS_KEPT):
+        await world.commit(1)
+        peer = Peer(world.registry)
+        await peer.hello(selection={"apids": [5], "vcids": [0, k % 64], "kinds": ["tm"]})
+        await peer.take(k + 1)
+        await peer.hear_told("cursor")
+        await peer.leave()
+    assert len(world.registry.versions.of("a", "all", 1 << 30)) == VERSIONS_KEPT
+    report = await world.report()
+    row = row_of(report)
+    assert row["of_before"] == 3 * VERSIONS_KEPT - VERSIONS_KEPT - 1
+    assert row["acknowledged"] == VERSIONS_KEPT + 1
+    assert any("not kept" in remark for remark in report["remarks"])
+
+
 # ---- confirmed digests ----
 
 
@@ -272,6 +408,7 @@ class _Ends:
                 down.put_nowait(None)
 
         self._task = asyncio.create_task(Session(Far(), registry, LIMITS).run(), name="session")
+        self._task.add_done_callback(lambda task: down.put_nowait(None))
 
     async def receive(self) -> Any:
         message = await self._down.get()
