@@ -30,6 +30,8 @@ def report(told: Row) -> RenderableType:
     parts += [Text(line, style="dim") for line in noted(told)]
     for home in told["homes"]:
         parts += [Text(f"\nHome base {home['home']}", style="bold"), subscriptions(home["subscriptions"])]
+        if len(told["homes"]) == 1:
+            parts += [delivered(row) for row in home["subscriptions"] if row["streams"]]
         parts += [Text(f"  {line}") for row in home["subscriptions"] for line in beside(row)]
         parts += [line for row in home["subscriptions"] for line in _digest_lines(row)]
     if not told["homes"]:
@@ -129,6 +131,18 @@ def subscriptions(rows: Iterable[Row]) -> Table:
             row["subscription"], number(row["entitled"]), number(row["delivered"]), number(row["acknowledged"]),
             number(row["sent"] + row["waiting"]), Text(number(lost), style="bold red" if lost else ""),
             number(row["not_selected"] + row["not_granted"]), percentiles(row["latency"]["live"]),
+        )  # fmt: skip
+    return table
+
+
+def delivered(row: Row) -> Table:
+    """Return what became of each stream in one subscription."""
+    table = _table(f"of {row['subscription']}", ">entitled", ">delivered", ">acknowl.", ">in flight", ">lost")
+    for one in row["streams"]:
+        lost = one["expired"] + one["damaged"]
+        table.add_row(
+            name_of(one), number(one["entitled"]), number(one["delivered"]), number(one["acknowledged"]),
+            number(one["sent"] + one["waiting"]), Text(number(lost), style="bold red" if lost else ""),
         )  # fmt: skip
     return table
 

@@ -71,7 +71,9 @@ class _Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-@pytest.mark.parametrize("name", ["laboratory-a", '<script src="http://x">', "a & b", "\x1b[2J"])
+@pytest.mark.parametrize(
+    "name", ["laboratory-a", '<script src="http://x">', "a & b", "\x1b[2J", "\u202egnp.exe", '" onload="x']
+)
 def test_the_page_loads_nothing(name: str) -> None:
     """The page is one file: no script, no address, whatever a name is; the numbers of the text are on it."""
     report = changed(state="differs", home_items=5)
@@ -81,12 +83,35 @@ def test_the_page_loads_nothing(name: str) -> None:
     found = _Page()
     found.feed(text)
     tags = {tag for tag, _ in found.tags}
-    assert tags <= {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "span", "code", "table", "thead",
-                    "tbody", "tr", "th", "td", "div", "i"}  # fmt: skip
+    assert tags <= {"html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "span", "code", "table",
+                    "thead", "tbody", "tr", "th", "td", "div", "i"}  # fmt: skip
     assert not [keys for _, keys in found.tags if {"src", "href"} & set(keys)]
     assert not re.search(r"url\(|@import", text)
-    assert "2 470" in text
-    assert "@media print" in text
+    assert {key for _, keys in found.tags for key in keys} <= {
+        "lang", "charset", "http-equiv", "content", "name", "class", "data-label", "style",
+    }  # fmt: skip
+    assert text.replace("\n", "").isprintable(), "no control character, no turned direction"
+    for part in ("2 470", "@media print", "prefers-color-scheme: dark", "max-width: 44rem", report["scope"]):
+        assert part in text
+
+
+def test_the_page_tells_what_was_lost() -> None:
+    """Issue: per VC and APID what was delivered, acknowledged, expired, damaged; and the versions before."""
+    report = changed()
+    row = report["homes"][0]["subscriptions"][0]
+    for counts in (row, row["streams"][0]):
+        counts |= {"entitled": 2567, "expired": 60, "damaged": 40}
+    row["former"] = [{"version": 1, "selection": {"apids": [*range(20)], "idle": True}, "acknowledged": 2000}]
+    text = page(report)
+    told = (
+        "2 000 of them acknowledged under version 1, which selected apids 0, 1, 2, 3, 4, 5, 6, 7 and 12 more, idle yes"
+    )
+    for part in ('<span class="bad">60</span>', '<span class="bad">40</span>', "60 expired, 40 damaged", told):
+        assert part in text, text
+    flat = " ".join(shown(report_tables.report(report)).split())
+    assert "60 expired, 40 damaged" in flat
+    assert "picard station VC1 APID 200 2 567 2 467 2 440 27 100" in flat
+    assert told in flat
 
 
 def test_the_state_of_home_bases() -> None:
