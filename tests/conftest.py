@@ -22,4 +22,5 @@ atexit.register(shutil.rmtree, os.environ["XDG_RUNTIME_DIR"], ignore_errors=True
 SHARED = Path(__file__).parents[2] / "shared"
 RUBBISH_UNITS = int(os.environ.get("GATEWAY_RUBBISH_UNITS", "1000"))
 SEEDS = int(os.environ.get("GATEWAY_SEEDS", "100"))
+WORLDS = SEEDS // 2 if SEEDS > 100 else 30  # a whole world takes half a second
 sys.setswitchinterval(0.0005)

@@ -9,11 +9,7 @@ from pathlib import Path
 
 import typer
 
-from gateway import daemon
-from gateway.blocking import run_blocking
 from gateway.errors import UsageError
-from gateway.patient_log import set_up_logging
-from gateway.service import Gateway
 from gateway_config import Configuration, MqttSettings, load, schemas
 from gateway_config.differences import revision
 
@@ -22,9 +18,15 @@ def run_gateway(
     config: Path, data_dir: Path | None, port: int | None, log_json: bool, access: str | None = None
 ) -> None:
     """Run until a signal."""
-    set_up_logging(log_json)
     found = load(config)
     configuration = _with_access(found, access)
+
+    from gateway import daemon  # late: what is wrong in a configuration is told without the server
+    from gateway.blocking import run_blocking
+    from gateway.patient_log import set_up_logging
+    from gateway.service import Gateway
+
+    set_up_logging(log_json)
     service = Gateway(configuration, data_dir)
     service.reloader.follow(found, lambda after: _with_access(after, access))
     api = configuration.gateway.api

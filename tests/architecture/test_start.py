@@ -7,7 +7,7 @@ import sys
 
 CODE = """
 import asyncio, pathlib, shutil, sys, tempfile
-import gateway.console.app, gateway.console.run
+import gateway.console.app, gateway.console.run, gateway.daemon
 from gateway.api.app import build_app
 from gateway.service import Gateway
 from gateway_config import load

@@ -582,10 +582,10 @@ def test_an_address_can_be_copied_into_a_browser(
     from gateway.console import run
 
     write(tmp_path, missions__m=MISSION, gateway=f"api: {{host: '{host}', port: 7}}\n")
-    monkeypatch.setattr(run, "set_up_logging", lambda as_json: None)
-    monkeypatch.setattr(run, "Gateway", lambda *configured: MagicMock())
+    monkeypatch.setattr("gateway.patient_log.set_up_logging", lambda as_json: None)
+    monkeypatch.setattr("gateway.service.Gateway", lambda *configured: MagicMock())
     monkeypatch.setattr(daemon, "run", lambda service, host, port, ready: ready(port))
-    monkeypatch.setattr(run, "run_blocking", lambda done: None)
+    monkeypatch.setattr("gateway.blocking.run_blocking", lambda done: None)
     run.run_gateway(tmp_path, tmp_path / "var", None, log_json=False)
     assert f"ready: http://{shown} " in capsys.readouterr().out
     run.check_configuration(tmp_path, schema=False)

@@ -26,7 +26,7 @@ from gateway_codecs.batches import Unit
 from gateway_codecs.delivery_block import DATA, decode
 from gateway_routes.rights import Grant, HomeRights, Rights
 from gateway_routes.selection import Selection
-from tests.conftest import SEEDS
+from tests.conftest import WORLDS
 from tests.gateway.simulated import WHERE, inline
 from tests.simulation.test_whole_gateway import LIMITS, SETTINGS, SimChannel, World
 
@@ -199,7 +199,7 @@ class HomesWorld(World):
         assert digest.digest() == wanted.digest()
 
 
-@pytest.mark.parametrize("seed", range(SEEDS // 2))
+@pytest.mark.parametrize("seed", range(WORLDS))
 def test_received_is_entitled(seed: int) -> None:
     """R3, R4 and rights: whatever is cut, killed, taken over or reloaded, a home base holds exactly what it was
     entitled to when it was sent, each item once, in order; nothing leaves that is not granted at that instant."""

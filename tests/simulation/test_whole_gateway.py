@@ -28,7 +28,7 @@ from gateway_codecs.intake import FrameIntake, LinkFormat
 from gateway_routes.delivery import Cursor, parse_cursor
 from gateway_simulators.space_link import SpaceLink, Weather
 from gateway_simulators.spacecraft import FRAME_OCTETS, SCID, Spacecraft
-from tests.conftest import SEEDS
+from tests.conftest import WORLDS
 from tests.gateway.simulated import PowerLoss, SimClock, SimStorage, end_all, granted, inline, small_store
 
 SETTINGS = JournalSettings(
@@ -315,7 +315,7 @@ class World:
         return [block.batch.octets_of(k) for block in blocks for k in range(len(block.positions))]
 
 
-@pytest.mark.parametrize("seed", range(SEEDS // 2))
+@pytest.mark.parametrize("seed", range(WORLDS))
 def test_every_packet_once_in_order(seed: int) -> None:
     """R3, R4: whatever is cut, stalled or killed, each home base ends with every packet once, in order."""
     world = World(seed)
