@@ -191,7 +191,9 @@ class Accountant:
     def homes(self) -> list[dict[str, Any]]:
         """Return one row for each home base that has a subscription, a session or was heard, the worst first."""
         registry = self._around.registry
-        names = {key[0] for key in registry.subscriptions} | set(registry.ledger.last_seen_ns)
+        names = {key[0] for key in registry.subscriptions} | (
+            set(registry.ledger.last_seen_ns) & set(registry.policy.rights)
+        )
         names |= {session.home for session in registry.all_sessions() if session.home}
         rows = [self._home(name) for name in sorted(names)]
         return sorted(rows, key=lambda row: (-row["digests_differing"], -row["backlog_items"], row["home"]))

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from gateway.accounting.rules import contract_of
@@ -24,6 +24,7 @@ from gateway_codecs.batches import I64Array, ItemBatch
 from gateway_routes.conditions import Condition
 
 DIGESTS_KEPT = 64
+DIFFERING_SHOWN = 3  # of one subscription; more are summed up
 CONFIRMED, DIFFERS, NOT_COMPARABLE = "confirmed", "differs", "cannot be compared"
 
 
@@ -166,10 +167,13 @@ class Confirmations:
         row = Confirmation(
             what, first, end, subscription.version, state, own.items, own.sha256, items, sha256[:64], self._now_ns()
         )
-        await self._keep(key, row)
+        before = self._kept.get(key, {}).get(what)
+        if before is None or replace(before, at_ns=row.at_ns) != row:  # who says the same again costs no forced write
+            await self._keep(key, row)
         if state == CONFIRMED:
             return {"type": CONFIRMED}
-        self._tell(key, row)
+        if before is None or (before.state, before.first, before.end) != (DIFFERS, first, end):
+            self._tell(key, row)
         return {"type": DIFFERS, "items": own.items, "sha256": own.sha256}
 
     async def _keep(self, key: Key, row: Confirmation) -> None:
@@ -206,16 +210,23 @@ class Confirmations:
         return sum(begin < end and not self._is_confirmed(key, what, begin, end) for what, begin, end in begun)
 
     def conditions(self) -> list[Condition]:
-        """Return one for each range that differs."""
+        """Return one for each range that differs; of a subscription with many of them one in all."""
         remedy = (
             "compare the home base's store (docs/read_blocks.py STORE FIRST END) with the report, and send it again"
         )
-        return [
-            Condition("error", "digest differs", f"subscription {key[0]}/{key[1]} {row.what}", _text(key, row), remedy)
-            for key, rows in self._kept.items()
-            for row in rows.values()
-            if row.state == DIFFERS and key in self._registry.subscriptions
-        ]
+        found = list[Condition]()
+        for key in [key for key in self._kept if key in self._registry.subscriptions]:
+            rows = [row for row in self._kept[key].values() if row.state == DIFFERS]
+            subject = f"subscription {key[0]}/{key[1]}"
+            if len(rows) > DIFFERING_SHOWN:
+                oldest = min(rows, key=lambda row: (row.end, row.first))
+                text = f"{len(rows)} contacts and days differ; the oldest: {_text(key, oldest)}"
+                found.append(Condition("error", "digest differs", subject, text, remedy))
+                continue
+            found += [
+                Condition("error", "digest differs", f"{subject} {row.what}", _text(key, row), remedy) for row in rows
+            ]
+        return found
 
 
 def _text(key: Key, row: Confirmation) -> str:

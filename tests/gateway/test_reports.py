@@ -573,6 +573,41 @@ async def test_a_home_base_confirms_over_mqtt() -> None:
     await broker.door.close(1.0)
 
 
+@on_virtual_time
+async def test_a_home_base_that_confirms_nothing_right() -> None:
+    """R13: a hostile home base that says a wrong digest of every contact, session after session, makes one condition,
+    one event for each contact, and no more forced writes than there is news."""
+    world = await World.open()
+    keeping = asyncio.create_task(world.accounts.run(), name="accounts")
+    home = Home(world)
+    for number in range(10):
+        begun = world.clock.now_ns
+        await world.commit(2)
+        world.contact(number, begun, world.clock.now_ns)
+        world.clock.now_ns += 5 * S
+    await home.stored(20)
+
+    async def wrong(first: int, end: int) -> tuple[int, str]:
+        return 0, "0" * 64
+
+    home.client._digester = wrong
+    world.clock.now_ns += 3 * LATE_NS
+    writes = list[str]()
+    put, world.store.put_confirmation = world.store.put_confirmation, lambda *row: writes.append(row[1])  # type: ignore[method-assign]
+    for again in range(3):
+        await until(lambda count=10 * (again + 1): len(home.told) >= count)
+        home.client.again()
+        await world.commit(1)
+    assert not any(same for _, _, same in home.told)
+    assert (len(world.events), len(writes)) == (10, 10)
+    (condition,) = world.accounts.conditions()
+    assert condition.text.startswith("10 contacts and days differ; the oldest: a/all has stored 0 items of contact 0 ")
+    assert condition.subject == "subscription a/all"
+    world.store.put_confirmation = put  # type: ignore[method-assign]
+    keeping.cancel()
+    await home.leave()
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_digests_are_equal_however_it_was_delivered(seed: int) -> None:
     """R4: whatever lanes, cuts and returns, the store's digest of each range is the gateway's."""
