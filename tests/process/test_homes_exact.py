@@ -188,7 +188,7 @@ def assert_exact(site: Site, sent: bytes, weather: Weather) -> None:
         assert not any(digest["state"] == "differs" for digest in digests), digests
         return digests if digests and all(digest["state"] == "confirmed" for digest in digests) else []
 
-    for digest in site.until(confirmed, "every digest confirmed"):
+    for digest in site.until(confirmed, "every digest confirmed", weather.limit_s):
         said = script(site.agent.store / "all", str(digest["first"]), str(digest["end"]))
         assert said == [str(digest["items"]), digest["sha256"]]
     assert site.agent.row()["trouble"] is None
