@@ -25,6 +25,7 @@ from gateway.access import local
 from gateway.api.app import build_app
 from gateway.api.connections import Connections
 from gateway.errors import StartError
+from gateway.homes.hello import CONTROL_MAX_OCTETS
 from gateway.service import Gateway
 
 log = structlog.get_logger()
@@ -50,7 +51,9 @@ async def serving(service: Gateway, sock: socket.socket) -> AsyncIterator[int]:
     A server that fails is started again on the same port; who asks meanwhile finds nobody, or waits.
     """
     host, port = sock.getsockname()[:2]
-    connections = Connections(service.admission)
+    connections = Connections(
+        service.admission, service.tolls, service.lines.turns, service.access.whoever, service.access.count
+    )
     current = _made(service, connections, host, port)
     ending = False
 
@@ -96,7 +99,7 @@ def _made(service: Gateway, connections: Connections, host: str, port: int) -> _
             http=connections.http,  # type: ignore[arg-type]  # called as a class is
             ws=connections.websocket,  # type: ignore[arg-type]
             ws_per_message_deflate=False,
-            ws_max_size=1 << 20,
+            ws_max_size=CONTROL_MAX_OCTETS,  # refused by its length, before anything of it is kept
             ws_ping_interval=20.0,
             ws_ping_timeout=60.0,
             timeout_keep_alive=5,

@@ -457,8 +457,11 @@ class MissionInstance:
 
     # ---- sessions ----
 
-    async def serve(self, channel: Channel, limits: SessionLimits | None = None, actor: Actor = LOCAL_OPERATOR) -> None:
-        """Serve one home base until it leaves; `actor` is who the other end has shown to be."""
+    async def serve(self, channel: Channel, limits: SessionLimits | None = None, actor: Actor = LOCAL_OPERATOR) -> str:
+        """Serve one home base until it leaves; `actor` is who the other end has shown to be.
+
+        Returns the code of why it was refused, or ended for what it said; empty for neither.
+        """
         session = Session(channel, self.registry, limits or SessionLimits(), actor)
         task = asyncio.create_task(session.run(), name="session")
         self._sessions.add(task)
@@ -466,6 +469,7 @@ class MissionInstance:
             await task
         finally:
             self._sessions.discard(task)
+        return session.refused
 
     # ---- what is seen ----
 

@@ -32,6 +32,7 @@ from gateway_config import ConfigError, Configuration, LinkConfig, Mission, Spac
 from gateway_routes.admission import Admission
 from gateway_routes.conditions import SEVERITIES, Condition, ConditionBook
 from gateway_routes.disk_watch import DiskWatch
+from gateway_routes.tolls import Tolls
 
 if TYPE_CHECKING:
     from gateway.mqtt.service import Mqtt
@@ -116,6 +117,7 @@ class Gateway:
         self._replay_lock = asyncio.Lock()
         self._not_reopened: list[Condition] = []  # replay runs that the start had to leave out
         gateway = configuration.gateway
+        self.tolls = Tolls()
         self.admission = Admission(gateway.api.connections_per_peer, 0)
         disk = DiskWatch(gateway.journal.reserve_octets)
         self._machine = Machine(self._clock, self._descriptors, self.admission, disk, self._workers, self.supervisor)
@@ -162,7 +164,7 @@ class Gateway:
 
             self._mqtt = Mqtt(
                 keys, self.configuration.directory, self.data_dir, lambda: self.instances, self.supervisor,
-                self.access.whoever, lambda: broker_accounts(self),
+                self.access.whoever, lambda: broker_accounts(self), self.access.count,
             )  # fmt: skip
             self._mqtt.start()
 

@@ -9,31 +9,69 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from collections.abc import Callable
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from gateway.access.tokens import TokenRefused
+from gateway.api.bounded_websocket import TOLD_S, BoundedWebSocket, Patience
+from gateway.homes.turns import Turns
 from gateway_routes.admission import Admission, peer_of
+from gateway_routes.rights import NOBODY, Actor, ActorKind
+from gateway_routes.tolls import REFUSED, REQUESTS_PER_S, Tolls
 
 REQUEST_S = 10.0
 BODY_S = 30.0
-UNREAD_S = 60.0
-CLOSING_S = 10.0
 LOOK_S = 1.0
-TOLD_S = 1.0
-"""A connection that is refused is given so long to read why."""
-UNREAD_MAX_OCTETS = 2 << 20  # more than the largest block under way
+HELD_S = 1.0
+"""Who has used up an allowance is answered so much later: each connection asks once in that time, at most."""
+BEARER = re.compile(rb"\r\nauthorization:[ \t]*bearer[ \t]+([^\r\n]{1,512})", re.IGNORECASE)
+HEAD_OCTETS = 1 << 14
 
 
 class Connections:
-    """All open connections, admitted by `admission`. `watch` runs as long as the server does."""
+    """All open connections, admitted by `admission`. `watch` runs as long as the server does.
 
-    def __init__(self, admission: Admission) -> None:
-        self.admission = admission
+    `identify` returns who shows a token, or None: who shows none is the operator; it raises TokenRefused. `count`
+    counts what is refused at the door. `turns` are those of the home bases.
+    """
+
+    def __init__(
+        self,
+        admission: Admission,
+        tolls: Tolls,
+        turns: Turns,
+        identify: Callable[[str | None], Actor],
+        count: Callable[[str], None],
+    ) -> None:
+        self.admission, self.tolls, self.turns = admission, tolls, turns
+        self._identify, self._count = identify, count
         self.open: set[BoundedHttp | BoundedWebSocket] = set()
         self.being_told = 0
+
+    def lets_in(self, peer: str, head: bytes) -> bool:
+        """Whether a request, of which this is the beginning, is within the allowance of who asks."""
+        shown, cost = BEARER.search(head, 0, HEAD_OCTETS), 1.0
+        try:
+            actor = self._identify(None if shown is None else shown[1].decode("latin-1").strip())
+        except TokenRefused:
+            actor = NOBODY
+            cost += REFUSED if shown is not None else 0
+        payer = payer_of(peer, actor)
+        if payer is None or self.tolls.admit(payer, cost, asyncio.get_running_loop().time()):
+            return True
+        self._count("too fast")
+        return False
+
+    def note_malformed(self, peer: str, actor: Actor | None, *, oversized: bool) -> None:
+        """A WebSocket's peer sent what is none, or a message that is too large."""
+        self.admission.closed["message too large" if oversized else "malformed message"] += 1
+        payer = payer_of(peer, actor or NOBODY)
+        if payer is not None:
+            self.tolls.charge(payer, REFUSED, asyncio.get_running_loop().time())
 
     def http(self, **settings: Any) -> BoundedHttp:
         """Return the protocol of a new connection; uvicorn calls it as it calls a class."""
@@ -60,20 +98,29 @@ class Connections:
                 connection.transport.abort()
 
 
-class _Patience:
-    """Since when a connection has been unread, or closing (monotonic s)."""
+def payer_of(peer: str, actor: Actor) -> str | None:
+    """Return who pays for what an actor asks; an operator pays nothing."""
+    if actor.kind is ActorKind.OPERATOR:
+        return None
+    return f"address {peer}" if actor is NOBODY else f"{actor.kind} {actor.name}"
 
-    def __init__(self) -> None:
-        self.unread_s: float | None = None
-        self._closing_s: float | None = None
 
-    def over(self, transport: asyncio.Transport, now_s: float) -> str:
-        """Return why it has lasted too long, or nothing."""
-        if transport.is_closing():
-            self._closing_s = now_s if self._closing_s is None else self._closing_s
-            return "does not finish" if now_s - self._closing_s > CLOSING_S else ""
-        unread = self.unread_s is not None and now_s - self.unread_s > UNREAD_S
-        return "does not read" if unread else ""
+def answer(status: str, error: str, hint: str, retry_after_s: int) -> bytes:
+    """Return a whole answer, for who is not let as far as the application."""
+    body = json.dumps({"error": error, "hint": hint}).encode()
+    head = (
+        f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\nretry-after: {retry_after_s}\r\n"
+        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+TOO_FAST = answer(
+    "429 Too Many Requests",
+    "refused: more requests, or more refused ones, than one home base or address may make",
+    f"wait a little: {REQUESTS_PER_S:g} requests a second, each refused one counts as {1 + REFUSED:g}",
+    2,
+)
 
 
 class BoundedHttp(H11Protocol):
@@ -83,8 +130,9 @@ class BoundedHttp(H11Protocol):
         super().__init__(**settings)
         self._all = connections
         self._peer = ""
-        self._refused = self._upgraded = False
-        self._patience = _Patience()
+        self._refused = self._upgraded = self._held = False
+        self._asks_anew = True  # what comes next is the beginning of a request
+        self._patience = Patience()
         self._waits_since_s: float | None = None  # for the rest of a request
         self._waits_for_body = False
 
@@ -106,12 +154,7 @@ class BoundedHttp(H11Protocol):
             return
         self._all.being_told += 1
         hint = "close what is not needed, try again later; the limits are in gateway.yaml and docs/bad-weather.md"
-        body = json.dumps({"error": f"refused: {why}", "hint": hint}).encode()
-        head = (
-            "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 10\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
+        self.transport.write(answer("503 Service Unavailable", f"refused: {why}", hint, 10))
         self.transport.write_eof()
         self.loop.call_later(TOLD_S, self._told)
 
@@ -128,11 +171,31 @@ class BoundedHttp(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take octets; who is refused says what he likes."""
-        if self._refused:
+        if self._refused or self._held:
             return
+        if self._asks_anew:
+            if not self._all.lets_in(self._peer, data):
+                self._hold()
+                return
+            self._asks_anew = False
         super().data_received(data)
         if not self._upgraded:
             self._note_waiting()
+
+    def _hold(self) -> None:
+        """This request is too much: it is not read, and answered after a while."""
+        self._held, self._waits_since_s = True, None
+        self._unset_keepalive_if_required()
+        self.transport.pause_reading()
+        self.loop.call_later(HELD_S, self._tell_too_fast)
+
+    def _tell_too_fast(self) -> None:
+        if self.transport.is_closing():
+            return
+        self.transport.write(TOO_FAST)
+        self.transport.write_eof()
+        self.transport.resume_reading()  # what was not read would have the system throw the answer away
+        self.loop.call_later(TOLD_S, self.transport.abort)
 
     def _note_waiting(self) -> None:
         """Whether the peer owes the rest of a request, and since when: more octets of it win no time."""
@@ -146,6 +209,11 @@ class BoundedHttp(H11Protocol):
 
     def on_response_complete(self) -> None:
         """The next request may come: uvicorn's timer of idle connections runs from here."""
+        ahead = self.conn.trailing_data[0]  # of it, if it has come already
+        if ahead and not self.transport.is_closing() and not self._all.lets_in(self._peer, ahead):
+            self._hold()
+            return
+        self._asks_anew = not ahead
         super().on_response_complete()
         self._waits_since_s, self._waits_for_body = None, False
 
@@ -180,53 +248,4 @@ class BoundedHttp(H11Protocol):
         since_s, limit_s = self._waits_since_s, BODY_S if self._waits_for_body else REQUEST_S
         if since_s is not None and now_s - since_s > limit_s:
             return "half a request" if self._waits_for_body else "no request"
-        return self._patience.over(self.transport, now_s)
-
-
-class BoundedWebSocket(WebSocketsSansIOProtocol):
-    """One WebSocket. Answers to pings go out without flow control: who pings for ever and never reads is cut off.
-
-    What a session sends is bounded by its window, and a peer that does not answer our pings is ended; here that end is
-    at once: octets that a peer does not read would otherwise hold the connection for ever.
-    """
-
-    def __init__(self, connections: Connections, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._all = connections
-        self._peer = ""
-        self._patience = _Patience()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It was admitted as an HTTP connection."""
-        super().connection_made(transport)
-        self._peer = peer_of(self.client[0] if self.client else "unknown")
-        self._all.open.add(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone."""
-        super().connection_lost(exc)
-        self._all.open.discard(self)
-        self._all.admission.leave(self._peer)
-
-    async def send(self, message: Any) -> None:
-        """Send; a handshake that was refused in full is over, and no error of ours to be logged."""
-        await super().send(message)
-        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
-            self.handshake_complete = True
-
-    def handle_ping(self) -> None:
-        """Answer, and cut off who does not read answers."""
-        super().handle_ping()
-        if self.transport.get_write_buffer_size() > UNREAD_MAX_OCTETS:
-            self._all.admission.closed["does not read"] += 1
-            self.transport.abort()
-
-    def keepalive_timeout(self) -> None:
-        """No answer to our ping."""
-        self._all.admission.closed["no answer to a ping"] += 1
-        super().keepalive_timeout()
-        self.transport.abort()
-
-    def overdue(self, now_s: float) -> str:
-        """Return why the connection is to be ended, or nothing."""
         return self._patience.over(self.transport, now_s)

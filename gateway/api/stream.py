@@ -9,9 +9,11 @@ import json
 from fastapi import APIRouter, WebSocket
 
 from gateway.api.access import ServiceDep
+from gateway.api.connections import payer_of
 from gateway.api.guard import ActorDep
 from gateway.errors import NotFound
 from gateway.homes.websocket import WebSocketChannel
+from gateway_routes.tolls import REFUSED
 
 router = APIRouter(tags=["delivery"])
 HELLO_S = 10.0
@@ -26,8 +28,13 @@ async def subscribe(socket: WebSocket, instance: str, service: ServiceDep, actor
         owner = service.instance(instance)
     except NotFound as error:
         await _refuse(channel, str(error)[:400])
+        refused = "unknown instance"
+        service.access.count(refused)
     else:
-        await owner.serve(channel, actor=actor)
+        refused = await owner.serve(channel, actor=actor)
+    payer = payer_of("", actor)
+    if refused and payer is not None:
+        service.tolls.charge(payer, REFUSED, asyncio.get_running_loop().time())
 
 
 async def _refuse(channel: WebSocketChannel, message: str) -> None:

@@ -129,6 +129,7 @@ class LaneSender:
         """Read a block; who is behind takes turns with the others who are, and leaves the loop to those who are not."""
         limits = self.pace.limits(self.limits.block_items, self._block_octets)
         if near:
+            await self.pace.step()
             return await self._read_now(at, limits)
         async with self.pace.reading() as turn:
             portion = await self._read_now(at, limits)

@@ -9,9 +9,11 @@ by weight too, live and timely before what is caught up.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Hashable, Mapping
 from contextlib import asynccontextmanager
 
+from gateway.homes.turns import Turns
 from gateway_config import Home
 from gateway_routes.delivery import DeliveryError
 from gateway_routes.pacing import (
@@ -46,7 +48,7 @@ class Line:
         self._timer: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
-    async def turn(self, key: Hashable, weight: int, live: bool) -> AsyncIterator[Turn]:
+    async def turn(self, key: Hashable, weight: float, live: bool) -> AsyncIterator[Turn]:
         """Wait for a turn, and have it for the length of the block."""
         ticket = self._turns.ask(key, weight, live)
         granted = self._granted[ticket] = asyncio.get_running_loop().create_future()
@@ -99,6 +101,8 @@ class Lines:
 
     def __init__(self, rates_bps: Mapping[str, float] | None = None) -> None:
         self.reading = Line()
+        self.readers: Counter[str] = Counter()  # sessions of each home base that read or wait to read
+        self.turns = Turns()
         self.homes: dict[str, Line] = {}
         self.change(rates_bps or {})
 
@@ -174,12 +178,24 @@ class Pace:
         for bucket in buckets:
             bucket.spend(octets, now_s)
 
+    async def step(self) -> None:
+        """Wait for the home base's turn on the event loop: its sessions have one for all (gateway.homes.turns)."""
+        await self._lines.turns.mine(self._key[0])
+
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Turn]:
-        """Wait for a turn to read what is far behind the head."""
-        async with self._lines.reading.turn(self._key, WEIGHTS[self.priority], live=False) as turn:
-            yield turn
-            turn.cost += READ_COST_OCTETS
+        """Wait for a turn to read what is far behind the head; the sessions of a home base share one weight."""
+        home, readers = self._key[0], self._lines.readers
+        readers[home] += 1
+        try:
+            weight = WEIGHTS[self.priority] / readers[home]
+            async with self._lines.reading.turn(self._key, weight, live=False) as turn:
+                yield turn
+                turn.cost += READ_COST_OCTETS
+        finally:
+            readers[home] -= 1
+            if not readers[home]:
+                del readers[home]
 
 
 def asked_pace(lines: Lines, key: tuple[str, ...], hello: Mapping[str, object]) -> Pace:

@@ -62,6 +62,7 @@ class Session:
         self._ending = ""
         self._told_to_end = asyncio.Event()
         self.state = "connecting"
+        self.refused = ""  # the code of what it was refused or ended with
         self.drops = 0
         self.home = self.name = ""
         self.mode = "complete"
@@ -489,6 +490,7 @@ class Session:
 
     async def _refuse(self, code: str, message: str, **facts: Any) -> None:
         self._ending = message
+        self.refused = code
         self._registry.refused[code] += 1
         try:
             async with asyncio.timeout(5):

@@ -9,7 +9,7 @@ secret, of which a bcrypt hash is here.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gateway_config import Mission
@@ -57,6 +57,12 @@ def shrunk(before: Accounts, after: Accounts) -> Accounts:
         narrower = not set(old.shared) <= set(one.shared) or not set(old.instances) <= set(one.instances)
         kept.append(replace(one, users=()) if narrower else one)
     return replace(after, homes=tuple(kept))
+
+
+def without(accounts: Accounts, homes: Collection[str]) -> Accounts:
+    """Return accounts in which nobody may come in for some home bases."""
+    rows = [replace(one, users=()) if one.home in homes else one for one in accounts.homes]
+    return replace(accounts, homes=tuple(rows))
 
 
 def subject(topic: str) -> str:

@@ -16,6 +16,7 @@ from gateway.homes.hello import parse_control
 from gateway.instance import MissionInstance
 from gateway.mqtt import topics
 from gateway.mqtt.channel import MqttChannel, told_to
+from gateway.mqtt.floods import Answers, Floods
 from gateway.mqtt.topics import HomeTopic
 from gateway_routes.delivery import DeliveryError
 from gateway_routes.rights import LOCAL_OPERATOR, Actor
@@ -23,7 +24,6 @@ from gateway_routes.rights import LOCAL_OPERATOR, Actor
 log = structlog.get_logger()
 SESSIONS_MAX = 256
 SESSIONS_PER_HOME_MAX = 64
-ANSWERS_WAITING_MAX = 64
 ANSWERS_PER_S = 20.0
 SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 ROW_OCTETS = 72
@@ -37,6 +37,7 @@ class DoorCounters:
     requests: int = 0
     bad_requests: int = 0
     sessions: int = 0  # begun
+    unheard: int = 0  # of home bases that publish too much
 
 
 def session_limits(max_octets: int) -> SessionLimits:
@@ -57,10 +58,12 @@ class HomeDoor:
     lease_s: float
     max_octets: int
     identify: Callable[[str | None], Actor] = lambda token: LOCAL_OPERATOR  # raises TokenRefused
+    count: Callable[[str], None] = lambda code: None  # what is refused, by code
+    floods: Floods = field(default_factory=Floods)
     counters: DoorCounters = field(default_factory=DoorCounters)
     _channels: dict[HomeTopic, MqttChannel] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _answers: asyncio.Queue[tuple[str, bytes]] = field(default_factory=lambda: asyncio.Queue(ANSWERS_WAITING_MAX))
+    _answers: Answers = field(default_factory=Answers)
     _closed: bool = False
 
     @property
@@ -76,14 +79,26 @@ class HomeDoor:
             return
         self.counters.requests += 1
         session: str | None = None
+        now_s = asyncio.get_running_loop().time()
         try:
-            request = parse_control(payload)
-            session = _session_of(request)
+            if not self.floods.hears(whose.home, now_s):
+                self.counters.unheard += 1
+                raise DeliveryError("too fast", "this home base publishes more than is looked at: wait a minute")
+            session, request = self._read(whose, payload, now_s)
             self._dispatch(whose, session, request)
         except DeliveryError as error:
             self.counters.bad_requests += 1
+            self.count(error.code)
             told = {"type": "error", "code": error.code, "message": str(error), "session": session}
             self._answer(whose, told)
+
+    def _read(self, whose: HomeTopic, payload: bytes, now_s: float) -> tuple[str, dict[str, Any]]:
+        try:
+            request = parse_control(payload)
+            return _session_of(request), request
+        except DeliveryError:
+            self.floods.rubbish(whose.home, now_s)
+            raise
 
     def _dispatch(self, whose: HomeTopic, session: str, request: dict[str, Any]) -> None:
         now_s = asyncio.get_running_loop().time()
@@ -96,7 +111,13 @@ class HomeDoor:
             return
         if channel is not None and channel.session == session:
             return  # said again by a home base that has not heard the welcome yet
-        self._begin(whose, session, _placed(whose, request), now_s, self._actor(token))
+        if not self.floods.may_subscribe(whose.home, now_s):
+            raise DeliveryError("too fast", "this home base begins more sessions than it may: wait a little")
+        try:
+            self._begin(whose, session, _placed(whose, request), now_s, self._actor(token))
+        except DeliveryError:
+            self.floods.refused(whose.home, now_s)
+            raise
 
     def _actor(self, token: Any) -> Actor:
         """Return who shows a token. Raises DeliveryError."""
@@ -133,7 +154,8 @@ class HomeDoor:
 
     async def _serve(self, instance: MissionInstance, channel: MqttChannel, actor: Actor) -> None:
         try:
-            await instance.serve(channel, session_limits(self.max_octets), actor)
+            if await instance.serve(channel, session_limits(self.max_octets), actor):
+                self.floods.refused(channel.topic.home, asyncio.get_running_loop().time())
         finally:
             channel.cut("the session has ended")
             if self._channels.get(channel.topic) is channel:
@@ -143,13 +165,12 @@ class HomeDoor:
 
     def _answer(self, whose: HomeTopic, message: dict[str, Any]) -> None:
         """Queue an answer; a flood of bad requests is not answered to the last."""
-        if not self._answers.full():
-            self._answers.put_nowait(told_to(whose, message))
+        self._answers.put(whose.home, *told_to(whose, message))
 
     async def run(self) -> None:
         """Send such answers, not too many a second; until cancelled."""
         while True:
-            topic, payload = await self._answers.get()
+            topic, payload = await self._answers.next()
             try:
                 await self.publish(topic, payload)
             except ConnectionError:

@@ -14,12 +14,13 @@ import structlog
 from gateway.homes.hello import CONTROL_MAX_OCTETS
 from gateway.instance import MissionInstance
 from gateway.mqtt import descriptors, topics
-from gateway.mqtt.accounts import Accounts
+from gateway.mqtt.accounts import Accounts, without
 from gateway.mqtt.broker import BrokerProblem, NatsServer, NatsSettings
 from gateway.mqtt.clients import BrokerAddress, BrokerError
 from gateway.mqtt.connection import BrokerConnection, ConnectionState, Hooks
 from gateway.mqtt.descriptors import Descriptors
 from gateway.mqtt.door import HomeDoor
+from gateway.mqtt.floods import Floods
 from gateway.mqtt.shared import SharedCounters, SharedTopics
 from gateway.supervision import Supervisor
 from gateway_config import MqttSettings
@@ -51,9 +52,11 @@ class Mqtt:
         supervisor: Supervisor,
         identify: Callable[[str | None], Actor],
         accounts: Callable[[], Accounts | None] = lambda: None,
+        count: Callable[[str], None] = lambda code: None,
     ) -> None:
         self._settings, self._directory, self._instances = settings, directory, instances
         self._supervisor, self._accounts = supervisor, accounts
+        floods = Floods(lambda text: self._tell("warning", text))
         self._broker = self._own_broker(data_dir) if settings.broker == "nats" else None
         self._connection = BrokerConnection(
             Hooks(
@@ -71,21 +74,33 @@ class Mqtt:
         )
         self._shared = SharedCounters()
         self._door = HomeDoor(
-            instances, self._connection.publish, settings.lease_s, settings.max_message_octets, identify
+            instances,
+            self._connection.publish,
+            settings.lease_s,
+            settings.max_message_octets,
+            identify,
+            count,
+            floods,
         )
         self._descriptors = Descriptors(settings.name, instances, self._connection, settings.max_message_octets)
         self._tasks: list[asyncio.Task[None]] = []
         self._publishing: dict[str, SharedTopics] = {}  # by instance
         self._down_since_s: float | None = None
         self._following = asyncio.Lock()
+        self._out: frozenset[str] = frozenset()  # home bases that publish too much
 
     def _own_broker(self, data_dir: Path) -> NatsServer:
         keys = self._settings
         about = NatsSettings(
             data_dir / "mqtt", keys.host, keys.port, keys.max_message_octets, keys.username, self._password,
-            self._accounts,
+            self._heard_accounts,
         )  # fmt: skip
         return NatsServer(about, self._tell)
+
+    def _heard_accounts(self) -> Accounts | None:
+        """Return who may come in at our own broker: not who publishes without end."""
+        accounts = self._accounts()
+        return accounts and without(accounts, self._out)
 
     # ---- life ----
 
@@ -155,6 +170,7 @@ class Mqtt:
         """Let a broker of our own give the home bases what they are granted now; returns when it does."""
         async with self._following:
             try:
+                self._out = self._door.floods.out(asyncio.get_running_loop().time())
                 if self._broker is not None:
                     await self._broker.follow_rights()
             except (BrokerProblem, OSError) as error:
@@ -242,6 +258,7 @@ class Mqtt:
             "requests": door.requests,
             "bad_requests": door.bad_requests,
             "sessions_begun": door.sessions,
+            "unheard": door.unheard,
         }
 
     def conditions(self) -> list[Condition]:

@@ -61,7 +61,7 @@ class Ticket:
 
     __slots__ = ("gone", "key", "live", "start", "weight")
 
-    def __init__(self, key: Hashable, weight: int, live: bool, start: float) -> None:
+    def __init__(self, key: Hashable, weight: float, live: bool, start: float) -> None:
         self.key, self.weight, self.live, self.start = key, weight, live, start
         self.gone = False
 
@@ -73,10 +73,10 @@ class _Queue:
         self.virtual = 0.0  # where the newest turn began
         self.wanted = 0
         self._ends: dict[Hashable, float] = {}  # where each subscription's previous turn ended, if later than that
-        self._waiting: list[tuple[float, int, int, Ticket]] = []
+        self._waiting: list[tuple[float, float, int, Ticket]] = []
         self._count = 0
 
-    def add(self, key: Hashable, weight: int, live: bool) -> Ticket:
+    def add(self, key: Hashable, weight: float, live: bool) -> Ticket:
         ticket = Ticket(key, weight, live, max(self.virtual, self._ends.get(key, 0.0)))
         self._count += 1
         self.wanted += 1
@@ -113,7 +113,7 @@ class FairTurns:
         """Whether somebody waits, and could have a turn."""
         return not self._busy and any(queue.wanted for queue in self._queues.values())
 
-    def ask(self, key: Hashable, weight: int, live: bool = False) -> Ticket:
+    def ask(self, key: Hashable, weight: float, live: bool = False) -> Ticket:
         """Wish for a turn; of those that begin together the heavier is first, then who asked first."""
         return self._queues[live].add(key, weight, live)
 

@@ -24,10 +24,10 @@ class SimInstance:
     def __init__(self, registry: SubscriptionRegistry) -> None:
         self.registry = registry
 
-    async def serve(self, channel: Channel, limits: SessionLimits | None = None, actor: Actor = LOCAL_OPERATOR) -> None:
-        await asyncio.create_task(
-            Session(channel, self.registry, limits or SessionLimits(), actor).run(), name="session"
-        )
+    async def serve(self, channel: Channel, limits: SessionLimits | None = None, actor: Actor = LOCAL_OPERATOR) -> str:
+        session = Session(channel, self.registry, limits or SessionLimits(), actor)
+        await asyncio.create_task(session.run(), name="session")
+        return session.refused
 
 
 class SimClient:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -14,8 +15,10 @@ from gateway.homes.client import Progress, Subscriber, Wish
 from gateway.homes.hello import CONTROL_MAX_OCTETS
 from gateway.homes.mqtt_dial import broker_address
 from gateway.homes.store import HomeStore
+from gateway.mqtt.accounts import Accounts, BrokerUser, HomeAccount, without
 from gateway.mqtt.channel import WAITING_MAX
-from gateway.mqtt.door import ANSWERS_WAITING_MAX, SESSIONS_MAX, SESSIONS_PER_HOME_MAX
+from gateway.mqtt.door import SESSIONS_MAX, SESSIONS_PER_HOME_MAX
+from gateway.mqtt.floods import ANSWERS_PER_HOME_MAX, MESSAGES_AT_ONCE, OUT_S
 from gateway.mqtt.topics import HomeTopic, requested
 from gateway.playback.book import Asked, PlaybackBook
 from gateway_codecs.batches import DataMode
@@ -181,9 +184,9 @@ async def test_topics_that_are_no_home_bases() -> None:
 async def test_a_flood_is_bounded() -> None:
     """R13: neither answers nor sessions nor what waits in one session grow without bound."""
     _, broker = await site()
-    for _ in range(10 * ANSWERS_WAITING_MAX):
+    for _ in range(40 * ANSWERS_PER_HOME_MAX):
         ask(broker, b"rubbish")
-    assert broker.door._answers.qsize() == ANSWERS_WAITING_MAX
+    assert len(broker.door._answers) == ANSWERS_PER_HOME_MAX
     for k in range(SESSIONS_PER_HOME_MAX + 5):
         ask(broker, {"type": "subscribe", "session": "s"}, HomeTopic("m.test", "a", f"s{k}").request)
     assert broker.door.open_sessions == SESSIONS_PER_HOME_MAX
@@ -326,3 +329,38 @@ def test_addresses_of_brokers(url: str, wanted: str) -> None:
     good = broker_address("mqtts://u@broker.example", "p")
     assert (good.host, good.port, good.username, good.password, good.tls) == ("broker.example", 8883, "u", "p", True)
     assert str(broker_address("mqtt://[::1]:1884")) == "[::1]:1884"
+
+
+@on_virtual_time
+async def test_who_publishes_without_end_is_not_heard_and_put_out() -> None:
+    """R5, R13: one home base floods: it is told why, not heard for a while, put out; the others are heard."""
+    _, broker = await site()
+    answers = asyncio.create_task(broker.door.run())
+    door, loop, refused = broker.door, asyncio.get_running_loop(), Counter[str]()
+    door.count = lambda code: refused.update([code])
+    for k in range(400):
+        ask(broker, {"type": "subscribe", "session": "s", "home": "other"}, HomeTopic("m.test", "a", f"s{k}").request)
+    assert refused["too fast"] > 300, "refused sessions cost more than others"
+    await asyncio.sleep(1)
+    for _ in range(2 * int(MESSAGES_AT_ONCE)):
+        ask(broker, {"type": "alive", "session": "s"}, ALL.request)
+    assert door.floods.out(loop.time()) == {"a"}
+    assert door.counters.unheard > MESSAGES_AT_ONCE / 2
+    ask(broker, {"type": "subscribe", "session": "s"}, HomeTopic("m.test", "nobody", "all").request)
+    await asyncio.sleep(2)
+    assert {row["code"] for row in said(broker, "error")} == {"too fast", "unknown home"}
+    assert not without(accounts_of("a", "b"), door.floods.out(loop.time())).homes[0].users
+    assert without(accounts_of("a", "b"), door.floods.out(loop.time())).homes[1].users
+    await asyncio.sleep(OUT_S)
+    assert not door.floods.out(loop.time())
+    ask(broker, {"type": "subscribe", "session": "s2"}, ALL.request)
+    await asyncio.sleep(1)
+    assert said(broker, "welcome"), "who has stopped is served again"
+    answers.cancel()
+    await door.close(0)
+
+
+def accounts_of(*homes: str) -> Accounts:
+    """Accounts of some home bases, a user in each."""
+    rows = [HomeAccount(home, (BrokerUser(f"gwt_{home}", "x"),), ("m.test",), ()) for home in homes]
+    return Accounts((), tuple(rows))

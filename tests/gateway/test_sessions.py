@@ -204,7 +204,8 @@ async def test_cursors_belong_to_their_journal() -> None:
         peer = world.peer()
         await peer.hello()
         await peer.take(upto)
-        await peer.hear_told("cursor")
+        while (await peer.hear_told("cursor"))["low_water"] < upto:
+            pass
         await peer.leave()
     marks = [(await World.open(store, disk)).registry.subscriptions["a", "all"].cursor.low_water for disk in disks]
     assert marks == [9, 3]
