@@ -81,7 +81,7 @@ async def test_a_reset_sets_the_statistics_to_zero_too(api: httpx.AsyncClient) -
 async def test_waiting_for_events_waits_for_events(running: Gateway) -> None:
     """R13: `wait_s` is seconds to wait for the first event: packets that are committed meanwhile do not end it."""
     instance = running.instance("m.simulation")
-    await asyncio.sleep(0.3)
+    await instance._pump.flushed()
     head = instance.journal.head
 
     async def traffic() -> None:

@@ -186,7 +186,7 @@ def test_no_such_file(data: bytes) -> None:
 def test_hostile_files() -> None:
     """Octets, rows and lines beyond the budget, and a quotation without an end, are refused in bounded time."""
     tracemalloc.start()
-    begin = time.monotonic()
+    begin = time.process_time()
     head = HEAD.encode() + b"\n"
     for data, budget in (
         (head + bytes(2000), Budget(file_octets=1000)),
@@ -198,7 +198,7 @@ def test_hostile_files() -> None:
             read_ccsdspy(data, "x.csv", 5, budget)
     assert tracemalloc.get_traced_memory()[1] < 256 << 20
     tracemalloc.stop()
-    assert time.monotonic() - begin < 30
+    assert time.process_time() - begin < 30
 
 
 WORDS = ["A", "uint", "int(2)", "uint(expand)", "uint(A)", "8", "12", "0", "-1", "str"]

@@ -108,14 +108,14 @@ def test_numbers(text: str, value: float | None) -> None:
 def refused(tables: dict[str, bytes], said: str, budget: Budget) -> None:
     """Assert that tables are refused soon, and without much memory."""
     tracemalloc.start()
-    begin = time.monotonic()
+    begin = time.process_time()
     try:
         with pytest.raises(DatabaseError, match=said):
             read_mib(tables, "mib", budget)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert time.monotonic() - begin < 60
+    assert time.process_time() - begin < 60
     assert peak < sum(map(len, tables.values())) * 3 + (16 << 20)
 
 

@@ -24,9 +24,9 @@ LAUGHS = "".join(f'<!ENTITY l{k} "{f"&l{k - 1};" * 10}">' for k in range(1, 10))
 @pytest.fixture(autouse=True)
 def bounded() -> Iterator[None]:
     """Each test in here ends soon (wide margins: other tests run beside it)."""
-    before = time.monotonic()
+    before = time.process_time()
     yield
-    assert time.monotonic() - before < SECONDS
+    assert time.process_time() - before < SECONDS
 
 
 def refused(data: bytes, message: str, budget: Budget | None = None, memory: int = 64 * MEBIBYTE) -> None:

@@ -9,10 +9,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
+
+from gateway.console.app import app
 
 from .running import ROOT, run_gateway
 
 pytestmark = pytest.mark.process
+
+
+def told(*arguments: str) -> Result:
+    """What `gateway journal` says, in this process: it has nothing to do with the one that wrote the journal."""
+    return CliRunner().invoke(app, ["journal", *arguments])
 
 
 def test_the_demo_holds_and_its_stores_are_readable(tmp_path: Path) -> None:
@@ -39,10 +47,10 @@ def test_the_demo_holds_and_its_stores_are_readable(tmp_path: Path) -> None:
         assert int(count) == expected
         assert hashlib.sha256((tmp_path / home).read_bytes()).hexdigest() == digest
     journal = tmp_path / "demo/var/demo.simulation"
-    assert run_gateway("journal", "verify", str(journal)).returncode == 0
+    assert told("verify", str(journal)).exit_code == 0
     for form in ("packets", "frames", "csv", "sqlite"):
-        out = run_gateway("journal", "export", str(journal), str(tmp_path / form), f"--{form}")
-        assert out.returncode == 0, out.stderr
+        out = told("export", str(journal), str(tmp_path / form), f"--{form}")
+        assert out.exit_code == 0, out.output
         assert (tmp_path / form).stat().st_size > 1000
     replayed = run_gateway(
         "replay", str(journal / "recording/station"),
@@ -52,7 +60,7 @@ def test_the_demo_holds_and_its_stores_are_readable(tmp_path: Path) -> None:
     assert replayed.returncode == 0, replayed.stderr
     report = json.loads(replayed.stdout.strip().splitlines()[-1])
     assert sum(row["packets"] for row in report["streams"] if row["apid"] not in {None, 2047}) >= expected
-    shown = run_gateway("journal", "show", str(journal), "--limit", "100000").stdout
+    shown = told("show", str(journal), "--limit", "100000").output
     assert "station: disabled -> unavailable" in shown
     assert len(shown.splitlines()) > expected
 

@@ -17,9 +17,11 @@ from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from gateway.console.app import app
 from gateway_config.loader import EXAMPLES
 from gateway_simulators.spacecraft import Spacecraft
 from tests.home_files import everything
@@ -262,22 +264,30 @@ def test_a_second_start_with_the_port_taken(tmp_path: Path) -> None:
     assert "gateway started" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("replay", "nowhere.bin", "--mission", "hera"), ("replay",), ("replay", str(Path(__file__))),
-        ("replay", str(Path(__file__)), "--mission", "nosuch"), ("run", "--port", "99999"),
-        ("replay", str(Path(__file__)), "--mission", "hera", "--run", "../x"),
-        ("replay", str(Path(__file__)), "--mission", "hera", "--support-mode", "fligth"),
-        ("demo", "--sabotage", "foo"), ("events", "-n", "2000"),
-    ],
+WRONG = (
+    ("replay", "nowhere.bin", "--mission", "hera"), ("replay",), ("replay", str(Path(__file__))),
+    ("run", "--port", "99999"), ("replay", str(Path(__file__)), "--mission", "hera", "--run", "../x"),
+    ("replay", str(Path(__file__)), "--mission", "hera", "--support-mode", "fligth"),
+    ("demo", "--sabotage", "foo"), ("events", "-n", "2000"),
 )  # fmt: skip
-def test_wrong_usage_is_exit_2(arguments: tuple[str, ...], tmp_path: Path) -> None:
+
+
+@pytest.mark.parametrize("arguments", WRONG)
+def test_wrong_usage_is_exit_2(arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wrong usage: a line that says what is wrong, exit 2, nothing written."""
-    command = [*GATEWAY, *arguments]
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, arguments)
+    assert (done.exit_code, type(done.exception)) == (2, SystemExit), done.output
+    assert done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_mission_is_exit_2(tmp_path: Path) -> None:
+    """The same of a process: no traceback, exit 2, nothing written."""
+    command = [*GATEWAY, "replay", str(Path(__file__)), "--mission", "nosuch"]
     done = subprocess.run(command, env=ENV, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2, done.stderr
-    assert done.stderr
+    assert "no mission 'nosuch'" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
 
