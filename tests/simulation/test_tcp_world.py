@@ -24,7 +24,7 @@ from gateway_codecs.intake import FrameIntake, LinkFormat
 from gateway_routes.contact import ContactBook
 from gateway_routes.selection import Selection
 from gateway_simulators.spacecraft import Spacecraft
-from tests.conftest import SEEDS
+from tests.conftest import WORLDS
 from tests.gateway.simulated import SimClock, SimNetwork, SimStorage, end_all, inline
 from tests.simulation.test_whole_gateway import SETTINGS, fmt
 
@@ -191,7 +191,7 @@ class TcpWorld:
         return [e for e in events if e["type"] == "gap"]
 
 
-@pytest.mark.parametrize("seed", range(SEEDS // 4))
+@pytest.mark.parametrize("seed", range(WORLDS // 2))
 def test_what_is_missed_is_said(seed: int) -> None:
     """R6, R10, R11: every packet at most once, in order, each loss stated before it, and the link always recovers."""
     world = TcpWorld(seed)
