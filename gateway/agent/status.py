@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.console.harmless import harmless
+from gateway.console.tables import Column, fitted
 from gateway.homes.keeper import Keeper, Trouble
 from gateway_routes.delivery import Cursor
 
@@ -55,6 +56,7 @@ def keeper_status(keeper: Keeper, behind: Behind, now_s: float) -> dict[str, Any
         "lag_positions": lag,
         "behind_s": round(behind.seconds(lag, now_s), 1),
         "holes": [list(hole) for hole in holes[:RANGES_SHOWN]],
+        "lost_before": progress.lost_before,
         "missing_for_ever": store.missing[-RANGES_SHOWN:] if store is not None else [],
         "items": store.items if store is not None else 0,
         "packets": store.packets if store is not None else 0,
@@ -92,8 +94,8 @@ def overall(subscriptions: Mapping[str, Mapping[str, Any]], outlets: Mapping[str
     return "ended" if states and states <= {"ended"} else "well"
 
 
-def picture(status: Mapping[str, Any], age_s: float | None = None) -> Group:
-    """Return tables of a status; `age_s` of one that was read from a file."""
+def picture(status: Mapping[str, Any], age_s: float | None = None, width: int | None = None) -> Group:
+    """Return tables of a status, of at most `width` characters; `age_s` of one that was read from a file."""
     state = str(status["state"])
     head = Text.assemble(
         (f"{status['home']}", "bold"), f" at {status['instance']}, {status['url']}: ",
@@ -101,49 +103,69 @@ def picture(status: Mapping[str, Any], age_s: float | None = None) -> Group:
         f"; running for {status['running_s']:.0f} s as process {status['process']}",
         "" if age_s is None else f"; {age_s:.0f} s old",
     )  # fmt: skip
-    parts: list[Any] = [head, _subscriptions(status["subscriptions"])]
+    parts: list[Any] = [head]
+    if status["subscriptions"]:
+        parts.append(_subscriptions(status["subscriptions"], width))
     if status["outlets"]:
-        parts.append(_outlets(status["outlets"]))
+        parts.append(_outlets(status["outlets"], width))
     parts += [Text(harmless(f"{name}: {row['trouble']}"), "red") for name, row in _rows(status) if row["trouble"]]
     parts += [
         Text(harmless(f"{name}: {row['last_error']}"), "yellow") for name, row in _rows(status) if row.get("last_error")
     ]
     for name, row in status["subscriptions"].items():
-        for first, end in row["missing_for_ever"]:
-            parts.append(Text(f"{name}: positions {first}..{end} will never come", "yellow"))
+        parts += [Text(f"{name}: {text}", "yellow") for text in _remarks(row)]
     return Group(*parts)
+
+
+def _remarks(row: Mapping[str, Any]) -> list[str]:
+    """Return what is to be said of a subscription below the tables."""
+    told = [f"positions {first}..{end} will never come" for first, end in row["missing_for_ever"]]
+    retention = row.get("retention")
+    if retention and retention["held_by"]:
+        over = f", {retention['over_octets']} octets too much" if retention["over_octets"] else ""
+        told.append(f"more is kept than is to be{over}: not done with it: {', '.join(retention['held_by'])}")
+    if retention and retention["trouble"]:
+        told.append(f"what need not be kept cannot be removed: {harmless(retention['trouble'])}")
+    return told
 
 
 def _rows(status: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     return [*status["subscriptions"].items(), *status["outlets"].items()]
 
 
-def _subscriptions(rows: Mapping[str, Mapping[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name, where in (
-        ("subscription", "left"), ("state", "left"), ("stored", "right"), ("lag", "right"), ("behind", "right"),
-        ("holes", "right"), ("silent", "right"), ("connects", "right"), ("marks", "right"), ("digests", "right"),
-    ):  # fmt: skip
-        table.add_column(name, justify=where)  # type: ignore[arg-type]
+def _subscriptions(rows: Mapping[str, Mapping[str, Any]], width: int | None) -> Table:
+    columns = (
+        Column("subscription", shrinks="begin"), Column("state"), Column("stored", right=True),
+        Column("lag", right=True), Column("behind", right=True, spare=1), Column("holes", right=True, spare=2),
+        Column("lost before", right=True, spare=3), Column("silent", right=True, spare=4),
+        Column("connects", right=True, spare=7), Column("marks", right=True, spare=6),
+        Column("digests", right=True, spare=5),
+    )  # fmt: skip
+    cells: list[list[str | Text]] = []
     for name, row in rows.items():
+        state = Text(row["state"], "red" if row["trouble"] else "green" if row["state"] == "live" else "yellow")
+        # what came to the gateway since it was heard last is not known here
+        lag = f"{row['lag_positions']}" if row["connected"] or row["state"] == "ended" else f"{row['lag_positions']}+"
         silent = "-" if row["silent_s"] is None else f"{row['silent_s']:.0f} s"
-        table.add_row(
-            name, Text(row["state"], "red" if row["trouble"] else "green" if row["state"] == "live" else "yellow"),
-            f"{row['items']}", f"{row['lag_positions']}", f"{row['behind_s']:.0f} s", f"{len(row['holes'])}", silent,
-            f"{row['connects']}", f"{row['marks_confirmed']}", f"{row['digests_confirmed']}",
-        )  # fmt: skip
-    return table
+        cells.append([
+            name, state, f"{row['items']}", lag, f"{row['behind_s']:.0f} s", f"{len(row['holes'])}",
+            f"{row['lost_before']}", silent, f"{row['connects']}", f"{row['marks_confirmed']}",
+            f"{row['digests_confirmed']}",
+        ])  # fmt: skip
+    return fitted(columns, cells, width)
 
 
-def _outlets(rows: Mapping[str, Mapping[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name, where in (
-        ("outlet", "left"), ("type", "left"), ("state", "left"), ("served", "right"), ("lag", "right"), ("", "left")
-    ):  # fmt: skip
-        table.add_column(name, justify=where)  # type: ignore[arg-type]
+def _outlets(rows: Mapping[str, Mapping[str, Any]], width: int | None) -> Table:
+    columns = (
+        Column("outlet", shrinks="begin"), Column("type"), Column("state"), Column("served", right=True),
+        Column("lag", right=True), Column("clients", right=True, spare=1), Column("skipped", right=True, spare=3),
+        Column("listens on", spare=2),
+    )  # fmt: skip
+    cells: list[list[str | Text]] = []
     for name, row in rows.items():
-        more = f"on {row['listens_on']}, {len(row['clients'])} clients" if row.get("listens_on") else ""
         lag = "-" if row["lag_positions"] is None else f"{row['lag_positions']}"
-        colour = "red" if row["trouble"] else "green"
-        table.add_row(name, row["type"], Text(row["state"], colour), f"{row['items']}", lag, more)
-    return table
+        clients = f"{len(row['clients'])}" if "clients" in row else ""
+        skipped = f"{row['skipped_items']}" if row.get("skipped_items") else ""
+        state = Text(row["state"], "red" if row["trouble"] else "green")
+        cells.append([name, row["type"], state, f"{row['items']}", lag, clients, skipped, row.get("listens_on") or ""])
+    return fitted(columns, cells, width)

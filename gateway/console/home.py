@@ -185,7 +185,8 @@ class _LiveDisplay:
     def __init__(self) -> None:
         self._log: deque[str] = deque(maxlen=8)
         structlog.configure(logger_factory=lambda *_: self)
-        self._live = Live(console=Console(), auto_refresh=False, transient=False)
+        self._console = Console()
+        self._live = Live(console=self._console, auto_refresh=False, transient=False)
         self._live.start()
 
     def msg(self, message: str) -> None:
@@ -197,7 +198,10 @@ class _LiveDisplay:
     def __call__(self, status: dict[str, Any]) -> None:
         from rich.text import Text
 
-        self._live.update(Group(picture(status), *(Text.from_ansi(line) for line in self._log)), refresh=True)
+        self._live.update(
+            Group(picture(status, width=self._console.width), *(Text.from_ansi(line) for line in self._log)),
+            refresh=True,
+        )
 
     def close(self) -> None:
         """Leave the last picture on the terminal."""
@@ -250,7 +254,7 @@ def show_status(config: Path, store: Path | None, as_json: bool, follow: bool) -
         else:
             if follow:
                 console.clear()
-            console.print(picture(status, age_s))
+            console.print(picture(status, age_s, console.width if console.is_terminal else None), soft_wrap=True)
             if not running:
                 console.print("the agent does not run", style="red")
         if not follow:

@@ -77,6 +77,7 @@ class Progress:
     blocks: int = 0
     marks_confirmed: int = 0
     duplicates: int = 0
+    lost_before: int = 0  # packets that are missing, by the counts of their APIDs, before those that came
     final: bool = False
     last_error: str = ""
     began_at: int = 0  # a new store that did not begin at the tail: the gateway knew the subscription
@@ -141,7 +142,7 @@ class Subscriber:
             await channel.send(json.dumps(self._hello()))
             await self._welcomed(self._told(await channel.receive()))
             self.progress.connects += 1
-            self.progress.connected = True
+            self.progress.connected, self.progress.heard_s = True, asyncio.get_running_loop().time()
             await self._receive(channel)
         finally:
             self.progress.connected = False
@@ -258,7 +259,9 @@ class Subscriber:
         try:
             for block, data in blocks:
                 self._check(block)
-                if not self._store.append(block, data) and block.kind != MARK:
+                if self._store.append(block, data):
+                    self.progress.lost_before += int(block.batch.items["missing_before"].sum())
+                elif block.kind != MARK:
                     self.progress.duplicates += 1
         finally:
             self._store.force()

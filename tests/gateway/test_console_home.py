@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import io
 import json
 import os
 import shutil
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from gateway.agent.agent import STATUS
+from gateway.agent.status import picture
 from gateway.agent.systemd import this_command, unit
 from gateway.console.app import app
 from gateway.errors import UsageError
@@ -22,7 +25,7 @@ from gateway.errors import UsageError
 ROW = {
     "state": "live", "trouble": None, "connected": True, "connects": 1, "last_error": "", "silent_s": 0.2, "head": 9,
     "low_water": 9, "lag_positions": 0, "behind_s": 0.0, "holes": [], "missing_for_ever": [[2, 4]], "items": 7,
-    "packets": 7, "octets": 700,
+    "packets": 7, "octets": 700, "lost_before": 12, "retention": None,
     "marks_confirmed": 3, "digests_confirmed": 2, "duplicates": 0,
 }  # fmt: skip
 
@@ -103,6 +106,28 @@ def test_a_token_that_is_not_there_is_told(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("gwt_1.secret\n")
     found = home("check", config)
     assert (found.exit_code, "secret" in found.output) == (0, False)
+
+
+@pytest.mark.parametrize("width", [48, 60, 80, 120])
+def test_no_number_is_cut_on_a_small_terminal(width: int) -> None:
+    """What must be seen of a subscription and an outlet (state, stored, lag) is whole on any terminal, the rest left
+    out; a lag of who is not connected is no more than a least."""
+    row = {**ROW, "state": "catching up", "items": 12_345_678, "lag_positions": 987_654_321, "connected": False}
+    live = {
+        "type": "websocket", "state": "serving", "trouble": None, "items": 7_654_321, "octets": 9, "lag_positions": 0,
+        "listens_on": "127.0.0.1:5601", "clients": [1, 2, 3], "skipped_items": 4_567,
+    }  # fmt: skip
+    status = {
+        "state": "waiting", "home": "a", "instance": "m.flight", "url": "http://x", "process": 1, "running_s": 3,
+        "subscriptions": {"the-name-of-a-subscription": row}, "outlets": {"live": live},
+    }  # fmt: skip
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(picture(status, 1.0, width))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    for whole in ("catching up", "12345678", "987654321+", "websocket", "serving", "7654321"):
+        assert whole in text
+    assert ("127.0.0.1:5601" in text, "lost before" in text) == (width >= 80, width >= 80)
+    assert all(len(line) <= width for line in text.splitlines())
 
 
 def test_the_status_tells_whether_it_runs(tmp_path: Path) -> None:
