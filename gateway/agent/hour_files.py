@@ -74,7 +74,7 @@ def _cursor(place: Mapping[str, Any] | None) -> Cursor | None:
         raise Conflict(f"the place of the files cannot be read: {error}", "restore it") from None
 
 
-def by_hour(batch: ItemBatch, names: Mapping[str, Mapping[str, int]], hour_of: str) -> dict[str, bytes]:
+def by_hour(batch: ItemBatch, names: Mapping[str, Mapping[str, str]], hour_of: str) -> dict[str, bytes]:
     """Return the octets of good packets by file name, those of one file in the order of the batch."""
     items = batch.items[good_packets(batch)]
     if not len(items):

@@ -13,7 +13,7 @@ from gateway.homes.store_reader import Portion
 from gateway_codecs.batches import ABSENT, DataMode, Quality, Unit
 from gateway_codecs.time_scales import format_utc
 
-Names = Mapping[str, Mapping[str, int]]
+Names = Mapping[str, Mapping[str, str]]
 MESSAGE_ROWS, MESSAGE_CHARACTERS = 200, 1 << 19
 
 

@@ -86,10 +86,13 @@ def good_packets(batch: ItemBatch) -> BoolArray:
     return wanted
 
 
-def spacecraft_names(names: Mapping[str, Mapping[str, int]]) -> dict[int, str]:
+def spacecraft_names(names: Mapping[str, Mapping[str, str]]) -> dict[int, str]:
     """Return names by number, as far as they are names: they become folders."""
-    found = names.get("spacecraft", {})
-    return {number: name for name, number in found.items() if NAME.fullmatch(name)}
+    return {
+        int(number): name
+        for number, name in names.get("spacecraft", {}).items()
+        if str(number).isdecimal() and NAME.fullmatch(str(name))
+    }
 
 
 def spacecraft_name(number: int, names: Mapping[int, str]) -> str:

@@ -35,6 +35,7 @@ from gateway_config import AgentSettings, agent_example, load_agent, schemas
 
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 STATUS_MAX_OCTETS = 1 << 24
+PIPE_WIDTH = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +246,7 @@ def write_example(config: Path) -> None:
 def show_status(config: Path, store: Path | None, as_json: bool, follow: bool) -> int:
     """Print what the agent wrote last; returns 1 when it does not run or is in trouble. Raises UsageError."""
     folder = store if store is not None else config.parent / load_agent(config).store
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
     while True:
         status, age_s = _read_status(folder / STATUS)
         running = age_s < STALE_S and status["state"] != "stopped" and _is_there(status["process"])
@@ -254,7 +255,7 @@ def show_status(config: Path, store: Path | None, as_json: bool, follow: bool) -
         else:
             if follow:
                 console.clear()
-            console.print(picture(status, age_s, console.width if console.is_terminal else None), soft_wrap=True)
+            console.print(picture(status, age_s, console.width))
             if not running:
                 console.print("the agent does not run", style="red")
         if not follow:

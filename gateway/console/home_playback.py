@@ -15,11 +15,12 @@ from typing import Any
 import typer
 
 from gateway.access.local import read_token, token_for
-from gateway.agent.playback_run import FILES, PlaybackAround, PlaybackRun
+from gateway.agent.playback_run import FILES, STORE, PlaybackAround, PlaybackRun
 from gateway.blocking import run_blocking
 from gateway.console.harmless import harmless
 from gateway.errors import StartError, UsageError
 from gateway.homes.playback_desk import ApiDesk, Desk, NoDesk, asked_for
+from gateway.homes.playback_loop import REQUEST
 from gateway.homes.ways_in import Dial, way_in
 from gateway.patient_log import set_up_logging
 from gateway.real import LocalStorage, SystemClock, ThreadWorker
@@ -78,6 +79,8 @@ def fetch(options: PlaybackOptions) -> int:
         return workers[-1]
 
     token()
+    if asked is None and not (options.into / STORE / REQUEST).exists():
+        raise UsageError("a playback of what?", "--from and --to, two positions, or --request playback-7")
     try:
         storage = LocalStorage(options.into, lock=True)
     except StartError as error:

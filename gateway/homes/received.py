@@ -23,7 +23,7 @@ class PacketBatch:
 
     items: ItemBatch
     positions: I64Array
-    names: Mapping[str, Mapping[str, int]]
+    names: Mapping[str, Mapping[str, str]]
     first_position: int = -1
     end_position: int = -1
     missing: bool = False
@@ -81,8 +81,8 @@ class PacketBatch:
     @property
     def spacecraft(self) -> list[str]:
         """The name of each packet's spacecraft; "" = none."""
-        known = {number: name for name, number in self.names.get("spacecraft", {}).items()}
-        return [known.get(number, "") for number in self._column("spacecraft").tolist()]
+        known = self.names.get("spacecraft", {})
+        return [str(known.get(str(number), "")) for number in self._column("spacecraft").tolist()]
 
     def _column(self, name: str) -> NDArray[Any]:
         return self.items.items[name]

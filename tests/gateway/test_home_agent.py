@@ -275,7 +275,7 @@ def test_packets_are_filed_by_spacecraft_apid_and_hour() -> None:
     items["generation_time_ns"] = items["receive_time_ns"]
     items["generation_time_ns"][0] = parse_utc("2026-11-01T00:00:00Z")
     items["apid"][2] = -1
-    names = {"spacecraft": {"picard": 1, "../../etc": 2}}
+    names = {"spacecraft": {"1": "picard", "2": "../../etc"}}  # as a welcome has them
     assert by_hour(batch, names, "receive_time") == {
         "picard/apid-0005/2026-11-26T23Z.packets": b"a",
         "picard/apid-0005/2026-11-27T00Z.packets": b"bb",

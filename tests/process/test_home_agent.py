@@ -103,6 +103,7 @@ def test_killed_again_and_again_all_outlets_are_exact(daemon: Daemon, tmp_path: 
     process = agent(config)
     until(lambda: files(there / "packets") == WHOLE, "the files are not whole")
     until(lambda: table(there / "csv") == [str(k % 200 * 0.5) for k in range(COUNT)], "the table is not whole")
+    assert {path.name for path in (there / "packets").iterdir()} == {"picard"}
     until(lambda: status(there / "store")["state"] == "well", "the agent is not well")
     told = json.loads(run_gateway("home", "status", "--config", str(config), "--json").stdout)
     assert (told["running"], told["subscriptions"]["all"]["packets"]) == (True, COUNT)

@@ -56,6 +56,10 @@ def test_the_examples_of_the_page_run(daemon: Daemon, tmp_path: Path) -> None:
     """docs/home-base.md: each program does what the page says, and a second run gets nothing a second time."""
     packets, _, values, playback = examples(daemon)
     assert run(packets, tmp_path) == [f"{k} {octets.hex()}" for k, octets in enumerate(PACKETS)]
+    named = packets.replace("print(count, octets.hex())", "pass").replace(
+        "loop.finish()", "loop.finish(); print(batch.spacecraft[0])"
+    )
+    assert run(named.replace("apid=102", 'apid=102, consumer="named"'), tmp_path) == ["picard"]
     rows = [line.split()[1:4] for line in run(values, tmp_path)]
     assert rows == [["/X/TEMP", str(k % 200 * 0.5), "degC"] for k in range(COUNT)]
     hours = ("2026-11-24T10:00:00Z", "2026-11-24T11:00:00Z")
