@@ -711,3 +711,26 @@ def test_days_are_next_to_each_other() -> None:
     for before, after in (("2016-12-31", "2017-01-01"), ("2026-02-28", "2026-03-01")):
         assert day_span(after).from_ns == day_span(before).end_ns
     assert (day_span("2016-12-31").end_ns or 0) - (day_span("2016-12-31").from_ns or 0) == DAY + S
+
+
+@on_virtual_time
+async def test_nobody_makes_rows_of_his_own() -> None:
+    """R13: whoever says names that nobody configured, subscribes to what he may not, or is no home base any more, makes
+    no row and no series; refusals are counted by a few words."""
+    world = await World.open()
+    await world.commit(3)
+    for k in range(50):
+        peer = Peer(world.registry)
+        await peer.hello(**[{"home": f"x{k}"}, {"mode": f"m{k}"}, {"selection": {f"k{k}": 1}}][k % 3])
+        await peer.leave()
+    limit = world.registry.policy.rights["a"].subscriptions
+    for k in range(limit + 5):
+        peer = Peer(world.registry)
+        told = await peer.hello(subscription=f"s{k}", selection={"apids": [k]})
+        assert (told["type"] == "welcome") is (k < limit)
+        await peer.leave()
+    assert [(row["home"], row["subscriptions"]) for row in world.accounts.homes()] == [("a", limit)]
+    assert len(world.registry.refused) <= 5, world.registry.refused
+    assert {key[0] for key in world.registry.ledger.latencies} <= {"a"}
+    world.registry.ledger.last_seen_ns["gone"] = 1  # as it was kept, of a home base that is not configured any more
+    assert "gone" not in {row["home"] for row in world.accounts.homes()}
