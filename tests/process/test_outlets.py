@@ -31,7 +31,7 @@ def test_plain_packets_for_plain_tools(tmp_path: Path) -> None:
     display.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
     display.bind(("127.0.0.1", 0))
     link, home = tmp_path / "config/links/station.yaml", tmp_path / "config/homes/laboratory-a.yaml"
-    link.write_text(link.read_text().replace("port: 5500", f"port: {station.getsockname()[1]}") + "watchdog_s: 60\n")
+    link.write_text(link.read_text().replace("port: 5500", f"port: {station.getsockname()[1]}") + "watchdog_s: 600\n")
     home.write_text(home.read_text() + OUTLETS.format(tcp=tcp, udp=display.getsockname()[1]))
     craft = Spacecraft(3)
     data = b"".join(craft.next_frame().octets for _ in range(FRAMES))

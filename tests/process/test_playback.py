@@ -44,7 +44,7 @@ def test_a_playback_over_a_kill_and_a_range_sent_again(tmp_path: Path) -> None:
     shutil.copytree(MINIMAL, tmp_path / "config")
     station = socket.create_server(("127.0.0.1", 0))
     link = tmp_path / "config/links/station.yaml"
-    link.write_text(link.read_text().replace("port: 5500", f"port: {station.getsockname()[1]}") + "watchdog_s: 60\n")
+    link.write_text(link.read_text().replace("port: 5500", f"port: {station.getsockname()[1]}") + "watchdog_s: 600\n")
     craft = Spacecraft(3)
     data = b"".join(craft.next_frame().octets for _ in range(FRAMES))
     packets = packets_of(data)

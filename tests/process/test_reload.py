@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -98,8 +99,10 @@ def daemon(tmp_path: Path, stations: list[Station]) -> Iterator[Daemon]:
         tmp_path,
         gateway="data_dir: var\napi: {access: open}\n",
         missions__m=MISSION,
-        links__one=LINK.format("one", stations[0].port, ""),
-        links__two=LINK.format("two", stations[1].port, "prime: false\n"),
+        links__one=LINK.format("one", stations[0].port, "watchdog_s: 600\n"),
+        links__two=LINK.format(
+            "two", stations[1].port, "prime: false\nwatchdog_s: 600\n"
+        ),  # silence ends none meanwhile
         homes__a=HOME.format("a", [1, 2]),
         homes__b=HOME.format("b", [2, 3]),
     )
@@ -121,6 +124,11 @@ def reloads(daemon: Daemon) -> dict[str, int]:
     return dict(daemon.get("/status")["configuration"]["reloads"])
 
 
+def reload_events(daemon: Daemon) -> list[dict[str, Any]]:
+    events = daemon.get("/instances/m.flight/events?limit=1000")["events"]
+    return [one for one in events if one["type"] == "reload"]
+
+
 def test_a_hang_up_reloads(daemon: Daemon, stations: list[Station], tmp_path: Path) -> None:
     """R9: SIGHUP applies the difference: one session ends within a second, the other and its link are not touched."""
     until(lambda: all(station.peers for station in stations))
@@ -130,19 +138,19 @@ def test_a_hang_up_reloads(daemon: Daemon, stations: list[Station], tmp_path: Pa
     write(
         tmp_path,
         homes__a=HOME.format("a", [1]),
-        links__two=LINK.format("two", stations[1].port, "prime: false\nwatchdog_s: 3\n"),
+        links__two=LINK.format("two", stations[1].port, "prime: false\nwatchdog_s: 500\n"),
     )
     shown = run_gateway("diff", str(tmp_path), "--url", daemon.url)
     assert shown.returncode == 1, shown.stderr
     assert "- m (flight): tm, all VCs, APID 2; all modes" in shown.stdout
-    assert "watchdog_s: 10 -> 3" in shown.stdout
+    assert "watchdog_s: 600 -> 500" in shown.stdout
     assert daemon.process is not None
     told_s = time.monotonic()
     daemon.process.send_signal(signal.SIGHUP)
     until(lambda: a.reason is not None)
     assert a.reason == "rights changed: subscribe again"
     until(lambda: reloads(daemon) == {"applied": 1, "refused": 0})
-    (event,) = [one for one in daemon.get("/instances/m.flight/events?limit=1000")["events"] if one["type"] == "reload"]
+    (event,) = until(lambda: reload_events(daemon), "an event")
     assert event["who"] == "SIGHUP"
     until(lambda: len(stations[1].peers) == 2)
     again = Home(daemon, "a")

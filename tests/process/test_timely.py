@@ -35,7 +35,7 @@ def test_a_listener_hears_what_comes(tmp_path: Path) -> None:
     station = socket.create_server(("127.0.0.1", 0))
     shutil.copytree(MINIMAL, tmp_path / "config")
     link = tmp_path / "config/links/station.yaml"
-    link.write_text(link.read_text().replace("port: 5500", f"port: {station.getsockname()[1]}") + "watchdog_s: 60\n")
+    link.write_text(link.read_text().replace("port: 5500", f"port: {station.getsockname()[1]}") + "watchdog_s: 600\n")
     craft = Spacecraft(3)
     before, now = (b"".join(craft.next_frame().octets for _ in range(FRAMES)) for _ in range(2))
     first, both = packets_of(before), packets_of(before + now)
