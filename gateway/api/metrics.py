@@ -11,6 +11,8 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 State = Mapping[str, Any]
+CAUSES = ("expired", "damaged", "late")
+"""Why a home base did not get something: there from the beginning, so that a rise from nothing is seen."""
 
 
 def render_metrics(state: State) -> tuple[bytes, str]:
@@ -218,7 +220,7 @@ def _homes(instances: Iterable[State]) -> Iterator[Metric]:
                 seen.add_metric(key, row["last_seen_age_s"])
             for state in ("unconfirmed", "differing"):
                 digests.add_metric([*key, state], row[f"digests_{state}"])
-            for cause, count in row["drops"].items():
+            for cause, count in {**dict.fromkeys(CAUSES, 0), **row["drops"]}.items():
                 drops.add_metric([*key, cause], count)
     yield from (sessions, lag, late, backlog, drops, seen, digests)
 

@@ -162,8 +162,8 @@ def test_metrics_of_home_bases() -> None:
         ("gateway_home_last_seen_age_seconds", 0.1), ("gateway_home_sessions", 1),
     ):  # fmt: skip
         assert [sample.value for sample in found[name]] == [value], name
-    (drops,) = [sample for sample in found["gateway_home_drops"] if sample.name.endswith("_total")]
-    assert (drops.labels["cause"], drops.value) == ("expired", 12)
+    drops = [sample for sample in found["gateway_home_drops"] if sample.name.endswith("_total")]
+    assert {one.labels["cause"]: one.value for one in drops} == {"expired": 12, "damaged": 0, "late": 0}
 
 
 def test_help_teaches() -> None:
