@@ -61,7 +61,7 @@ class MqttDial:
     async def __call__(self) -> Channel:
         """Connect to the broker and listen. Raises ConnectionError."""
         # what is discarded is found missing, like everything that gets lost
-        inbox = Inbox(INBOX_OCTETS, on_discard=lambda: None)
+        inbox = Inbox(INBOX_OCTETS, on_discard=lambda topic: None)
         client = await open_client(self._address, f"home-{secrets.token_hex(8)}", inbox)
         try:
             if await subscribe(client, [str(self._topic)]):

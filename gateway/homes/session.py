@@ -271,9 +271,10 @@ class Session:
 
     async def _begin_timely(self, hello: Mapping[str, Any]) -> None:
         """Listen, then welcome: from the welcome on everything comes, or is told as skipped."""
-        limits, others = timely_limits(hello), self._registry.timely_sessions
-        before = others.get((self.home, self.name))
-        if before is None and sum(home == self.home for home, _ in others) >= TIMELY_PER_HOME_MAX:
+        others = self._registry.timely_sessions
+        before, have = others.get((self.home, self.name)), sum(home == self.home for home, _ in others)
+        limits = timely_limits(hello, have - (before is not None))
+        if before is None and have >= TIMELY_PER_HOME_MAX:
             raise DeliveryError("too many", f"a home base has at most {TIMELY_PER_HOME_MAX} timely sessions at a time")
         if before is not None:
             before.stop("replaced by a newer session of the same subscription")

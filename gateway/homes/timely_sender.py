@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.homes.lines import Pace
@@ -15,6 +15,8 @@ from gateway_routes.timely import Skipped, StreamCount, Taken, TimelyLimits
 
 DELAY_MS = 1000
 DELAY_MS_MIN, DELAY_MS_MAX = 10, 60_000
+LARGE_QUEUES, SMALL_QUEUE_OCTETS = 4, 1 << 20
+"""So many sessions of a home base have the whole queue, its others a smaller one: what it does not read is bounded."""
 WITHOUT_POSITIONS = ("sequential", "from", "cursor", "from_position", "upto_position")
 
 
@@ -26,8 +28,8 @@ class TimelyCount:
     skipped_items: int = 0
 
 
-def timely_limits(hello: Mapping[str, Any]) -> TimelyLimits:
-    """Return what a hello asks for. Raises DeliveryError."""
+def timely_limits(hello: Mapping[str, Any], others: int = 0) -> TimelyLimits:
+    """Return what a hello asks for, for a home base that has so many timely sessions already. Raises DeliveryError."""
     for key in WITHOUT_POSITIONS:
         if hello.get(key) is not None:
             text = f"a timely session begins now and has no positions: leave {key!r} out, or use mode complete"
@@ -36,7 +38,8 @@ def timely_limits(hello: Mapping[str, Any]) -> TimelyLimits:
     if not isinstance(delay_ms, int) or isinstance(delay_ms, bool) or not DELAY_MS_MIN <= delay_ms <= DELAY_MS_MAX:
         text = f'"max_delay_ms" is a whole number from {DELAY_MS_MIN} to {DELAY_MS_MAX}, not {str(delay_ms)[:64]}'
         raise DeliveryError("bad message", text)
-    return TimelyLimits(max_delay_s=delay_ms / 1000)
+    plain = TimelyLimits(max_delay_s=delay_ms / 1000)
+    return plain if others < LARGE_QUEUES else replace(plain, max_octets=SMALL_QUEUE_OCTETS)
 
 
 class TimelySender:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import select
 import socket
 import ssl
+import termios
 import time
+from array import array
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -62,9 +65,10 @@ class Inbox(asyncio.Queue[aiomqtt.Message | None]):
     """What came and was not taken yet; None = the connection has ended. What does not fit is discarded.
 
     It does not fit when more than `max_octets` or INBOX_MESSAGES wait, or it alone has more than `most_of_one`.
+    `on_discard` gets the topic of what does not.
     """
 
-    def __init__(self, max_octets: int, on_discard: Callable[[], None], most_of_one: int | None = None) -> None:
+    def __init__(self, max_octets: int, on_discard: Callable[[str], None], most_of_one: int | None = None) -> None:
         super().__init__()
         self._max_octets, self._on_discard, self._most_of_one = max_octets, on_discard, most_of_one
         self.waiting_octets = 0
@@ -83,7 +87,7 @@ class Inbox(asyncio.Queue[aiomqtt.Message | None]):
         too_large = self._most_of_one is not None and _size(item) > self._most_of_one
         too_many = self.qsize() >= INBOX_MESSAGES or self.waiting_octets + _size(item) > self._max_octets
         if item is not None and (too_large or too_many):
-            self._on_discard()
+            self._on_discard(str(item.topic))
             return
         super().put_nowait(item)
 
@@ -154,6 +158,14 @@ class Client(aiomqtt.Client):
                     message = await self.inbox.get()
                     if message is not None:
                         return message
+
+    def waiting_octets(self) -> int:
+        """Return what has come and was not taken: in the inbox and in the system's buffer."""
+        sock, count = self._client.socket(), array("i", [0])
+        if sock is not None and sock.fileno() >= 0:
+            with contextlib.suppress(OSError):
+                fcntl.ioctl(sock.fileno(), termios.FIONREAD, count)
+        return count[0] + self.inbox.waiting_octets
 
     def cut(self) -> None:
         """End the connection at once: everything that waits for it ends."""

@@ -57,6 +57,7 @@ class Hooks:
     message: Callable[[str, bytes, bool], None]  # topic, payload, retained
     tell: Tell
     topics: tuple[str, ...] = ()
+    discarded: Callable[[str], None] = lambda topic: None  # a message of a topic, because too much waits
     will: aiomqtt.Will | None = None
     message_max_octets: int = 1 << 18
 
@@ -137,8 +138,14 @@ class BrokerConnection:
                 with contextlib.suppress(BrokerError):
                     await self._subscribe(client)
 
-    def _note_discarded(self) -> None:
+    def waiting_octets(self) -> int:
+        """Return what has come from the broker and is not read yet: in our inbox and in the system's buffer."""
+        client = self._client
+        return 0 if client is None else client.waiting_octets()
+
+    def _note_discarded(self, topic: str) -> None:
         self.counters.discarded += 1
+        self.hooks.discarded(topic)
 
     def _down(self, why: str) -> None:
         was, self.state = self.state, ConnectionState.UNAVAILABLE

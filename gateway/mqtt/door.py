@@ -92,6 +92,12 @@ class HomeDoor:
             told = {"type": "error", "code": error.code, "message": str(error), "session": session}
             self._answer(whose, told)
 
+    def discarded(self, topic: str) -> None:
+        """A message was thrown away before it came here, for too many wait: it is paid for too."""
+        whose = topics.requested(topic)
+        if whose is not None and not self.floods.hears(whose.home, asyncio.get_running_loop().time()):
+            self.counters.unheard += 1
+
     def _read(self, whose: HomeTopic, payload: bytes, now_s: float) -> tuple[str, dict[str, Any]]:
         try:
             request = parse_control(payload)

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 
 from gateway_routes.tolls import REFUSED, Tolls
 
-MESSAGES_PER_S, MESSAGES_AT_ONCE = 1000.0, 10_000.0
+MESSAGES_PER_S, MESSAGES_AT_ONCE = 200.0, 1_000.0
+"""Paid only while more waits to be read than BEHIND_OCTETS: who is alone may publish what the gateway can read."""
+BEHIND_OCTETS = 1 << 16
 OUT_S = 30.0
 ANSWERS_PER_HOME_MAX = 16
 HOMES_MAX = 256
@@ -24,18 +26,21 @@ class Floods:
     """The allowances, by the home base that a topic names. `tell` is called when one is put out."""
 
     tell: Callable[[str], None] = lambda text: None
+    waiting_octets: Callable[[], int] = lambda: 0  # what has come from the broker and is not read yet
     _messages: Tolls = field(default_factory=lambda: Tolls(MESSAGES_PER_S, MESSAGES_AT_ONCE))
     _subscribes: Tolls = field(default_factory=Tolls)
     _out_until_s: dict[str, float] = field(default_factory=dict)
 
     def hears(self, home: str, now_s: float) -> bool:
         """Whether a message of a home base is looked at."""
+        if self._out_until_s.get(home, now_s) <= now_s and self.waiting_octets() < BEHIND_OCTETS:
+            return True
         if self._messages.admit(home, 1, now_s):
             return True
         self._messages.charge(home, 1, now_s)
         if self._out_until_s.get(home, now_s) <= now_s and len(self.out(now_s)) < HOMES_MAX:
             self._out_until_s[home] = now_s + OUT_S
-            self.tell(f"home base {home} publishes more than {MESSAGES_PER_S:g} messages/s: not heard for {OUT_S:g} s")
+            self.tell(f"home base {home} publishes more than can be read: not heard for {OUT_S:g} s")
         return False
 
     def rubbish(self, home: str, now_s: float) -> None:

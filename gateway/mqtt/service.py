@@ -56,7 +56,6 @@ class Mqtt:
     ) -> None:
         self._settings, self._directory, self._instances = settings, directory, instances
         self._supervisor, self._accounts = supervisor, accounts
-        floods = Floods(lambda text: self._tell("warning", text))
         self._broker = self._own_broker(data_dir) if settings.broker == "nats" else None
         self._connection = BrokerConnection(
             Hooks(
@@ -64,6 +63,7 @@ class Mqtt:
                 connected=self._connected,
                 lost=self._lost,
                 message=self._message,
+                discarded=self._discarded,
                 tell=self._tell,
                 topics=(topics.REQUESTS, topics.status(settings.name)),
                 will=aiomqtt.Will(
@@ -72,6 +72,7 @@ class Mqtt:
                 message_max_octets=CONTROL_MAX_OCTETS,
             )
         )
+        floods = Floods(lambda text: self._tell("warning", text), self._connection.waiting_octets)
         self._shared = SharedCounters()
         self._door = HomeDoor(
             instances,
@@ -215,6 +216,9 @@ class Mqtt:
             self._descriptors.told_otherwise(payload)
         else:
             self._door.take(topic, payload, retained)
+
+    def _discarded(self, topic: str) -> None:
+        self._door.discarded(topic)
 
     def _tell(self, severity: str, message: str) -> None:
         """Journal an event in every instance: what happens to the broker concerns them all."""

@@ -35,7 +35,7 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 def inbox() -> clients.Inbox:
-    return clients.Inbox(1 << 20, lambda: None)
+    return clients.Inbox(1 << 20, lambda topic: None)
 
 
 async def packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
@@ -273,7 +273,7 @@ async def test_a_flood_from_the_broker() -> None:
     async with broker(flood) as address, Site(address) as site:
         await site.until(lambda: len(site.heard) == 2)
         assert site.connection.counters.discarded == 1
-    small = clients.Inbox(1000, lambda: site.losses.append("full"))
+    small = clients.Inbox(1000, lambda topic: site.losses.append("full"))
     for _ in range(5):
         small.put_nowait(aiomqtt.Message("t", bytes(400), 0, False, 0, None))
     assert (small.qsize(), site.losses.count("full")) == (2, 3)
@@ -432,7 +432,7 @@ async def test_listeners_may_not_speak_for_the_gateway(tmp_path: Path) -> None:
         gateway = await clients.open_client(own, "the-gateway", inbox())
         assert await clients.subscribe(gateway, ["gw/v1/#"]) == []
         stranger = await clients.open_client(
-            BrokerAddress("127.0.0.1", server.port), "stranger", clients.Inbox(1 << 20, lambda: None)
+            BrokerAddress("127.0.0.1", server.port), "stranger", clients.Inbox(1 << 20, lambda topic: None)
         )
         assert await clients.subscribe(stranger, ["gw/v1/+/+/tm/#"]) == []
         assert await clients.subscribe(stranger, ["other/#"]) == ["other/#"]

@@ -182,7 +182,7 @@ def test_a_cancellation_that_comes_with_the_brokers_answer_is_one(turns: int) ->
 
     @on_virtual_time
     async def story() -> None:
-        client = Client(Inbox(1 << 20, on_discard=lambda: None), "127.0.0.1", 1)
+        client = Client(Inbox(1 << 20, on_discard=lambda topic: None), "127.0.0.1", 1)
         answered = asyncio.Event()
         ended = False
 
@@ -207,7 +207,7 @@ def test_a_cancellation_that_comes_with_the_brokers_answer_is_one(turns: int) ->
 @on_virtual_time
 async def test_a_broker_that_does_not_answer_is_told() -> None:
     """R10: what the broker is asked has a limit of time, and says so."""
-    client = Client(Inbox(1 << 20, on_discard=lambda: None), "127.0.0.1", 1)
+    client = Client(Inbox(1 << 20, on_discard=lambda topic: None), "127.0.0.1", 1)
     with pytest.raises(aiomqtt.MqttError, match="in time"):
         await client._wait_for(asyncio.Event().wait(), 5)
     assert asyncio.get_running_loop().time() == pytest.approx(5, abs=0.1)

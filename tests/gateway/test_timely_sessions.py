@@ -11,6 +11,7 @@ import pytest
 from gateway.homes.session import TIMELY_PER_HOME_MAX
 from gateway_codecs.batches import IntakeBatch
 from gateway_codecs.delivery_block import TIMELY, DeliveryBlock
+from gateway_routes.timely import TimelyLimits
 from tests.conftest import SEEDS
 from tests.gateway.simulated import on_virtual_time
 from tests.gateway.test_journal import packets
@@ -150,6 +151,9 @@ async def test_a_newer_session_replaces_the_older_and_there_are_not_too_many() -
     peers = [await listener(world, f"s{k}") for k in range(TIMELY_PER_HOME_MAX)]
     refused = world.peer()
     assert (await refused.hello(subscription="more", mode="timely"))["code"] == "too many"
+    queues = [feed.counts.limits.max_octets for feed in world.registry.timely.feeds]
+    assert sum(queues) <= 28 << 20, "R5: what one home base does not read is bounded, however many sessions it has"
+    assert max(queues) == TimelyLimits().max_octets
     newer = await listener(world, "s0")
     await asyncio.wait([peers[0]._task])
     assert peers[0].closed == "replaced by a newer session of the same subscription"

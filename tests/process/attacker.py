@@ -19,8 +19,13 @@ from typing import Any
 
 from plain_websocket import CLOSE, TEXT, PlainWebSocket, client_frame, open_plain
 
-SOURCE = "127.0.0.2"
+SOURCE, SUBSCRIBES_FROM = "127.0.0.2", ("127.0.0.3", "127.0.0.4")
+TRIES_S = 60.0
+"""After the others have all of theirs it goes on for so long, until it has tried all that it was told to."""
 WAIT_S = 60.0
+MODES: list[dict[str, Any]] = [
+    {}, {"mode": "timely", "max_delay_ms": 60_000}, {"mode": "offline"}, {"selection": {"apids": [100, 101]}}
+]  # fmt: skip
 MALFORMED: list[bytes] = [
     client_frame(b"{"),
     client_frame(b"[]"),
@@ -44,16 +49,24 @@ class Attacker:
         self.about: dict[str, Any] = told
         self.told: Counter[str] = Counter()
         self.held: list[PlainWebSocket] = []
-        self.tried = 0
+        self.tried = self.asking = 0
 
     async def run(self, until: Awaitable[None]) -> None:
         """All of it, until told to stop."""
-        works: list[Callable[[], Awaitable[None]]] = [self.subscribe] * 8
-        works += [self.talk_rubbish] * 3 + [self.guess] * 8 + [self.half_open] + [self.flood] * 2
-        if self.about.get("mqtt_port"):
-            works.append(self.flood_mqtt)
+        works: list[Callable[[], Awaitable[None]]] = [self.flood_mqtt]
+        if not self.about["mqtt_port"]:
+            works = [self.subscribe] * 160 + [self.talk_rubbish] * 3 + [self.guess] * 8 + [self.half_open]
+            works += [self.flood] * 2
+        if not self.about["mqtt_port"]:
+            for _ in MALFORMED:  # all of it once, before it is put off
+                await self.talk_rubbish()
         self.tasks = [asyncio.create_task(self.forever(work)) for work in works]
         await until
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it has not tried all subscriptions yet, or waits for an answer to one."""
+        return not self.about["mqtt_port"] and (self.tried < self.about["subscriptions"] or self.asking > 0)
 
     async def forever(self, work: Callable[[], Awaitable[None]]) -> None:
         """Again and again; a cut connection is no news."""
@@ -75,8 +88,12 @@ class Attacker:
             await asyncio.sleep(WAIT_S / 2)
             return
         self.tried += 1
-        hello = {"type": "subscribe", "home": self.home, "subscription": f"s{self.tried}"}
-        socket = await self.session("subscribe", client_frame(json.dumps(hello).encode()))
+        hello = {"type": "subscribe", "home": self.home, "subscription": f"s{self.tried}"} | MODES[self.tried % 4]
+        self.asking += 1
+        try:
+            socket = await self.session("subscribe", client_frame(json.dumps(hello).encode()))
+        finally:
+            self.asking -= 1
         if socket is not None:
             self.held.append(socket)
             socket.transport.pause_reading()
@@ -92,7 +109,11 @@ class Attacker:
         """Open a session, say something first; return it when it is welcome."""
         answers: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue()
         socket = await open_plain(
-            self.port, self.path, self.token, lambda opcode, data: answers.put_nowait((opcode, data)), SOURCE
+            self.port,
+            self.path,
+            self.token,
+            lambda opcode, data: answers.put_nowait((opcode, data)),
+            SUBSCRIBES_FROM[self.tried % 2] if what == "subscribe" else SOURCE,
         )
         if socket.status != 101:
             self.note(what, socket)
@@ -202,9 +223,10 @@ class Attacker:
                 writer.write(b"".join(pieces))
                 self.told["mqtt: hellos"] += len(pieces)
                 await writer.drain()
-            self.told["mqtt: cut"] += 1
+            self.told["mqtt: put out"] += 1
         finally:
             heard.cancel()
+            self.told["mqtt: ends"] += 1
             writer.transport.abort()
 
     def mqtt_hello(self, k: int) -> bytes:
@@ -236,6 +258,9 @@ async def main() -> None:
 
     async def until_told() -> None:
         await loop.run_in_executor(None, sys.stdin.readline)
+        until_s = loop.time() + TRIES_S
+        while attacker.is_busy and loop.time() < until_s:
+            await asyncio.sleep(0.1)
 
     await attacker.run(until_told())
     print(json.dumps({"tried": attacker.tried, "held": len(attacker.held), "told": attacker.told}), flush=True)

@@ -31,7 +31,6 @@ SUBSCRIBE = f"/api/v1/instances/{INSTANCE}/subscribe"
 MISSION = "name: demo\nspacecraft: [{name: picard, packets: {packet_versions: [0]}}]\n"
 PACKET_OCTETS = 200
 HOSTILE = "hostile"
-SETTLE_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,7 @@ class Crowded:
     subscriptions: int
     half_open: int
     mqtt: bool = False
+    settle_s: float = 3.0  # of attack, before the data begin to flow
 
 
 @dataclass
@@ -56,6 +56,7 @@ class Found:
     gateway_cpu_s: float
     troubles: list[str]
     attack: dict[str, Any]
+    hostile_sessions: int
     metrics: str
     status: dict[str, Any]
 
@@ -207,13 +208,16 @@ def _run(
     crowd = Party("crowd_of_homes.py", {**about, "tokens": tokens, "wanted": crowded.packets, "limit_s": limit_s})
     parties.append(crowd)
     crowd.begin("live")
-    tries = {"subscriptions": crowded.subscriptions, "half_open": crowded.half_open, "mqtt_port": mqtt_port}
-    attacker = Party("attacker.py", {**about, **tries, "token": token, "home": HOSTILE}, nice=19)
+    tries = {"subscriptions": crowded.subscriptions, "half_open": crowded.half_open, "token": token, "home": HOSTILE}
+    attackers = [
+        Party("attacker.py", {**about, **tries, "mqtt_port": port}, nice=19)
+        for port in ([0, mqtt_port] if mqtt_port else [0]) if hostile
+    ]  # fmt: skip
     before, most = rss_octets(pid), 0
-    if hostile:
+    for attacker in attackers:
         parties.append(attacker)
         attacker.begin("begun")
-    time.sleep(SETTLE_S)
+    time.sleep(crowded.settle_s)
     watch(pid)
     station.start()
     cpu_before_s = cpu_s(pid)
@@ -221,13 +225,18 @@ def _run(
         most = max(most, rss_octets(pid))
         time.sleep(0.2)
     used_s = cpu_s(pid) - cpu_before_s
-    rows = crowd.result()
-    if hostile:
+    found = crowd.result()
+    rows = api.get(f"/instances/{INSTANCE}/subscriptions").json()
+    sessions = sum(row["home"] == HOSTILE and row["state"] == "live" for row in rows)
+    attacks = []
+    for attacker in attackers:
         attacker.stop()
-    attack = attacker.result() if hostile else {}
+        attacks.append(attacker.result())
+    told = sum((Counter(attack["told"]) for attack in attacks), Counter[str]())
+    attack = {**attacks[0], "told": told} if attacks else {}
     metrics = httpx.get(f"{daemon.url}/metrics", headers=daemon.headers, trust_env=False, timeout=60).text
-    rates = [row["items"] / max(1.0, row["last_s"] - row["first_s"]) for row in rows]
-    troubles = [f"{row['home']}: {row['items']} items, {row['trouble']}" for row in rows
+    rates = [row["items"] / max(1.0, row["last_s"] - row["first_s"]) for row in found]
+    troubles = [f"{row['home']}: {row['items']} items, {row['trouble']}" for row in found
                 if row["items"] != crowded.packets or row["trouble"]]  # fmt: skip
-    pause_s = max(row["pause_s"] for row in rows)
-    return Found(rates, pause_s, most - before, used_s, troubles, attack, metrics, api.get("/status").json())
+    pause_s = max(row["pause_s"] for row in found)
+    return Found(rates, pause_s, most - before, used_s, troubles, attack, sessions, metrics, api.get("/status").json())
