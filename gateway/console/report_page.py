@@ -199,7 +199,7 @@ def _latency(row: Row) -> str:
         )
         if of.get(key) is not None
     ]  # fmt: skip
-    return f"<p>Latency to the acknowledgement: at most {', '.join(parts)}</p>" if parts else ""
+    return f"<p>Latency to the acknowledgement, bounds: {', '.join(parts)}</p>" if parts else ""
 
 
 def _bar(row: Row) -> str:

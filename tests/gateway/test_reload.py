@@ -7,12 +7,14 @@ import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from gateway.accounting.accountant import span_asked
 from gateway.api.app import build_app
 from gateway.errors import Conflict, GatewayError, UsageError
 from gateway.reload.reloader import _told_in
@@ -631,3 +633,21 @@ async def test_an_outlet_goes_by_the_new_rights_when_the_reload_answers(world: W
     await world.stations["one"].send(2, 1)
     assert await reader.readexactly(10) == PACKETS[1]
     writer.close()
+
+
+async def test_an_instance_counts_what_retention_removes(world: World) -> None:
+    """Issue: expired items are counted before they go, by the running gateway itself."""
+    instance = world.gateway.instances["m.flight"]
+    instance.journal.settings = replace(instance.journal.settings, segment_octets=1 << 12, keep_octets=1)
+    for _ in range(30):
+        head = instance.journal.head
+        await world.stations["one"].send(1, 2, 1)
+        await until(lambda head=head: instance.journal.head > head)
+    await instance._retain()
+    assert (tail := instance.journal.tail) > 0
+    report = await instance.accounts.report(span_asked(instance.accounts, {"first": 0}))
+    about = report["journal"]
+    assert (about["expired_positions"], about["expired_items"], about["items"]) == (tail, tail, report["range"]["end"])
+    await until(lambda: instance.journal.head > report["range"]["end"])
+    events = (await instance.events(None, 100, 0.0))["events"]
+    assert [event["end"] for event in events if event["type"] == "retention"] == [tail]
