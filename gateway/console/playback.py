@@ -86,6 +86,7 @@ def ask_playback(place: Place, home: str, span: Range, selection: Row, as_json: 
                f"{row['first_position']}..{row['end_position']} of {row['instance']}")  # fmt: skip
     typer.echo(f"  fetch it: gateway subscribe {row['instance']} --home {home} --mode playback "
                f"--subscription {row['playback']} --store DIR")  # fmt: skip
+    typer.echo(f"  or beside its agent: gateway home playback --request {row['playback']} --into DIR")
 
 
 def list_playbacks(place: Place, home: str | None, as_json: bool) -> None:

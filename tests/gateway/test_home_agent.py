@@ -29,6 +29,13 @@ from tests.gateway.test_journal import packets
 NAMES = ("home base", "subscriber", "outlet", "agent")
 
 
+class GoingClock(SimClock):
+    """A wall clock that goes on with the loop's time."""
+
+    def tai_ns(self) -> int:
+        return super().tai_ns() + round(asyncio.get_running_loop().time() * 1e9)
+
+
 class Laboratory:
     """A home base with an agent that can be killed."""
 
@@ -48,7 +55,7 @@ class Laboratory:
     def start(self) -> None:
         if self.task is None:
             around = AgentAround(
-                self.world.disk, self.out.__getitem__, lambda name: inline, self.network, SimClock(), self.world.dial,
+                self.world.disk, self.out.__getitem__, lambda name: inline, self.network, GoingClock(), self.world.dial,
                 self.world.rng.random,
             )  # fmt: skip
             self.agent = HomeAgent(self.settings, around, self.statuses.append)
@@ -83,24 +90,29 @@ FILES = {"type": "files", "folder": "files"}
 STEPS = st.lists(st.sampled_from(["commit", "start", "stop", "kill", "cut", "full", "fuse", "away"]), max_size=16)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 1 << 32), STEPS)
-def test_files_are_exact_whatever_happens(seed: int, steps: list[str]) -> None:
-    """R4: kills in the midst of a write, losses of power, cuts and full disks: each packet is once in the files, in
-    order of position."""
+@pytest.mark.parametrize("keep", [{}, {"keep_days": 2 / 86400}], ids=["all is kept", "two seconds are kept"])
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 1 << 32), steps=STEPS)
+def test_files_are_exact_whatever_happens(keep: dict[str, Any], seed: int, steps: list[str]) -> None:
+    """R4: kills in the midst of a write, losses of power, cuts and full disks, also where the store soon removes what
+    it need not keep: each packet is once in the files, in order of position."""
 
     @on_virtual_time
     async def run() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # tasks that die with the power
         world = await HomeWorld.open(seed)
-        there = Laboratory(world, archive=FILES)
+        there = Laboratory(world, dict(keep), archive=FILES)
         for step in steps:
             await do(there, step)
         world.reachable = True
         await there.kill()
         there.start()
         await there.until(lambda: sum(map(len, there.files().values())) >= sum(map(len, world.wanted())))
-        await asyncio.sleep(1)
+        await asyncio.sleep(90 if keep else 1)
+        row = there.statuses[-1]["subscriptions"]["all"]
+        assert row["low_water"] == world.journal.head
+        if keep:
+            assert (row["items"], row["retention"]["removed_items"]) == (0, world.made)
         await there.stop()
         assert b"".join(there.files().values()) == b"".join(world.wanted())
         assert json.loads(world.disk.durable[STATUS])["state"] == "stopped"
