@@ -16,7 +16,7 @@ from gateway.accounting.walking import walk_in_pieces
 from gateway.homes.registry import Subscription, SubscriptionRegistry
 from gateway.journal import Damage
 from gateway.world import Worker
-from gateway_codecs.batches import BoolArray, I64Array, ItemBatch, Kind, Quality, Unit
+from gateway_codecs.batches import BoolArray, I64Array, ItemBatch, Kind, Quality, Unit, no_items
 from gateway_routes.accounts import Counter, GapTold, Stream, StreamAccounts, gap_told
 from gateway_routes.delivery import Lane, Range
 from gateway_routes.entitled import Counts, Entitled
@@ -121,10 +121,18 @@ class _Work:
         homes = {(home, name): row for home, name, row in kept["homes"]}
         for subscription, entitled in self._entitled:
             row = homes.get((subscription.home, subscription.name))
+            entitled.granted_now |= {k for k in set(which) if self._is_granted(entitled, k)}
             if row is None or end <= subscription.begun:
                 entitled.add_of_before(accounts, which, kept["items"])
             else:
                 entitled.add(row, which, first, end)
+
+    def _is_granted(self, entitled: Entitled, index: int) -> bool:
+        """Whether the newest version of a subscription is granted good items of a stream."""
+        key, item = self._accounts.streams[index].key, no_items(1)
+        item["kind"], item["unit"], item["link"], item["spacecraft"] = Kind.TM, key.unit, key.link, key.spacecraft
+        item["vcid"], item["apid"] = key.vcid, key.apid
+        return bool(entitled.contract.granted.mask(item)[0])
 
     # ---- what is shown ----
 
@@ -165,7 +173,11 @@ class _Work:
 
     def _is_shown(self, index: int, stream: Stream) -> bool:
         craft = self._asked.span.spacecraft
-        mine = any(one.streams[index].entitled for _, one in self._entitled if index in one.streams)
+        mine = any(
+            index in one.granted_now and one.streams[index].entitled
+            for _, one in self._entitled
+            if index in one.streams
+        )
         return (craft is None or self._crafts.get(stream.key.spacecraft) == craft) and (self._asked.whole or mine)
 
     def _stream_row(self, stream: Stream) -> dict[str, Any]:
@@ -322,12 +334,15 @@ def _counts(counts: Counts) -> dict[str, int]:
 def _own(entitled: Entitled) -> Counts:
     """Return the sums of what a home base may know: of streams that it gets something of, and what else it gets."""
     total = Counts()
-    others = entitled.others
-    told = [counts for counts in entitled.streams.values() if counts.entitled]
-    rest = replace(others, received=others.entitled + others.of_before, not_selected=0, not_granted=0)
-    for counts in (*told, rest):
-        total.add(counts)
+    mine = [(index, counts) for index, counts in entitled.streams.items() if counts.entitled]
+    total.add(_nothing_of_others(entitled.others))
+    for index, counts in mine:  # of what it is not granted any more: what it got, not what came since
+        total.add(counts if index in entitled.granted_now else _nothing_of_others(counts))
     return total
+
+
+def _nothing_of_others(counts: Counts) -> Counts:
+    return replace(counts, received=counts.entitled + counts.of_before, not_selected=0, not_granted=0)
 
 
 def _missing(counter: Counter) -> dict[str, int]:

@@ -103,6 +103,7 @@ class Entitled:
     octets: int = 0
     unread: int = 0  # of the digest, that cannot be read any more: it is not whole
     former: dict[int, Counts] = field(default_factory=dict)  # received and entitled, by former version
+    granted_now: set[int] = field(default_factory=set)  # streams of which something is granted by the newest version
     _digest: Any = field(default_factory=hashlib.sha256)
 
     def take(self, positions: I64Array, batch: ItemBatch, which: I64Array, unread: BoolArray | None = None) -> None:
@@ -117,7 +118,9 @@ class Entitled:
             counts = self.others if index == 0 else self.streams.setdefault(index - 1, Counts())
             for name, count in zip(NAMES, found[:, index].tolist(), strict=True):
                 setattr(counts, name, getattr(counts, name) + count)
-        mine = self.contract.granted.mask(items) & (positions >= self.contract.version_from)
+        now = self.contract.granted.mask(items)
+        self.granted_now.update(np.unique(which[now & (which >= 0)]).tolist())
+        mine = now & (positions >= self.contract.version_from)
         self.unread += int(np.count_nonzero(mine & lost))
         if self.digested:
             self._add_octets(batch, np.flatnonzero(mine & ~lost))

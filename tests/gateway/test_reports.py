@@ -32,6 +32,7 @@ from gateway_codecs.time_scales import format_utc
 from gateway_config import Mission, example_mission, example_names
 from gateway_routes.accounts import StreamKey
 from gateway_routes.playback import RangeBy, Span
+from gateway_routes.rights import Grant, HomeRights
 from gateway_routes.selection import Selection
 from tests.gateway.simulated import SimClock, SimStorage, granted, inline, on_virtual_time, small_store
 from tests.gateway.simulated_mqtt import SimBroker, SimInstance
@@ -332,6 +333,41 @@ async def test_rights_that_changed() -> None:
     assert not world.registry.versions.of("a", "all", 9)
     row = row_of(await world.report())
     assert (row["of_before"], row["former"]) == (world.journal.head, [])
+    await peer.leave()
+
+
+@on_virtual_time
+async def test_who_lost_a_right_sees_no_number_of_what_came_since() -> None:
+    """No crossing: the report for one home base counts what it got of a stream that it may not have any more, and tells
+    nothing of that stream itself; the operator's tells all. Also of what retention has removed."""
+    world = await World.open()
+    await world.commit(3)
+    peer = Peer(world.registry)
+    await peer.hello(selection={"kinds": ["tm"]})
+    await peer.take(3)
+    await asyncio.sleep(1)
+    world.registry.policy.exchange({"a": HomeRights((Grant("m", items={"kinds": ["tm"], "apids": [7]}),))})
+    world.registry.recheck()
+    await peer.leave()
+    await world.commit(40, missing=9)
+    await world.commit(2, apid=7)
+    peer = Peer(world.registry)
+    await peer.hello(selection={"kinds": ["tm"]})
+    await peer.take(world.journal.head)
+    await asyncio.sleep(1)
+    for removed in (False, True):
+        if removed:
+            await world.accounts.count_outlived(world.journal.head)
+            world.journal.tail = world.journal.head  # as retention does
+        span = span_asked(world.accounts, {"first": 0})
+        own = await world.accounts.report(span, frozenset({"a"}), whole=False)
+        assert [row["apid"] for row in own["streams"]] == [7]
+        row = row_of(own)
+        assert [stream["apid"] for stream in row["streams"]] == [7]
+        assert (row["received"], row["entitled"], row["acknowledged"]) == (5, 5, 5), removed
+        every = await world.report(first=0)
+        assert [one["apid"] for one in every["streams"]] == [5, 7]
+        assert row_of(every)["received"] == world.journal.head
     await peer.leave()
 
 
