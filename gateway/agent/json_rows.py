@@ -6,6 +6,8 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
 from typing import Any
 
 from gateway.agent.outlet import spacecraft_name, spacecraft_names
@@ -14,6 +16,11 @@ from gateway_codecs.batches import ABSENT, DataMode, Quality, Unit
 from gateway_codecs.time_scales import format_utc
 
 Names = Mapping[str, Mapping[str, str]]
+TIMES = ("receive_time", "earth_receive_time", "generation_time")
+COLUMNS = (
+    "offset", "length", "unit", "spacecraft", "vcid", "apid", "sequence_count", "missing_before", "quality",
+    "data_mode", *(f"{time}_ns" for time in TIMES),
+)  # fmt: skip
 MESSAGE_ROWS, MESSAGE_CHARACTERS = 200, 1 << 19
 
 
@@ -45,27 +52,25 @@ def messages(portion: Portion, names: Names) -> list[Message]:
 
 
 def _rows(portion: Portion, names: Names) -> Iterator[tuple[int, bytes]]:
-    rows, known = portion.batch.items, spacecraft_names(names)
+    columns = {name: portion.batch.items[name].tolist() for name in COLUMNS}
+    known, octets = spacecraft_names(names), portion.batch.octets.tobytes()
     for k, position in enumerate(portion.positions.tolist()):
-        row, octets = rows[k], portion.batch.octets_of(k)
-        craft = int(row["spacecraft"])
+        row = {name: column[k] for name, column in columns.items()}
+        mine = octets[row["offset"] : row["offset"] + row["length"]]
         told: dict[str, Any] = {
             "position": position,
             "unit": _named(Unit, row["unit"]),
-            "spacecraft": spacecraft_name(craft, known) if craft else None,
+            "spacecraft": spacecraft_name(row["spacecraft"], known) if row["spacecraft"] else None,
             "vcid": _known(row["vcid"]),
             "apid": _known(row["apid"]),
             "sequence_count": _known(row["sequence_count"]),
-            "missing_before": int(row["missing_before"]),
+            "missing_before": row["missing_before"],
             "quality": _named(Quality, row["quality"]),
             "data_mode": _named(DataMode, row["data_mode"]),
-            **{
-                f"{key}_utc": _utc(row[f"{key}_ns"])
-                for key in ("receive_time", "earth_receive_time", "generation_time")
-            },
-            "octets": octets.hex(),
+            **{f"{time}_utc": _utc(row[f"{time}_ns"]) for time in TIMES},
+            "octets": mine.hex(),
         }
-        yield position, _json(_as_event(told, octets) if row["unit"] == Unit.EVENT else told)
+        yield position, _json(_as_event(told, mine) if row["unit"] == Unit.EVENT else told)
 
 
 def _together(rows: list[bytes]) -> bytes:
@@ -76,20 +81,23 @@ def _json(told: Mapping[str, Any]) -> bytes:
     return json.dumps(told, separators=(",", ":")).encode()
 
 
-def _named(kind: Any, value: Any) -> str | int:
+@lru_cache(256)
+def _named(kind: type[IntEnum], value: int) -> str | int:
     """Return the name of a value, or the value, when a newer gateway has more of them."""
     try:
-        return str(kind(int(value)).name).lower()
+        return kind(value).name.lower()
     except ValueError:
-        return int(value)
+        return value
 
 
-def _known(value: Any) -> int | None:
-    return None if value < 0 else int(value)
+def _known(value: int) -> int | None:
+    return None if value < 0 else value
 
 
-def _utc(time_ns: Any) -> str | None:
-    return None if time_ns == ABSENT else format_utc(int(time_ns))
+@lru_cache(4096)
+def _utc(time_ns: int) -> str | None:
+    """Return a time in UTC; packets that came together have the same."""
+    return None if time_ns == ABSENT else format_utc(time_ns)
 
 
 def _as_event(told: dict[str, Any], octets: bytes) -> dict[str, Any]:
