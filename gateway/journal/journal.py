@@ -23,16 +23,15 @@ from gateway.journal.recent import RecentBlocks
 from gateway.journal.salvage import Salvaged, salvaged
 from gateway.journal.segments import IDENTITY, Damage, Mark, Recovery, Segments
 from gateway.journal.state import merge, names_not_in
+from gateway.journal.taking import Found, ReadAhead, Slice, Taken, Turn
 from gateway.world import AppendFile, Clock, Storage, Worker
 from gateway_codecs.batches import (
     ABSENT,
     I64Array,
     IntakeBatch,
     ItemBatch,
-    Records,
     concatenate,
     empty_items,
-    gather,
     joined_rows,
 )
 from gateway_routes.selection import Selection
@@ -40,8 +39,8 @@ from gateway_routes.selection import Selection
 log = structlog.get_logger()
 T = TypeVar("T")
 DAY_NS = 86_400 * 1_000_000_000
-TURN_S, TURN_BLOCKS, NEAR_ITEMS, WALKERS_MAX = 0.002, 64, 8192, 4
-DISK_BLOCKS_MAX, HEADS_ONLY = 256, Selection(units=frozenset())
+NEAR_ITEMS, WALKERS_MAX, DISK_BLOCKS_MAX, SWEEP_BLOCKS = 8192, 4, 256, 16
+HEADS_ONLY = Selection(units=frozenset())
 PROMISED = "destroyed: acknowledged by a home base"
 RESERVE_FOR_EVENTS = 0.75
 """Events may use this share of the reserve; the rest is for cursors, command states and audit."""
@@ -71,19 +70,6 @@ class Commit:
 
     first_position: int
     end_position: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Slice:
-    """What a read found: `positions` int64 (n,), items in position order; everything selected in
-    [position, end_position) is here, except `damaged` ranges. `expired` is the range retention took, if any.
-    A slice without items is not the end: a read looks at a bounded part of the disk."""
-
-    positions: I64Array
-    batch: ItemBatch
-    end_position: int
-    damaged: tuple[Damage, ...] = ()
-    expired: tuple[int, int] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -122,6 +108,7 @@ class Journal:
         self._since_snapshot = 0
         self._newest_ns = 0
         self._recent = RecentBlocks(settings.memory_octets)
+        self._ahead = ReadAhead()
         self._waiting: deque[_Waiting] = deque()
         self._task: asyncio.Task[None] | None = None
         self._grown: asyncio.Future[None] | None = None
@@ -430,33 +417,40 @@ class Journal:
             return await self._read(position, wanted, max_items, max_octets)
 
     async def _read(self, position: int, wanted: GroupFilter, max_items: int, max_octets: int) -> Slice:
-        first, taken, turn, walked = position, _Taken(max_items, max_octets), _Turn(), 0
+        first, taken, turn, walked, small = position, Taken(max_items, max_octets), Turn(), 0, False
         while self.tail <= position < self.head and not taken.full and walked < DISK_BLOCKS_MAX:
-            block, damage = self._recent.find(position), None
-            following = 0 if block is None else block.header.end_position
-            if block is None:
-                walked += 1
-                block, following, damage = await self._from_disk(position, wanted)
+            block = self._recent.find(position)
+            if block is not None:
+                position = taken.take(block, wanted, position)
+            else:
+                found = self._ahead.take(position, wanted)
+                if found is None:
+                    found = await self._from_disk(position, wanted, small)
+                    small, walked = found.small, walked + (SWEEP_BLOCKS if small else 1)
                 if position < self.tail:  # retention came between: what was found may have been half gone
                     break
-            if damage is not None and damage.first < damage.end:
-                taken.damaged.append(damage)
-                self._note_damage(damage)
-            position = following if block is None else taken.take(block, wanted, position)
+                if isinstance(found.items, Damage):
+                    self._note_damage(found.items)
+                position = taken.take_found(found, position)
+                if position < found.end:
+                    self._ahead.keep(found)
             await turn.fair()
         if position < self.tail and taken.nothing:
             return Slice(np.zeros(0, np.int64), empty_items(), self.tail, expired=(first, self.tail))
         return taken.result(min(position, self.head))
 
-    async def _from_disk(self, position: int, wanted: GroupFilter) -> tuple[Block | None, int, Damage | None]:
-        """Read the block that holds a position, of interest only while the tail is not above. Raises OSError."""
+    async def _from_disk(self, position: int, wanted: GroupFilter, small: bool) -> Found:
+        """Read what stands at a position, of interest only while the tail is not above. Raises OSError."""
         head = self.head
         try:
-            return await self._reader(lambda: self._segments.at(position, head, wanted))
+            items, end, more = await self._reader(lambda: self._walked(position, head, wanted, small))
         except FileNotFoundError:
-            if position < self.tail:
-                return None, position, None
-            raise
+            if position >= self.tail:
+                raise
+            return Found(position, position, wanted, None, small)
+        if isinstance(items, tuple):  # a sweep may have seen what is being written
+            items = within(*items, position, head)
+        return Found(position, min(end, head), wanted, items, more)
 
     def walk(self, first: int, end: int, wanted: GroupFilter) -> Iterator[tuple[I64Array, ItemBatch] | Damage]:
         """Yield wanted items of positions [first, end) with their positions, in order, and what is damaged.
@@ -611,70 +605,6 @@ class Journal:
         if self._file is not None:
             self._file.close()
             self._file = None
-
-
-class _Turn:
-    """Leaves the loop to others after 2 ms of work, or 64 blocks: a virtual clock stands still while we work."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._began, self._blocks = self._loop.time(), 0
-
-    async def fair(self) -> None:
-        """Call after each block."""
-        self._blocks += 1
-        if self._blocks >= TURN_BLOCKS or self._loop.time() - self._began >= TURN_S:
-            await asyncio.sleep(0)
-            self._began, self._blocks = self._loop.time(), 0
-
-
-class _Taken:
-    """Collects what a read takes from several blocks, within its limits."""
-
-    def __init__(self, max_items: int, max_octets: int) -> None:
-        self._items_left, self._octets_left = max_items, max_octets
-        self.positions: list[I64Array] = []
-        self.batches: list[ItemBatch] = []
-        self.damaged: list[Damage] = []
-        self.full = False
-
-    @property
-    def nothing(self) -> bool:
-        """Whether there is nothing to tell yet."""
-        return not self.batches and not self.damaged
-
-    def take(self, block: Block, wanted: GroupFilter, position: int) -> int:
-        """Take wanted items of one block; returns the position to go on with."""
-        if not block.holds(wanted):
-            return block.header.end_position
-        positions, rows = block.select(wanted, position)
-        if not len(rows):
-            return block.header.end_position
-        sizes = np.cumsum(rows["length"].astype(np.int64))
-        fit = int(np.searchsorted(sizes, self._octets_left, side="right"))
-        count = min(len(rows), self._items_left, max(fit, 0 if self.batches else 1))
-        if count < len(rows):
-            self.full = True
-        if count == 0:
-            return position
-        self._add(block, positions[:count], rows[:count])
-        self._items_left -= count
-        self._octets_left -= int(sizes[count - 1])
-        self.full = self.full or self._items_left <= 0 or self._octets_left <= 0
-        return block.header.end_position if count == len(rows) else int(positions[count])
-
-    def _add(self, block: Block, positions: I64Array, rows: Records) -> None:
-        items = rows.copy()
-        octets = gather(block.octets, items["offset"], items["length"])
-        lengths = items["length"].astype(np.int64)
-        items["offset"] = np.cumsum(lengths) - lengths
-        self.positions.append(positions)
-        self.batches.append(ItemBatch(octets, items))
-
-    def result(self, end_position: int) -> Slice:
-        """Return everything taken."""
-        positions = np.concatenate(self.positions) if self.positions else np.zeros(0, np.int64)
-        return Slice(positions, concatenate(self.batches), end_position, tuple(self.damaged))
 
 
 def stored_id(storage: Storage, name: str) -> UUID | None:

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import pytest
 
 from gateway.journal.block import SNAPSHOT, build_block, read_header
-from gateway.journal.journal import DAY_NS, TURN_BLOCKS
+from gateway.journal.journal import DAY_NS, DISK_BLOCKS_MAX, SWEEP_BLOCKS
+from gateway.journal.taking import TURN_BLOCKS
 from gateway.real import LocalStorage, ThreadWorker
 from gateway_codecs.batches import IntakeBatch, no_frames
 from gateway_routes.selection import Selection
@@ -86,17 +87,89 @@ async def test_memory_stays_within_its_limit() -> None:
         assert [p for p, _ in await read_all(journal)] == list(range(201))
 
 
-async def test_one_read_walks_a_bounded_part_of_the_disk() -> None:
+class CountedStorage(SimStorage):
+    """Counts what is read of it."""
+
+    reads = octets = 0
+
+    def read(self, name: str, offset: int, length: int) -> bytes:
+        data = super().read(name, offset, length)
+        self.reads, self.octets = self.reads + 1, self.octets + len(data)
+        return data
+
+
+async def test_one_read_walks_a_bounded_part_of_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """A scanner gets an empty slice that says how far it looked, so that others get their turn with the disk."""
-    async with opened(SimStorage(random.Random(1)), replace(SMALL, memory_octets=0)) as journal:
+    monkeypatch.setattr("gateway.journal.segments.WINDOW_OCTETS", 4096)
+    storage = CountedStorage(random.Random(1))
+    async with opened(storage, replace(SMALL, memory_octets=0)) as journal:
         await fill(journal, 1000, 20)
-        at, reads = 0, 0
+        whole, at, reads = sum(len(data) for data in storage.volatile.values()), 0, 0
         while at < journal.head:
+            before = storage.octets
             found = await journal.read(at, NOTHING, 100, 1 << 20)
             assert not len(found.positions)
-            assert at < found.end_position <= at + 300
+            assert found.end_position > at
+            assert storage.octets - before <= DISK_BLOCKS_MAX / SWEEP_BLOCKS * 2 * 4096
             at, reads = found.end_position, reads + 1
-        assert 4 <= reads <= 10
+        assert reads >= whole / (DISK_BLOCKS_MAX / SWEEP_BLOCKS * 2 * 4096)
+
+
+async def test_who_is_far_behind_reads_small_blocks_by_the_hundred_and_each_once() -> None:
+    """Performance: a home base that comes back to a night of single packets is not served a block at a time."""
+    storage = CountedStorage(random.Random(1))
+    async with opened(storage, replace(SMALL, memory_octets=0, segment_octets=1 << 30)) as journal:
+        for k in range(1500):
+            await journal.append(IntakeBatch(packets([b"%d" % k], apid=5 + k % 3)))
+        for wanted in (ALL, Selection(apids=frozenset({6})), NOTHING):
+            storage.reads = storage.octets = 0
+            found = await read_all(journal, wanted)
+            assert found == [
+                (k, b"%d" % k) for k in range(1500) if wanted is ALL or (wanted.apids == {6} and k % 3 == 1)
+            ]
+            assert storage.reads < 300
+            assert storage.octets < 2 * sum(len(data) for data in storage.volatile.values()) + (1 << 20)
+
+
+async def test_nobody_reads_what_is_being_written() -> None:
+    """R2: a block that stands in the file and is not forced yet is not delivered to who reads the file beside it."""
+    storage, going_on = SimStorage(random.Random(1)), asyncio.Event()
+    going_on.set()
+
+    async def writer(work: Callable[[], T]) -> T:
+        done = work()
+        await going_on.wait()
+        return done
+
+    settings = replace(SMALL, memory_octets=0, segment_octets=1 << 30)
+    journal = await Journal.open(storage, SimClock(), writer, inline, settings, "m")
+    await fill(journal, 100, 20)
+    going_on.clear()
+    writing = asyncio.create_task(fill(journal, 1, 20))
+    await asyncio.sleep(0)
+    while storage.volatile[SEGMENT].count(b"UGWJBLK1") == 100:
+        await asyncio.sleep(0)
+    at = 0
+    while at < 100:
+        found = await journal.read(at, ALL, 7, 1 << 16)
+        assert at < found.end_position <= 100
+        assert found.positions.tolist() == list(range(at, found.end_position))
+        at = found.end_position
+    going_on.set()
+    await writing
+    assert (await journal.read(100, ALL, 7, 1 << 16)).positions.tolist() == [100]
+    await journal.close()
+
+
+async def test_what_is_read_ahead_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R5: many who read at many places hold little of what they have not taken."""
+    monkeypatch.setattr("gateway.journal.taking.AHEAD_OCTETS", 20_000)
+    async with opened(SimStorage(random.Random(1)), replace(SMALL, memory_octets=0)) as journal:
+        await fill(journal, 300, 100)
+        for at in range(0, 300, 7):
+            found = await journal.read(at, Selection(apids=frozenset({5, at})), 2, 1 << 16)
+            assert found.positions.tolist() == [at, at + 1][: 300 - at]
+            assert sum(one.octets for one in journal._ahead._found) <= 20_000
 
 
 # ---- a full disk ----
