@@ -35,7 +35,7 @@ class Site:
     def __init__(self, service: Gateway, port: int) -> None:
         self.service, self.port, self.url = service, port, f"http://127.0.0.1:{port}"
         self.operator = service.access.local_token()
-        self.client = httpx.AsyncClient(base_url=self.url, verify=False, trust_env=False)
+        self.client = httpx.AsyncClient(base_url=self.url, verify=False, trust_env=False, timeout=60)
 
     async def token(self, name: str, kind: str = "home", **more: Any) -> dict[str, Any]:
         return await self.service.make_token(

@@ -236,7 +236,7 @@ async def test_an_http_server_that_ends_is_started_again(
     monkeypatch.setattr(daemon, "_made", made)
     async with (
         daemon.serving(service, daemon.bind("127.0.0.1", 0)) as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=False, trust_env=False) as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=False, trust_env=False, timeout=60) as client,
     ):
         assert (await client.get("/health/live")).status_code == 200
         servers[0].should_exit = True
