@@ -158,6 +158,7 @@ class ValueSender:
     async def _send_latest(self) -> None:
         values = await self.door.open()
         while not self._journal.finished:
+            await self.pace.step()
             try:
                 rows = values.latest(self._spacecraft, self.wish.parameters)
             except GatewayError as error:  # the database was exchanged for one without it
@@ -174,6 +175,7 @@ class ValueSender:
     async def _send_samples(self) -> None:
         journal = self._journal
         while True:
+            await self.pace.step()
             found = await self._read()
             if found.expired is not None:
                 first, end = found.expired
