@@ -83,8 +83,9 @@ class HomeDoor:
         try:
             if not self.floods.hears(whose.home, now_s):
                 self.counters.unheard += 1
-                raise DeliveryError("too fast", "this home base publishes more than is looked at: wait a minute")
-            session, request = self._read(whose, payload, now_s)
+                raise DeliveryError("too fast", "this home base publishes more than can be read: wait half a minute")
+            request = parse_control(payload)
+            session = _session_of(request)
             self._dispatch(whose, session, request)
         except DeliveryError as error:
             self.counters.bad_requests += 1
@@ -97,14 +98,6 @@ class HomeDoor:
         whose = topics.requested(topic)
         if whose is not None and not self.floods.hears(whose.home, asyncio.get_running_loop().time()):
             self.counters.unheard += 1
-
-    def _read(self, whose: HomeTopic, payload: bytes, now_s: float) -> tuple[str, dict[str, Any]]:
-        try:
-            request = parse_control(payload)
-            return _session_of(request), request
-        except DeliveryError:
-            self.floods.rubbish(whose.home, now_s)
-            raise
 
     def _dispatch(self, whose: HomeTopic, session: str, request: dict[str, Any]) -> None:
         now_s = asyncio.get_running_loop().time()

@@ -1,21 +1,21 @@
 """What one home base may have the gateway do over MQTT, where all home bases come in by one connection.
 
-Every message costs, a subscribe message more, a refused one most. Who goes on beyond that is not heard, and put out
-at a broker of our own for a while: what it publishes would push the messages of others out of the queues on the way.
+A subscribe message costs, a refused one more (gateway_routes.tolls). When the gateway cannot read as fast as is
+published, the home base that published most of it is not heard, and put out at a broker of our own, for a while: its
+messages would push those of others out of the queues on the way.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway_routes.tolls import REFUSED, Tolls
 
-MESSAGES_PER_S, MESSAGES_AT_ONCE = 200.0, 1_000.0
-"""Paid only while more waits to be read than BEHIND_OCTETS: who is alone may publish what the gateway can read."""
-BEHIND_OCTETS = 1 << 16
+BEHIND_OCTETS, BEHIND_S, BEHIND_MESSAGES = 1 << 16, 1.0, 50
+"""The gateway is behind while more than this waits to be read; for so long, and so many messages, it is not at once."""
 OUT_S = 30.0
 ANSWERS_PER_HOME_MAX = 16
 HOMES_MAX = 256
@@ -27,25 +27,34 @@ class Floods:
 
     tell: Callable[[str], None] = lambda text: None
     waiting_octets: Callable[[], int] = lambda: 0  # what has come from the broker and is not read yet
-    _messages: Tolls = field(default_factory=lambda: Tolls(MESSAGES_PER_S, MESSAGES_AT_ONCE))
     _subscribes: Tolls = field(default_factory=Tolls)
     _out_until_s: dict[str, float] = field(default_factory=dict)
+    _behind_since_s: float | None = None
+    _came: Counter[str] = field(default_factory=Counter)  # since then, by home base
 
     def hears(self, home: str, now_s: float) -> bool:
         """Whether a message of a home base is looked at."""
-        if self._out_until_s.get(home, now_s) <= now_s and self.waiting_octets() < BEHIND_OCTETS:
-            return True
-        if self._messages.admit(home, 1, now_s):
-            return True
-        self._messages.charge(home, 1, now_s)
-        if self._out_until_s.get(home, now_s) <= now_s and len(self.out(now_s)) < HOMES_MAX:
-            self._out_until_s[home] = now_s + OUT_S
-            self.tell(f"home base {home} publishes more than can be read: not heard for {OUT_S:g} s")
-        return False
+        if self.waiting_octets() < BEHIND_OCTETS:
+            self._behind_since_s = None
+        elif self._behind_since_s is None:
+            self._behind_since_s = now_s
+            self._came.clear()
+        else:
+            self._note(home, now_s, self._behind_since_s)
+        return self._out_until_s.get(home, now_s) <= now_s
 
-    def rubbish(self, home: str, now_s: float) -> None:
-        """A message was no request."""
-        self._messages.charge(home, REFUSED, now_s)
+    def _note(self, home: str, now_s: float, since_s: float) -> None:
+        """The gateway is behind: who published most of what came since then is put out when that has lasted."""
+        if home in self._came or len(self._came) < HOMES_MAX:
+            self._came[home] += 1
+        total = self._came.total()
+        if now_s - since_s < BEHIND_S or total < BEHIND_MESSAGES:
+            return
+        self._behind_since_s = None
+        most, count = self._came.most_common(1)[0]
+        if 2 * count > total and len(self.out(now_s)) < HOMES_MAX:
+            self._out_until_s[most] = now_s + OUT_S
+            self.tell(f"home base {most} publishes more over MQTT than can be read: not heard for {OUT_S:g} s")
 
     def may_subscribe(self, home: str, now_s: float) -> bool:
         """Whether a home base may begin one session more now."""

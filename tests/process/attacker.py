@@ -20,7 +20,7 @@ from typing import Any
 from plain_websocket import CLOSE, TEXT, PlainWebSocket, client_frame, open_plain
 
 SOURCE, SUBSCRIBES_FROM = "127.0.0.2", ("127.0.0.3", "127.0.0.4")
-TRIES_S = 60.0
+TRIES_S = 150.0
 """After the others have all of theirs it goes on for so long, until it has tried all that it was told to."""
 WAIT_S = 60.0
 MODES: list[dict[str, Any]] = [

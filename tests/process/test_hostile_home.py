@@ -2,7 +2,8 @@
 
 Gateway, home bases, attacker and station are processes or threads of their own. The attacker is `nice` 19: in reality
 it has a machine of its own, here it would take half of two cores from those whom it attacks. So what it takes of the
-processor is counted out; what it has the gateway do is not.
+processor is counted out; what it has the gateway do is not. A machine that is shared with others has pauses of over a
+second without any attack: where the run without the hostile one has them, those beside it are compared with them.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def test_a_hostile_home_base_costs_the_others_nothing(tmp_path: Path) -> None:
     assert not beside.troubles
     assert rates[1] > RATE_SHARE_MIN * rates[0]
     assert min(beside.rates_per_s) > RATE_SHARE_MIN * min(alone.rates_per_s)
-    assert beside.pause_s < PAUSE_MAX_S
+    assert beside.pause_s < max(PAUSE_MAX_S, 1.5 * alone.pause_s)
     assert beside.growth_octets - max(0, alone.growth_octets) < GROWTH_MAX_OCTETS
     assert beside.attack["tried"] == FULL.subscriptions
     assert beside.told["mqtt: hellos"] > 0
