@@ -23,7 +23,7 @@ class Paths:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._connected: dict[str, tuple[str, ...]] = {}
-        self.listeners: set[Callable[[], None]] = set()
+        self.listeners: dict[Callable[[], None], None] = {}  # in the order in which they came
 
     def connect(self, link: str, path: Collection[str]) -> None:
         """A link may bring items that have passed through these journals, from now on."""
@@ -63,7 +63,7 @@ class PathTelling:
 
     def begin(self, links: Collection[int] | None) -> dict[str, list[str]]:
         """Return what the welcome says."""
-        self._paths.listeners.add(self._wake)
+        self._paths.listeners[self._wake] = None
         self._told = self._paths.of(links)
         return self._told
 
@@ -76,7 +76,7 @@ class PathTelling:
 
     def end(self) -> None:
         """There is nobody to tell any more."""
-        self._paths.listeners.discard(self._wake)
+        self._paths.listeners.pop(self._wake, None)
 
 
 async def settle(wake: asyncio.Event, tell: Callable[[], Awaitable[None]]) -> None:

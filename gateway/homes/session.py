@@ -39,11 +39,12 @@ TIMELY_PER_HOME_MAX = 16
 
 async def _all_ended(tasks: Sequence[asyncio.Task[None]]) -> None:
     """Cancel tasks until they have ended: a library that waits on CPython 3.11 may swallow a cancellation."""
-    left = set(tasks)
+    left = list(tasks)
     while left:
         for task in left:
             task.cancel()
-        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
+        _, still = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
+        left = [task for task in left if task in still]
     await asyncio.gather(*tasks, return_exceptions=True)
 
 

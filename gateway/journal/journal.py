@@ -112,7 +112,7 @@ class Journal:
         self._waiting: deque[_Waiting] = deque()
         self._task: asyncio.Task[None] | None = None
         self._grown: asyncio.Future[None] | None = None
-        self._followers: set[Callable[[], None]] = set()
+        self._followers: dict[Callable[[], None], None] = {}  # in the order in which they came
         self._names_patch: dict[str, Any] = {}
         self._is_blocked = asyncio.Event()
         self._times = CommitTimes()
@@ -531,11 +531,11 @@ class Journal:
     @contextlib.contextmanager
     def followed(self, by: Callable[[], None]) -> Iterator[None]:
         """Call `by` whenever the head has moved, or nothing will be appended any more; it does not wait or raise."""
-        self._followers.add(by)
+        self._followers[by] = None
         try:
             yield
         finally:
-            self._followers.discard(by)
+            self._followers.pop(by, None)
 
     # ---- housekeeping ----
 

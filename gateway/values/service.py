@@ -16,7 +16,7 @@ from gateway.values.cache import ValueCache
 from gateway.values.door import ValuesAround
 from gateway.values.files import DatabaseFile, Fingerprint, fingerprint
 from gateway.values.history import After, Found, History, Query
-from gateway.values.live import Live, LiveBatch
+from gateway.values.live import Live
 from gateway.values.versions import DIGEST_SHORT, Version, Versions
 from gateway_codecs.batches import I64Array, ItemBatch, gather
 from gateway_codecs.mdb.lookup import kind_of, resolve
@@ -33,7 +33,6 @@ OUT_SEVERITY = {
     Severity.SEVERE: "critical",
 }  # fmt: skip
 LIMIT_REMEDY = "`gateway params list` shows the values; `gateway events` when each limit was passed"
-Listener = Callable[[LiveBatch], None]
 
 
 class Values:
@@ -49,7 +48,6 @@ class Values:
         self._files: dict[str, DatabaseFile] = {}
         self._loading: dict[str, asyncio.Lock] = {name: asyncio.Lock() for name in around.databases}
         self.live = {name: Live(name) for name in around.databases}
-        self.listeners: set[Listener] = set()  # told of each live batch, on the event loop
 
     # ---- databases ----
 
@@ -267,16 +265,13 @@ class Values:
     # ---- live ----
 
     async def take_live(self, spacecraft: str, number: int, found: Slice, quiet: bool) -> None:
-        """Decode the packets of one spacecraft, and tell who listens. Raises Conflict, OSError."""
+        """Decode the packets of one spacecraft, and emit their events. Raises Conflict, OSError."""
         version = await self.version(spacecraft)
         live, positions, batch = self.live[spacecraft], *_of(found, number)
         took = await self._around.decoder(lambda: live.take(version, positions, batch, quiet))
         live.apply(took)
         for event in took.events:
             self._around.emit(event)
-        if not quiet:
-            for listener in list(self.listeners):
-                listener(took)
 
     def latest(self, spacecraft: str | None, names: Iterable[str] | None) -> list[dict[str, Any]]:
         """Return the newest live values: of all parameters that have one, or of those named. Raises NotFound."""

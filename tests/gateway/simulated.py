@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import random
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -192,12 +193,37 @@ class SimFile:
         self._closed = True
 
 
+class SimLoop(async_solipsism.EventLoop):  # type: ignore[misc]
+    """A loop whose time jumps to the next timer. It knows in which order tasks were made, so that a seed repeats."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made: weakref.WeakKeyDictionary[asyncio.Task[Any], int] = weakref.WeakKeyDictionary()
+        self._count = itertools.count()
+
+    def create_task(self, *args: Any, **kwargs: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = super().create_task(*args, **kwargs)
+        self._made[task] = next(self._count)
+        return task
+
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        """Return the tasks that have not ended, the oldest first; `asyncio.all_tasks` has no order."""
+        return sorted(asyncio.all_tasks(self), key=lambda task: self._made.get(task, -1))
+
+
+def all_tasks() -> list[asyncio.Task[Any]]:
+    """Return the tasks of this loop in the order in which they were made."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, SimLoop)
+    return loop.tasks()
+
+
 def on_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
     """Run an async test on a loop whose time jumps to the next timer: nothing really sleeps."""
 
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
-        with asyncio.Runner(loop_factory=async_solipsism.EventLoop) as runner:
+        with asyncio.Runner(loop_factory=SimLoop) as runner:
             runner.run(test(*args, **kwargs))
 
     return run
@@ -400,7 +426,7 @@ class SimNetwork:
 
 async def end_all(*names: str) -> None:
     """A process dies: every task with such a name ends, and those that a dying one starts while it cleans up."""
-    while tasks := [task for task in asyncio.all_tasks() if task.get_name().startswith(names)]:
+    while tasks := [task for task in all_tasks() if task.get_name().startswith(names)]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

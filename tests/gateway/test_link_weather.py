@@ -7,7 +7,6 @@ import json
 import random
 from typing import Any
 
-import async_solipsism
 import pytest
 
 from gateway.journal import Journal, JournalSettings
@@ -19,7 +18,7 @@ from gateway_codecs.frames import FrameFormat, VcFormat
 from gateway_codecs.intake import FrameIntake, LinkFormat
 from gateway_routes.selection import Selection
 from tests.conftest import SEEDS
-from tests.gateway.simulated import SimClock, SimNetwork, SimStorage, inline
+from tests.gateway.simulated import SimClock, SimLoop, SimNetwork, SimStorage, inline
 
 SCID, ZONE = 42, 20
 EVERYTHING = Selection(kinds=None, bad_quality=True, idle=True)
@@ -368,7 +367,7 @@ class World:
 def test_link_against_simple_reader(seed: int) -> None:
     """R6: packets, kept octets, counters and gaps of a link in bad weather are those of a simple reader."""
     world = World(seed)
-    with asyncio.Runner(loop_factory=async_solipsism.EventLoop) as runner:
+    with asyncio.Runner(loop_factory=SimLoop) as runner:
 
         async def whole() -> Any:
             async with asyncio.timeout(200_000):

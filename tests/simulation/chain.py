@@ -20,7 +20,7 @@ from gateway_codecs.intake import FrameIntake, LinkFormat
 from gateway_routes.delivery import parse_cursor
 from gateway_routes.selection import Selection
 from gateway_routes.upstream import UpstreamState
-from tests.gateway.simulated import PowerLoss, SimClock, SimStorage, granted, inline, small_store
+from tests.gateway.simulated import PowerLoss, SimClock, SimStorage, all_tasks, granted, inline, small_store
 from tests.simulation.test_whole_gateway import SimChannel, SimSource, fmt
 
 SETTINGS = JournalSettings(
@@ -182,7 +182,7 @@ class Gate:
     async def kill(self) -> None:
         """kill -9 and loss of power: every task dies where it is, the disk keeps what was forced."""
         self.registry = None
-        while tasks := [t for t in asyncio.all_tasks() if OWNERS.get(t) == self.name and not t.done()]:
+        while tasks := [t for t in all_tasks() if OWNERS.get(t) == self.name and not t.done()]:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

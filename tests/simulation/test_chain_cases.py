@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-import async_solipsism
 import numpy as np
 import pytest
 
@@ -24,7 +23,7 @@ from gateway_codecs.batches import DataMode, Gap, IntakeBatch, ItemFlag, Kind, Q
 from gateway_codecs.delivery_block import encode_data, encode_mark, encode_timely
 from gateway_routes.delivery import RANGES_MAX
 from gateway_routes.link_state import LinkStatus
-from tests.gateway.simulated import SimStorage
+from tests.gateway.simulated import SimLoop, SimStorage
 from tests.gateway.test_journal import packets
 from tests.simulation.chain import EVERYTHING, Gate, begin, end, until
 
@@ -40,7 +39,7 @@ def in_calm(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
             begin()
             await test(*args, **kwargs)
 
-        with asyncio.Runner(loop_factory=async_solipsism.EventLoop) as runner:
+        with asyncio.Runner(loop_factory=SimLoop) as runner:
             runner.run(begun())
 
     return run

@@ -7,13 +7,13 @@ import hashlib
 import itertools
 import random
 
-import async_solipsism
 import numpy as np
 import pytest
 
 from gateway_codecs.batches import ItemBatch, ItemFlag, Unit
 from gateway_routes.link_state import LinkStatus
 from tests.conftest import SEEDS
+from tests.gateway.simulated import SimLoop
 from tests.simulation.chain import Gate, begin, end
 from tests.simulation.test_whole_gateway import expected, recording
 
@@ -105,5 +105,5 @@ async def finished(gates: list[Gate]) -> None:
 @pytest.mark.parametrize("seed", range(max(10, SEEDS // 8)))
 def test_each_item_once_whoever_is_killed(seed: int) -> None:
     """R2, R4: a chain of two or three gateways, any of them killed at any moment: the last has everything once."""
-    with asyncio.Runner(loop_factory=async_solipsism.EventLoop) as runner:
+    with asyncio.Runner(loop_factory=SimLoop) as runner:
         runner.run(a_chain(seed))

@@ -12,7 +12,6 @@ import json
 import random
 from typing import Any
 
-import async_solipsism
 import pytest
 
 from gateway.journal import Journal
@@ -25,7 +24,7 @@ from gateway_routes.contact import ContactBook
 from gateway_routes.selection import Selection
 from gateway_simulators.spacecraft import Spacecraft
 from tests.conftest import WORLDS
-from tests.gateway.simulated import SimClock, SimNetwork, SimStorage, end_all, inline
+from tests.gateway.simulated import SimClock, SimLoop, SimNetwork, SimStorage, end_all, inline
 from tests.simulation.test_whole_gateway import SETTINGS, fmt
 
 PORT, FRAME_S, FRAMES = 5001, 0.25, 120
@@ -195,7 +194,7 @@ class TcpWorld:
 def test_what_is_missed_is_said(seed: int) -> None:
     """R6, R10, R11: every packet at most once, in order, each loss stated before it, and the link always recovers."""
     world = TcpWorld(seed)
-    with asyncio.Runner(loop_factory=async_solipsism.EventLoop) as runner:
+    with asyncio.Runner(loop_factory=SimLoop) as runner:
         runner.run(world.run())
     sent, got = world.station.packets(), world.packets()
     assert world.caught_up, "the link recovers by itself"

@@ -8,7 +8,6 @@ import json
 import random
 from typing import Any
 
-import async_solipsism
 import pytest
 
 from gateway.homes.registry import SubscriptionRegistry
@@ -17,7 +16,7 @@ from gateway.links.hand_over import AT_RISK_S
 from gateway_codecs.batches import Unit
 from gateway_codecs.delivery_block import TIMELY, decode
 from tests.conftest import SEEDS
-from tests.gateway.simulated import end_all, granted, inline, small_store
+from tests.gateway.simulated import SimLoop, end_all, granted, inline, small_store
 from tests.simulation.test_tcp_world import TcpWorld
 
 SLOW = 3
@@ -112,7 +111,7 @@ class TimelyWorld(TcpWorld):
 
 def ran(seed: int, slow: int) -> TimelyWorld:
     world = TimelyWorld(seed, slow)
-    with asyncio.Runner(loop_factory=async_solipsism.EventLoop) as runner:
+    with asyncio.Runner(loop_factory=SimLoop) as runner:
         runner.run(world.run())
     return world
 

@@ -12,7 +12,6 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-import async_solipsism
 import pytest
 
 from gateway.homes.client import Subscriber, Wish
@@ -29,7 +28,7 @@ from gateway_routes.delivery import Cursor, parse_cursor
 from gateway_simulators.space_link import SpaceLink, Weather
 from gateway_simulators.spacecraft import FRAME_OCTETS, SCID, Spacecraft
 from tests.conftest import WORLDS
-from tests.gateway.simulated import PowerLoss, SimClock, SimStorage, end_all, granted, inline, small_store
+from tests.gateway.simulated import PowerLoss, SimClock, SimLoop, SimStorage, end_all, granted, inline, small_store
 
 SETTINGS = JournalSettings(
     segment_octets=1 << 14, reserve_octets=0, memory_octets=1 << 16, snapshot_every=8, retry_s=0.01
@@ -319,7 +318,7 @@ class World:
 def test_every_packet_once_in_order(seed: int) -> None:
     """R3, R4: whatever is cut, stalled or killed, each home base ends with every packet once, in order."""
     world = World(seed)
-    with asyncio.Runner(loop_factory=async_solipsism.EventLoop) as runner:
+    with asyncio.Runner(loop_factory=SimLoop) as runner:
         runner.run(world.run())
     assert not world.broken, f"seed {seed}"
     wanted = expected(world.data)
