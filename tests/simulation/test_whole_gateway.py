@@ -80,6 +80,9 @@ class SimSource:
         self.at += len(part)
         return part
 
+    def waiting(self) -> None:
+        """Nothing has come that was not read: what was not read is still at the peer."""
+
     async def reread(self, offset: int, length: int) -> bytes:
         return self.data[offset : offset + length]
 
