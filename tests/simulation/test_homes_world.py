@@ -177,7 +177,11 @@ class HomesWorld(World):
         head = max(journal) + 1
         cursor = store.cursor()
         assert cursor is not None
-        assert not cursor.missing(head), f"{home} has holes"
+        # a gateway that starts after a home base had all may journal an event of what it cannot read
+        holes = [
+            p for first, end in cursor.missing(head) for p in range(first, end) if p in quality or p not in journal
+        ]
+        assert not holes, f"{home} has holes: {holes}"
         digest, wanted = hashlib.sha256(), hashlib.sha256()
         for block in store.blocks():
             assert block.from_position >= at, f"{home}: out of order"
