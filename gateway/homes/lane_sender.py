@@ -20,6 +20,7 @@ from gateway.playback.returning import PlaybackReturn, as_playback
 from gateway_codecs.batches import empty_items
 from gateway_codecs.delivery_block import FINAL, encode_mark
 from gateway_routes.delivery import Cursor, Delivery, Lane, Range
+from gateway_routes.pacing import DelayWindow
 from gateway_routes.selection import Selection
 
 NEAR_POSITIONS = 8192
@@ -68,9 +69,11 @@ class LaneSender:
     _tallies: dict[Lane, _Tally] = field(default_factory=dict)
     _scanned: dict[Lane, int] = field(default_factory=dict)
     _block_octets: int = 0
+    _catching_up: DelayWindow = field(init=False)
 
     def __post_init__(self) -> None:
         self._block_octets = min(self.limits.block_octets, FIRST_BLOCK_OCTETS)
+        self._catching_up = DelayWindow(self.limits.window_octets)
 
     @property
     def head(self) -> int:
@@ -82,9 +85,12 @@ class LaneSender:
         """Whether everything was sent, marked and acknowledged."""
         return Lane.LIVE in self.finals and self.delivery.idle(self.head)
 
-    def grow(self) -> None:
+    def acknowledged(self, lane: Lane, upto: int) -> None:
         """Something was acknowledged: blocks may be larger."""
         self._block_octets = min(2 * self._block_octets, self.limits.block_octets)
+        if lane == Lane.BACKFILL:
+            self._catching_up.acknowledged(upto, asyncio.get_running_loop().time())
+            self.delivery.lanes[lane].most_octets = self._catching_up.octets
 
     async def run(self) -> None:
         """Send until cancelled. Raises ConnectionError."""
@@ -155,6 +161,9 @@ class LaneSender:
         async with self.pace.sending(live) as turn:
             turn.cost = len(data)
         await self._tell_path()
+        if lane == Lane.BACKFILL:
+            self._catching_up.sent(upto, len(data), asyncio.get_running_loop().time())
+            self.delivery.lanes[lane].most_octets = self._catching_up.octets
         await self.give(data)
         self.sent_items += portion.items
         self.sent_octets += len(data)

@@ -428,7 +428,7 @@ class Session:
                 self._store_wake.set()
             if moved:
                 self._note_return()
-                self._lanes.grow()
+                self._lanes.acknowledged(Lane(message["lane"]), message["upto"])
             self._wake.set()
 
     def _note_return(self) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 Range = tuple[int, int]
 RANGES_MAX = 1024
+OPEN_END = 1 << 62
 
 
 class Lane(IntEnum):
@@ -118,9 +119,7 @@ class LaneState:
     sent: int
     unacknowledged: list[tuple[int, int, int]] = field(default_factory=list)  # (from, upto, octets)
     window_octets: int = 0
-
-
-OPEN_END = 1 << 62
+    most_octets: int = OPEN_END  # the lane's own bound of them, within that of all lanes
 
 
 class Delivery:
@@ -165,7 +164,8 @@ class Delivery:
         return self._turn
 
     def _ready(self, lane: LaneState, head: int) -> bool:
-        open_window = lane.window_octets < self._window_octets and len(lane.unacknowledged) < self._window_blocks
+        most = min(self._window_octets, lane.most_octets)
+        open_window = lane.window_octets < most and len(lane.unacknowledged) < self._window_blocks
         return bool(lane.todo) and lane.todo[0][0] < min(lane.todo[0][1], head) and open_window
 
     def next_range(self, lane: Lane, head: int) -> Range:

@@ -11,6 +11,7 @@ who catch up, however many they are.
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Hashable
 from enum import StrEnum
 
@@ -32,6 +33,7 @@ class Priority(StrEnum):
 
 
 WEIGHTS = {Priority.HIGH: 16, Priority.NORMAL: 4, Priority.LOW: 1}
+WINDOW_LEAST_OCTETS, WINDOW_FIRST_OCTETS, QUEUE_S = 1 << 19, 1 << 20, 0.025
 
 
 class TokenBucket:
@@ -54,6 +56,36 @@ class TokenBucket:
 def message_octets(rate_bps: float, most: int) -> int:
     """Return how large a message may be so that a rate is even; an item that is larger goes alone."""
     return min(most, max(MESSAGE_OCTETS_MIN, int(rate_bps / 8 * MESSAGE_S)))
+
+
+class DelayWindow:
+    """How much of what is caught up may be under way, so that live items behind it on one connection wait little.
+
+    It grows while acknowledgements come about as soon as they ever did, and shrinks when they come QUEUE_S later: then
+    octets wait somewhere on the way (as LEDBAT, RFC 6817, has it). Times are seconds of a monotonic clock.
+    """
+
+    def __init__(self, most_octets: int) -> None:
+        self._most = most_octets
+        self.octets = min(most_octets, WINDOW_FIRST_OCTETS)
+        self._sent: deque[tuple[int, int, float]] = deque()
+        self._soonest_s = float("inf")
+        self._shrunk_s = float("-inf")
+
+    def sent(self, upto: int, octets: int, now_s: float) -> None:
+        """A block that ends at a position was sent."""
+        self._sent.append((upto, octets, now_s))
+
+    def acknowledged(self, upto: int, now_s: float) -> None:
+        """Everything below a position is acknowledged."""
+        while self._sent and self._sent[0][0] <= upto:
+            _, octets, sent_s = self._sent.popleft()
+            took_s = now_s - sent_s
+            self._soonest_s = min(self._soonest_s, took_s)
+            if took_s <= self._soonest_s + QUEUE_S:
+                self.octets = min(self._most, self.octets + octets // 2)
+            elif sent_s > self._shrunk_s:  # once for all that was under way then
+                self.octets, self._shrunk_s = max(min(self._most, WINDOW_LEAST_OCTETS), self.octets * 3 // 4), now_s
 
 
 class Ticket:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections import Counter
+from collections import Counter, deque
 
 import pytest
 from hypothesis import given
@@ -14,6 +14,8 @@ from gateway_routes.pacing import (
     BURST_S,
     LIVE_WEIGHT,
     WEIGHTS,
+    WINDOW_LEAST_OCTETS,
+    DelayWindow,
     FairTurns,
     Priority,
     TokenBucket,
@@ -158,3 +160,39 @@ def test_a_new_session_of_the_same_subscription_does_not_jump_the_queue() -> Non
             waiting.remove(flapping[0])
             waiting.append(queue.ask("flapping", 1))
     assert used["flapping"] == pytest.approx(used["patient"], rel=0.01)
+
+
+@pytest.mark.parametrize("round_trip_s", [0.001, 0.02, 0.1, 0.3])
+@pytest.mark.parametrize("octets_per_s", [1e6, 5e6, 15e6, 50e6])
+def test_what_is_caught_up_fills_the_way_and_leaves_little_standing_on_it(
+    octets_per_s: float, round_trip_s: float
+) -> None:
+    """Issue 5: a backlog uses the whole way to a home base, and live items behind it on one connection wait little."""
+    most, block = 4 << 20, 1 << 18
+    window, under_way, waits = DelayWindow(most), deque[tuple[float, int]](), list[float]()
+    now_s = free_s = 0.0  # `free_s`: when the way has carried all that was sent
+    sent = arrived = 0
+    while now_s < 20:
+        while block * len(under_way) < window.octets:
+            sent, free_s = sent + 1, max(free_s, now_s) + block / octets_per_s
+            window.sent(sent, block, now_s)
+            under_way.append((free_s + round_trip_s, sent))
+        now_s, upto = under_way.popleft()
+        window.acknowledged(upto, now_s)
+        if now_s > 5:
+            arrived += block
+            waits.append(max(0.0, free_s - now_s))
+    assert arrived / 15 >= 0.8 * min(octets_per_s, most / (round_trip_s + block / octets_per_s))
+    assert sorted(waits)[len(waits) // 2] <= max(0.08, WINDOW_LEAST_OCTETS / octets_per_s)
+    assert WINDOW_LEAST_OCTETS <= window.octets <= most
+
+
+def test_a_window_for_what_is_caught_up_never_shuts() -> None:
+    """Issue 5: however late acknowledgements come, something may be under way; small windows stay as they are."""
+    for most in (1, 1 << 16, 4 << 20):
+        window, now_s = DelayWindow(most), 0.0
+        for k in range(200):
+            window.sent(k, 1 << 18, now_s)
+            now_s += 0.001 if k == 0 else 5.0
+            window.acknowledged(k, now_s)
+            assert min(most, WINDOW_LEAST_OCTETS) <= window.octets <= most
