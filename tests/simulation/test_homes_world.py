@@ -159,14 +159,16 @@ class HomesWorld(World):
         await trouble
 
     async def journalled(self) -> dict[int, tuple[int, int, int, bytes]]:
-        """Return every item of the journal: position to unit, VC, APID, octets."""
+        """Return every item of the journal as the end of the world left it: position to unit, VC, APID, octets."""
         journal = await Journal.open(self.disk, self.clock, inline, inline, SETTINGS, "m", self.promised())
-        found, at = {}, journal.tail
-        while at < journal.head:
+        found, at, head = {}, journal.tail, journal.recovery.head  # what is told of damage now, nobody was to receive
+        while at < head:
             part = await journal.read(at, Selection(kinds=None, idle=True, bad_quality=True), 4096, 1 << 22)
             for row, position in enumerate(part.positions.tolist()):
                 item = part.batch.items[row]
-                found[position] = (int(item["unit"]), int(item["vcid"]), int(item["apid"]), part.batch.octets_of(row))
+                if position < head:
+                    unit, vcid, apid = (int(item[name]) for name in ("unit", "vcid", "apid"))
+                    found[position] = unit, vcid, apid, part.batch.octets_of(row)
             at = max(part.end_position, at + 1)
         await journal.close()
         return found
