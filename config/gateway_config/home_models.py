@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from gateway_config.models import CONTACT_YEARS, EPOCH, Model, Name, Rule, SupportMode, Wrong
 from gateway_config.outlet_models import Outlet
@@ -14,7 +14,17 @@ from gateway_config.outlet_models import Outlet
 GrantedKind = Literal["tm", "tc", "video", "voice", "event"]
 GrantedMode = Literal["complete", "timely", "offline", "values", "playback"]
 DataModeName = Literal["real_time", "dump", "playback"]
+
+
+def whole_name(text: str) -> str:
+    """Return a pattern that can match: names of a mission database begin with a slash. Raises ValueError."""
+    if text[0] not in "/*":
+        raise ValueError(f"expected a whole name, which begins with /, or a pattern such as */{text}")
+    return text
+
+
 Pattern = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\s\x00-\x1f]+$")]
+ParameterPattern = Annotated[Pattern, AfterValidator(whole_name)]
 ALL_MODES: list[GrantedMode] = ["complete", "timely", "offline", "values", "playback"]
 
 
@@ -38,9 +48,10 @@ class Grant(Model):
     bad_quality: bool = Field(
         False, description="rejected units too: their VC and APID may be wrong, so that they may be another's"
     )
-    parameters: list[Pattern] = Field(
+    parameters: list[ParameterPattern] = Field(
         default_factory=list,
-        description="engineering values: whole names, * stands for anything; never their packets, nor the reverse",
+        description="engineering values: whole names such as /SOLAR/V_BUS, * stands for anything, as in */V_BUS; never "
+        "their packets, nor the reverse",
     )
     modes: list[GrantedMode] = Field(ALL_MODES, min_length=1, description="ways of delivery")
 

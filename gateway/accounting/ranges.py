@@ -67,7 +67,9 @@ def contact_span(contacts: Sequence[Mapping[str, Any]], contact: str) -> Span:
     """Return the span of a contact, of the book's rows. Raises NotFound, Conflict when there was none of it yet."""
     row = next((row for row in contacts if row["id"] == contact), None)
     if row is None:
-        raise NotFound(f"there is no contact {contact[:64]!r}", "`gateway contacts` lists them")
+        raise NotFound(
+            f"there is no contact {contact[:64]!r}", "`gateway status` shows the newest, GET /api/v1/contacts all"
+        )
     begin_ns, last_ns = row["first_good_ns"], row["last_good_ns"]
     if begin_ns is None or last_ns is None:
         raise Conflict(f"contact {contact} is {row['state']} and had no good data", "there is nothing to account for")

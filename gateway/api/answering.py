@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from starlette.responses import JSONResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
+
+SEE_DOCS = "the API is described at /docs"
+PATH_SHOWN_MAX = 200
 
 
 async def refuse(
@@ -25,3 +28,23 @@ async def refuse(
         await WebSocket(scope, receive, send).send_denial_response(response)
         return
     await response(scope, receive, send)
+
+
+def explained(scope: Scope, receive: Receive, send: Send) -> Send:
+    """Return a `send` that answers a WebSocket which is closed before it was opened as a request is: with why.
+
+    Without it the server answers the handshake with 403 and no word, whatever reason was given.
+    """
+    begun = False
+
+    async def sent(message: Message) -> None:
+        nonlocal begun
+        if message["type"] == "websocket.close" and not begun:
+            why = message.get("reason")
+            error = f"{scope['path'][:PATH_SHOWN_MAX]}: {why or 'there is no WebSocket here'}"
+            await JSONResponse({"error": error, "hint": SEE_DOCS}, 403 if why else 404)(scope, receive, send)
+            return
+        begun = begun or message["type"] == "websocket.accept"
+        await send(message)
+
+    return sent

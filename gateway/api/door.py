@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.api.answering import refuse
+from gateway.api.answering import explained, refuse
 
 BODY_MAX_OCTETS = 1 << 20
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -46,7 +46,8 @@ class Door:
         if status:
             await refuse(scope, receive, send, status, error, hint)
             return
-        await self._app(scope, _limited(receive), send)
+        answering = explained(scope, receive, send) if scope["type"] == "websocket" else send
+        await self._app(scope, _limited(receive), answering)
 
     def _checked(self, scope: Scope) -> tuple[int, str, str]:
         headers = _headers(scope)

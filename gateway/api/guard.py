@@ -153,7 +153,7 @@ async def may(connection: HTTPConnection) -> None:
         return
     service.access.count(found.code)
     if connection.scope["type"] == "websocket":
-        raise WebSocketException(1008, found.why[:120])
+        raise WebSocketException(1008, found.why)
     raise HTTPException(403, found.why)
 
 

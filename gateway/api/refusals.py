@@ -10,10 +10,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from gateway.api.answering import SEE_DOCS
 from gateway.errors import Conflict, GatewayError, NotFound, Refused, UsageError
 
 STATUS = {NotFound: 404, Conflict: 409, Refused: 403, UsageError: 422}
-SEE_DOCS = "the API is described at /docs"
 TOLD_MAX, WORDS_MAX = 8, 200
 
 

@@ -20,6 +20,8 @@ homes_app = typer.Typer(
 )
 homes_app.add_typer(playback_app, name="playback")
 homes_app.command("resend")(resend)
+WHOLE = ("token", "state", "made", "expires", "tokens")
+"""Columns that are never broken."""
 TokenKind = Annotated[str, typer.Option("--kind", help="home, operator or observer (looks, and sees no data).")]
 
 
@@ -117,21 +119,33 @@ def _remote(url: str) -> Any:
 
 
 def _print(table: Any, empty: str) -> None:
-    from rich.console import Console
+    from gateway.console.terminal import Terminal
 
     if empty:
         typer.echo(empty)
         return
-    Console().print(table)
+    Terminal().print(table)
+
+
+def _folding_table(title: str, *columns: str) -> Any:
+    """Return a table that breaks what is too long for the terminal, and cuts nothing."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column in WHOLE)
+    return table
+
+
+def _minute(utc: str) -> str:
+    return f"{utc[:16].replace('T', ' ')}Z"
 
 
 def _homes_table(rows: list[dict[str, Any]]) -> Any:
-    from rich.table import Table
-
-    table = Table("home base", "valid", "granted", "quotas", "tokens", title="home bases", title_justify="left")
+    table = _folding_table("home bases", "home base", "valid", "granted", "quotas", "tokens")
     for row in rows:
         until = row["valid_until_utc"]
-        valid = ("yes" if row["valid"] else "no") + (f", until {until}" if until else "")
+        valid = ("yes" if row["valid"] else "no") + (f", until {_minute(until)}" if until else "")
         granted = "\n".join(grant_in_words(grant) for grant in row["grants"]) or "nothing"
         rate = f", {row['rate_limit_bps']} bit/s" if row["rate_limit_bps"] else ""
         quotas = f"{row['sessions_max']} sessions, {row['subscriptions_max']} subscriptions{rate}"
@@ -153,11 +167,9 @@ def grant_in_words(grant: dict[str, Any]) -> str:
 
 
 def _tokens_table(rows: list[dict[str, Any]]) -> Any:
-    from rich.table import Table
-
-    table = Table("token", "of", "state", "made", "expires", "instances", title="tokens", title_justify="left")
+    table = _folding_table("tokens", "token", "of", "state", "made", "expires", "instances")
     for row in rows:
         where = ", ".join(row["instances"]) if row["instances"] is not None else "all"
-        made, ends = row["created_utc"][:19], (row["expires_utc"] or "never")[:19]
+        made, ends = _minute(row["created_utc"]), _minute(row["expires_utc"]) if row["expires_utc"] else "never"
         table.add_row(row["id"], f"{row['kind']} {row['name']}", row["state"], made, ends, where)
     return table

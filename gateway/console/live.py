@@ -36,7 +36,7 @@ def show_links(url: str, as_json: bool) -> None:
         return
     console = Terminal()
     for instance in sorted({row["instance"] for row in rows}):
-        console.print(f"\n[bold]{instance}[/bold]")
+        console.print(f"\n{instance}", style="bold")
         console.print(tables.links([row for row in rows if row["instance"] == instance]))
     for row in rows:
         causes = {k: v for k, v in row.get("counters", {}).items() if k.startswith("rejected_") and v}

@@ -68,7 +68,7 @@ class Place:
     def chosen(self) -> str:
         """Return the instance: the one that is named, or the only one with a database. Raises NotFound, UsageError."""
         if self.instance is None:
-            there = [row["instance"] for row in self.remote.get("/instances") if row["values"] is not None]
+            there = [row["instance"] for row in self.remote.instances() if row["values"] is not None]
             if not there:
                 raise NotFound("no mission instance has a mission database", "docs/values.md says how to give one")
             if len(there) > 1:
@@ -84,7 +84,7 @@ class Place:
                 return format_utc(parse_utc(text))
             except ValueError as error:
                 raise UsageError(str(error), "or say it before now: -90s, -10m, -2h, -3d") from None
-        now_ns = parse_utc(self.remote.get("/status")["time_utc"])
+        now_ns = parse_utc(self.remote.now_utc())
         back_s = float(ago[1]) * UNITS_S[ago[2]] if ago is not None else -1.0  # `now` has what came this second
         return format_utc(now_ns - int(back_s * SECOND_NS))
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
 
 from gateway.console import params, tables
 from gateway.console.remote import Remote
 from gateway.console.tables import Column
+from gateway.console.terminal import Terminal
 from gateway.errors import NotFound, UsageError
 
 COLUMNS = (
@@ -39,7 +40,7 @@ class Place:
     def path(self) -> str:
         """The instance's part of addresses. Raises NotFound, UsageError."""
         if self.instance is None:
-            there = [row["instance"] for row in self.remote.get("/instances")]
+            there = [row["instance"] for row in self.remote.instances()]
             if not there:
                 raise NotFound("the gateway has no mission instance")
             if len(there) > 1:
@@ -95,7 +96,9 @@ def list_playbacks(place: Place, home: str | None, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows))
     elif rows:
-        Console().print(playback_table(rows, Console().width if sys.stdout.isatty() else None), soft_wrap=True)
+        fits = sys.stdout.isatty() or "COLUMNS" in os.environ
+        console = Terminal(width=None if fits else params.PIPE_WIDTH)
+        console.print(playback_table(rows, console.width if fits else None))
     else:
         typer.echo("no playback requests")
 

@@ -7,10 +7,11 @@ from typing import Any, Self
 import httpx
 
 from gateway.access.local import token_for
-from gateway.errors import GatewayError, UsageError
+from gateway.errors import GatewayError, Refused, UsageError
 
 DEFAULT_URL = "http://127.0.0.1:8440"
-UNPROCESSABLE = 422  # what was asked cannot be
+KINDS: dict[int, type[GatewayError]] = {403: Refused, 422: UsageError}
+"""What a status means; every other one is a plain GatewayError."""
 
 
 class Unreachable(GatewayError):
@@ -63,11 +64,31 @@ class Remote:
             return response.json()
         raise self._refusal(response)
 
+    def instances(self) -> list[dict[str, Any]]:
+        """Return the mission instances. Raises GatewayError, UsageError for a home base, which may not see them."""
+        try:
+            found: list[dict[str, Any]] = self.get("/instances")
+        except Refused:
+            raise UsageError(
+                "which mission instance?", "say --instance: a home base's token does not list them"
+            ) from None
+        return found
+
+    def now_utc(self) -> str:
+        """Return the gateway's time; for a home base, which may not ask for it, that of this machine."""
+        try:
+            return str(self.get("/status")["time_utc"])
+        except Refused:
+            from gateway.real import SystemClock  # late, both: other commands need neither
+            from gateway_codecs.time_scales import format_utc
+
+            return format_utc(SystemClock().tai_ns())
+
     def _refusal(self, response: httpx.Response) -> GatewayError:
         try:
             problem = response.json()
         except ValueError:
             problem = {"error": response.text[:200]}
         text = problem.get("error") or problem.get("detail") or response.reason_phrase
-        kind = UsageError if response.status_code == UNPROCESSABLE else GatewayError
+        kind = KINDS.get(response.status_code, GatewayError)
         return kind(f"{self.url} answered {response.status_code}: {text}", str(problem.get("hint", "")))

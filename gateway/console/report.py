@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import typer
 
-from gateway.console import report_tables, tables
+from gateway.console import params, report_tables, tables
 from gateway.console.remote import Remote
 from gateway.console.terminal import Terminal
 from gateway.errors import UsageError
@@ -36,9 +36,12 @@ class ReportOptions:
     as_json: bool
 
     def asked(self) -> dict[str, Any]:
-        """Return the parameters of the request."""
-        names = ("contact", "day", "from_utc", "to_utc", "first", "end")
-        return {name: getattr(self, name) for name in names}
+        """Return the parameters of the request; times before now are told in UTC. Raises GatewayError."""
+        names = ("contact", "day", "first", "end")
+        place = params.Place(self.url, self.instance)
+        times = {"from_utc": self.from_utc, "to_utc": self.to_utc}
+        said = {name: None if text is None else place.time(text) for name, text in times.items()}
+        return {**{name: getattr(self, name) for name in names}, **said}
 
 
 def show_report(options: ReportOptions) -> None:
@@ -78,7 +81,7 @@ def _instance(remote: Remote, instance: str | None) -> str:
     """Return the instance asked for, or the only one. Raises UsageError."""
     if instance is not None:
         return instance
-    names = [one["instance"] for one in remote.get("/instances")]
+    names = [one["instance"] for one in remote.instances()]
     if len(names) != 1:
         raise UsageError(f"which mission instance? there are {len(names)}", f"--instance {' or '.join(names)}")
     return str(names[0])

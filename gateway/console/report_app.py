@@ -26,8 +26,10 @@ def homes_report(
     instance: InstanceOption = None,
     contact: Annotated[str | None, typer.Option(help="Of a contact, by its id.")] = None,
     day: Annotated[str | None, typer.Option(help="Of a UTC day, YYYY-MM-DD.")] = None,
-    from_utc: Annotated[str | None, typer.Option("--from", help="Committed at this time (UTC) or later.")] = None,
-    to_utc: Annotated[str | None, typer.Option("--to", help="Committed before this time (UTC).")] = None,
+    from_utc: Annotated[
+        str | None, typer.Option("--from", help="Committed at this time (UTC; or before now, -2h) or later.")
+    ] = None,
+    to_utc: Annotated[str | None, typer.Option("--to", help="Committed before this time (likewise; now).")] = None,
     first: Annotated[int | None, typer.Option("--first", min=0, help="From this position on.")] = None,
     end: Annotated[int | None, typer.Option("--end", min=0, help="Below this position.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page for a browser or a printer into this file.")] = None,

@@ -145,7 +145,7 @@ def decide(
     """
     if action not in _MAY[actor.kind]:
         if actor.kind is ActorKind.NOBODY:
-            return Decision(False, "no token", "show a token: Authorization: Bearer gwt-...")
+            return Decision(False, "no token", "show a token: Authorization: Bearer gwt_...")
         who = "a home base" if actor.kind is ActorKind.HOME else f"an {actor.kind}"
         return Decision(False, "not allowed", f"{who} may not {action}")
     if where is not None and actor.instances is not None and where.instance not in actor.instances:
@@ -163,8 +163,8 @@ def _of_home(rights: Rights, home: str, action: Action, where: Where | None, sel
     if own is None:
         return Decision(False, "unknown home", f"no home base is named {home[:64]!r}")
     if not own.valid_from_ns <= now_ns < own.valid_until_ns:
-        when = "yet" if now_ns < own.valid_from_ns else "any more"
-        return Decision(False, "not valid", f"home base {home!r} is not valid {when}")
+        when = "yet (valid_from_utc" if now_ns < own.valid_from_ns else "any more (valid_until_utc"
+        return Decision(False, "not valid", f"home base {home!r} is not valid {when} of its file at the gateway)")
     if action not in {Action.RECEIVE, Action.VALUE} or where is None:
         return Decision(True)
     there = tuple(grant for grant in own.grants if grant.reaches(where))

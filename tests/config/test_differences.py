@@ -120,8 +120,10 @@ def test_streams_in_words() -> None:
     assert lost == [f"m (flight): tm, all VCs, APID 1; {ways}"]
     gained, lost = gained_and_lost(home({"apids": [1]}), home({}))
     assert (gained, lost) == ([f"m (flight): tm, all VCs, all APIDs but 1; {ways}"], [])
-    gained, lost = gained_and_lost(home({"parameters": ["A*", "B"]}), home({"replays": True, "kinds": ["tm", "event"]}))
-    assert lost == ["m (flight): values of A*, B"]
+    gained, lost = gained_and_lost(
+        home({"parameters": ["/A*", "/B"]}), home({"replays": True, "kinds": ["tm", "event"]})
+    )
+    assert lost == ["m (flight): values of /A*, /B"]
     assert gained == [
         f"m (flight, replay runs too): event; {ways}",
         f"m (flight, replay runs): tm, all VCs, all APIDs; {ways}",

@@ -47,6 +47,10 @@ def coded(coding: str, link: str = "", octets: int = 100) -> dict[str, str]:
 SHORT = "randomiser: short"
 
 REFUSED = [
+    # -- grants
+    ({"homes__a": "name: a\ngrants: [{mission: m, parameters: [V_BUS]}]\n"},
+     "homes/a.yaml:2: grants.0.parameters.0 = 'V_BUS': "
+     "expected a whole name, which begins with /, or a pattern such as */V_BUS"),
     # -- CADUs
     ({"links__l": LINK + "unit: cadus\n"},
      "links/l.yaml:6: unit = 'cadus': s has no coding settings: add them, or use unit: frames"),

@@ -10,6 +10,9 @@ from typer.testing import CliRunner
 from gateway.api.playback_answers import PLAYBACK
 from gateway.console.app import app
 from gateway.console.playback import playback_table
+from gateway.console.remote import Remote
+from gateway.errors import Refused
+from gateway_codecs.time_scales import parse_utc
 from tests.gateway.test_console_params import drawn
 
 ROWS: list[dict[str, Any]] = [
@@ -34,6 +37,39 @@ def test_states_and_numbers_are_whole(width: int | None) -> None:
     if width in {220, None}:
         assert "received 2026-11-24T10:00:00Z to 2026-11-24T11:00:00Z" in lines[1]
         assert "apids 9 is not granted" in lines[2]
+
+
+def test_a_list_that_is_piped_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who pipes the list into a file or `grep` gets all columns: ids and states are why he does."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr(Remote, "get", lambda self, path, **asked: ROWS)
+    done = CliRunner().invoke(app, ["homes", "playback", "list", "--instance", "m.flight"])
+    for words in ("playback-8", "refused", "apids 9 is not granted", "received 2026-11-24T10:00:00Z to 2026-11-24T11:"):
+        assert words in done.output
+
+
+def test_a_home_base_asks_with_its_own_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a home base may ask for itself it can say as the operator does: "-2h" and "now" need no right to look at the
+    gateway's state, and where its token lists no instances the way out is told."""
+    asked: list[dict[str, Any]] = []
+
+    def refuse(self: Remote, path: str, **parameters: Any) -> Any:
+        raise Refused(f"GET {path}: a home base may not observe")
+
+    def post(self: Remote, path: str, body: Any = None) -> Any:
+        asked.append(body)
+        return {**ROWS[0], "instance": "m.flight"}
+
+    monkeypatch.setattr(Remote, "get", refuse)
+    monkeypatch.setattr(Remote, "post", post)
+    ask = ["homes", "playback", "ask", "a", "--from", "-2h", "--to", "now"]
+    done = CliRunner().invoke(app, [*ask, "--instance", "m.flight"])
+    assert done.exit_code == 0, done.output
+    begin_ns, end_ns = parse_utc(asked[0]["from_utc"]), parse_utc(asked[0]["to_utc"])
+    assert 7_200 <= (end_ns - begin_ns) / 10**9 < 7_300
+    done = CliRunner().invoke(app, ask)
+    assert done.exit_code == 2, done.output
+    assert "say --instance" in done.output
 
 
 @pytest.mark.parametrize(

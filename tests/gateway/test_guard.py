@@ -154,6 +154,26 @@ async def test_a_session_is_its_own_home_base_s(site: Site) -> None:
     assert await handshake(site, f"{address}?token={a['token']}", {}) == 400
 
 
+async def test_a_refused_handshake_says_why(site: Site) -> None:
+    """What is refused before a WebSocket is open is told in the body of the answer, as of any request, and by
+    `gateway subscribe` with it: who may not receive, a home base whose time is over, an address that is none."""
+    observer, home = await site.token("o", "observer"), await site.token("a")
+    stream = f"ws://127.0.0.1:{site.port}/api/v1/instances/{INSTANCE}/subscribe"
+    policy = site.service.policy
+    for address, token, status, why in (
+        (stream, observer, 403, "an observer may not receive"),
+        (stream.replace(INSTANCE, "..%2f" + INSTANCE), home, 404, "there is no WebSocket here"),
+        (stream, home, 403, "home base 'a' is not valid any more (valid_until_utc"),
+    ):
+        if "not valid" in why:
+            policy.exchange({**policy.rights, "a": replace(policy.rights["a"], valid_until_ns=1)})
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(address, proxy=None, additional_headers={"Authorization": f"Bearer {token['token']}"})
+        answer = refused.value.response
+        told = json.loads(bytes(answer.body or b""))
+        assert (answer.status_code, why in told["error"], bool(told["hint"])) == (status, True, True), told
+
+
 async def handshake(site: Site, url: str, headers: dict[str, str]) -> int:
     """Return how the gateway answers a handshake for an address that may name another host."""
     try:
