@@ -116,6 +116,14 @@ def test_what_no_reader_lets_through_is_found_too() -> None:
         assert wanted in found
 
 
+def test_a_name_of_which_the_short_form_is_empty_is_told_whole() -> None:
+    """A remark always says of what it is."""
+    odd = Parameter("/X/", "/X/none")
+    found = check(Database("X", parameters={odd.name: odd}))
+    assert "/X/" in {one.what for one in found}
+    assert all(one.what for one in found)
+
+
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(databases())
 def test_a_check_says_something_of_any_database_and_never_fails(database: Database) -> None:

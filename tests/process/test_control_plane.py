@@ -31,7 +31,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     while running.get("/links")[0]["state"] != "finished":
         time.sleep(0.05)
     yield running
-    assert running.terminate() == 0, "R7: SIGTERM drains within 10 s"
+    assert running.terminate(10) == 0, "R7: SIGTERM drains within 10 s"
 
 
 def test_every_get_answers(daemon: Daemon) -> None:

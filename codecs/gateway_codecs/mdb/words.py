@@ -58,10 +58,10 @@ SHOWN_MAX = 12
 
 
 def short_names(database: Database) -> Short:
-    """Return what makes names short: the system is left out where all is in one."""
+    """Return what makes names short: the system is left out where all is in one, and something is left then."""
     systems = {name.split("/")[1] for name in (*database.parameters, *database.containers) if name.startswith("/")}
     prefix = f"/{systems.pop()}/" if len(systems) == 1 else ""
-    return lambda name: name.removeprefix(prefix) if prefix else name
+    return lambda name: name.removeprefix(prefix) or name
 
 
 def number(value: Number) -> str:
