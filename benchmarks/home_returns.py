@@ -51,8 +51,8 @@ class _Watched:
         if isinstance(message, bytes):
             self._look(message)
         elif self._found.missing < 0:
-            welcome = json.loads(message)
-            self._found.began_s, self._found.missing = time.monotonic(), welcome["head"] - welcome["tail"]
+            lanes = json.loads(message)["lanes"]
+            self._found.began_s, self._found.missing = time.monotonic(), lanes["live"] - lanes["backfill"]
         return message
 
     def _look(self, block: bytes) -> None:
