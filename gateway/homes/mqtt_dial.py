@@ -17,7 +17,16 @@ import aiomqtt
 
 from gateway.errors import UsageError
 from gateway.homes.channel import Channel
-from gateway.mqtt.clients import BrokerAddress, BrokerError, Client, Inbox, close_client, open_client, subscribe
+from gateway.mqtt.clients import (
+    BrokerAddress,
+    BrokerError,
+    BrokerRefuses,
+    Client,
+    Inbox,
+    close_client,
+    open_client,
+    subscribe,
+)
 from gateway.mqtt.topics import HomeTopic
 from gateway_codecs.mqtt_fragment import MAGIC as PIECE
 from gateway_codecs.mqtt_fragment import Assembler, FragmentError
@@ -28,6 +37,9 @@ HELLO_AGAIN_S = 0.5
 SIGNS_PER_LEASE = 3
 DIGEST_AGAIN = 3
 PORTS = {"mqtt": 1883, "mqtts": 8883}
+ASK_WHETHER = ": is the token known there, not expired or revoked, and its home base valid?"
+UNHEARD = ": a broker passes on what the token's own home base asks for alone. Is it that of {!r}, and is {} there?"
+"""What may be wrong: a broker does not say why it refuses, or that it passes nothing on."""
 
 
 def broker_address(url: str, password: str | None = None, token: str | None = None) -> BrokerAddress:
@@ -62,7 +74,10 @@ class MqttDial:
         """Connect to the broker and listen. Raises ConnectionError."""
         # what is discarded is found missing, like everything that gets lost
         inbox = Inbox(INBOX_OCTETS, on_discard=lambda topic: None)
-        client = await open_client(self._address, f"home-{secrets.token_hex(8)}", inbox)
+        try:
+            client = await open_client(self._address, f"home-{secrets.token_hex(8)}", inbox)
+        except BrokerRefuses as error:
+            raise BrokerRefuses(f"{error}{ASK_WHETHER if self._token is not None else ''}") from None
         try:
             if await subscribe(client, [str(self._topic)]):
                 raise BrokerError(f"the broker refuses the subscription to {self._topic}")
@@ -117,7 +132,8 @@ class _HomeChannel:
                 async with asyncio.timeout_at(heard_s + self._silence_s):
                     message = await self._client.next()
             except TimeoutError:
-                raise ConnectionError(f"the gateway has said nothing for {self._silence_s:g} s") from None
+                why = "" if self._number else UNHEARD.format(self._topic.home, self._topic.instance)
+                raise ConnectionError(f"the gateway has said nothing for {self._silence_s:g} s{why}") from None
             if not isinstance(message.payload, bytes) or message.retain:
                 continue
             number = self._number

@@ -61,6 +61,10 @@ class BrokerError(ConnectionError):
     """The broker cannot be reached, refuses us, or breaks off: why, for people."""
 
 
+class BrokerRefuses(BrokerError):
+    """The broker does not know who comes, or does not let him in."""
+
+
 class Inbox(asyncio.Queue[aiomqtt.Message | None]):
     """What came and was not taken yet; None = the connection has ended. What does not fit is discarded.
 
@@ -246,7 +250,8 @@ async def open_client(
     except TimeoutError:
         raise BrokerError(f"{address}: no answer within {OPEN_S:g} s") from None
     except aiomqtt.MqttError as error:
-        raise BrokerError(f"{address}: {_in_words(error)}") from None
+        kind = BrokerRefuses if isinstance(error, MqttConnectError) else BrokerError
+        raise kind(f"{address}: {_in_words(error)}") from None
     except (OSError, ValueError) as error:
         if isinstance(error, BrokerError):
             raise

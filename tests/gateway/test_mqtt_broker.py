@@ -18,6 +18,7 @@ import aiomqtt
 import pytest
 import uvloop
 
+from gateway.homes.mqtt_dial import MqttDial
 from gateway.mqtt import broker as broker_module
 from gateway.mqtt import clients, connection
 from gateway.mqtt.backoff import Backoff
@@ -208,6 +209,20 @@ async def test_a_broker_that_refuses_us() -> None:
     async with broker(strict) as address, Site(address) as site:
         await site.until(lambda: site.connection.state == ConnectionState.UNAVAILABLE)
         assert "the broker refuses the connection" in site.connection.detail
+
+
+async def test_a_home_base_that_is_refused_is_told_what_may_be_wrong() -> None:
+    """A broker gives no reason: who comes with a token that does not hold is told what to look at."""
+
+    async def strict(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await packet(reader)
+        writer.write(b"\x20\x02\x00\x05")
+        await asyncio.Event().wait()
+
+    async with broker(strict) as address:
+        dial = MqttDial(address, "m.flight", "a", "all", token="gwt_1.2")
+        with pytest.raises(BrokerError, match=r"refuses the connection .*not expired or revoked"):
+            await dial()
 
 
 async def test_a_subscription_that_is_refused() -> None:

@@ -236,8 +236,10 @@ async def silent_for(channel: Channel) -> float:
     """How long a home base listens before it gives up, when nothing comes for it."""
     loop = asyncio.get_running_loop()
     began_s = loop.time()
-    with pytest.raises(ConnectionError, match="has said nothing for"):
+    with pytest.raises(ConnectionError, match="has said nothing for") as silence:
         await channel.receive()
+    before_the_welcome = isinstance(channel, _HomeChannel) and not channel._number
+    assert ("Is it that of 'a', and is m.test there?" in str(silence.value)) == before_the_welcome
     return loop.time() - began_s
 
 
