@@ -275,4 +275,4 @@ def _line(configuration: Configuration, reckoned: Contract) -> Iterator[Problem]
     remedy = (
         f"the home bases together get {words}{sum(known):.0f} bits/s: a faster line, or lower quotas.rate_limit_bps"
     )
-    yield configuration.wrong("gateway", "", ("api", "line_bps"), f"{line:g}", remedy)
+    yield configuration.wrong("gateway", "", ("api", "line_bps"), f"{line:.15g}", remedy)
