@@ -75,7 +75,7 @@ class Gate:
         self.finishes = True
         self.broken: list[str] = []  # promises that were not kept
         self.chance = rng.random
-        self.sessions: set[asyncio.Task[None]] = set()
+        self.sessions: list[asyncio.Task[None]] = []  # the oldest first
 
     def after(self, upstream: Gate, selection: dict[str, Any] | None = None, link: str = "relay") -> Gate:
         """Get items of another gateway, from the next start on."""
@@ -158,7 +158,7 @@ class Gate:
             cut = asyncio.Event()
             session = Session(SimChannel(rng, down, up, cut), self.registry, LIMITS)
             task = asyncio.create_task(session.run(), name="session", context=in_process(self.name))
-            self.sessions.add(task)
+            self.sessions.append(task)
             self.cut = cut
             return SimChannel(rng, up, down, cut, caller.check_acknowledged)
 

@@ -101,7 +101,7 @@ class HomesWorld(World):
                 there = here  # else half open: one end does not hear that the other is gone
             channel = SimChannel(self.rng, down, up, here, lambda message: self.watch(home, message))
             session = Session(channel, self.registry, LIMITS)
-            self.tasks.add(asyncio.create_task(session.run(), name="session"))
+            self.tasks.append(asyncio.create_task(session.run(), name="session"))
             if there is not here:
                 asyncio.get_running_loop().call_later(self.rng.uniform(0.5, 20), there.set)
             return SimChannel(self.rng, up, down, there)

@@ -18,7 +18,7 @@ from gateway.journal import Journal
 from gateway.links import Link, LinkContext, LinkSettings, TcpClientSource, TcpServerSource
 from gateway.timely import TimelyTap
 from gateway.world import Stream
-from gateway_codecs.batches import Kind, Unit
+from gateway_codecs.batches import ItemBatch, Kind, Unit, concatenate
 from gateway_codecs.intake import FrameIntake, LinkFormat
 from gateway_routes.contact import ContactBook
 from gateway_routes.selection import Selection
@@ -161,7 +161,16 @@ class TcpWorld:
             helper.cancel()
         await self.link.stop()
         await self.journal.drain()
-        self.items = await self.journal.read(0, EVERYTHING, 1_000_000, 1 << 30)
+        self.items = await self.everything()
+
+    async def everything(self) -> ItemBatch:
+        """Return all items of the journal; one read may end before."""
+        parts, at = list[ItemBatch](), self.journal.tail
+        while at < self.journal.head:
+            part = await self.journal.read(at, EVERYTHING, 1_000_000, 1 << 30)
+            parts.append(part.batch)
+            at = part.end_position
+        return concatenate(parts)
 
     async def last_frames_arrive(self) -> bool:
         """When the weather is good again the link recovers by itself within its watchdog and retry times."""
@@ -179,14 +188,14 @@ class TcpWorld:
                 await self.station.stream.write(frame)
 
     def packets(self) -> list[tuple[bytes, int]]:
-        rows = self.items.batch.items
+        rows = self.items.items
         chosen = [k for k in range(len(rows)) if rows["unit"][k] == Unit.PACKET and rows["kind"][k] == Kind.TM]
-        return [(self.items.batch.octets_of(k), int(rows["missing_before"][k])) for k in chosen]
+        return [(self.items.octets_of(k), int(rows["missing_before"][k])) for k in chosen]
 
     def gaps(self) -> list[dict[str, Any]]:
-        rows = self.items.batch.items
+        rows = self.items.items
         chosen = [k for k in range(len(rows)) if rows["unit"][k] == Unit.EVENT]
-        events = [json.loads(self.items.batch.octets_of(k)) for k in chosen]
+        events = [json.loads(self.items.octets_of(k)) for k in chosen]
         return [e for e in events if e["type"] == "gap"]
 
 

@@ -155,5 +155,5 @@ def test_timely_through_bad_weather(seed: int) -> None:
         assert row["waiting_items"] == 0
         assert len(ear.heard) + ear.skipped == len(heard), "delivered + skipped = offered"
     assert world.rows[-1]["waiting_items"] <= len(heard)
-    units = world.items.batch.items["unit"]
+    units = world.items.items["unit"]
     assert int((units == Unit.PACKET).sum()) == len(journalled)

@@ -170,7 +170,7 @@ class World:
         self.clock = SimClock()
         self.journal: Journal | None = None
         self.registry: SubscriptionRegistry | None = None
-        self.tasks: set[asyncio.Task[Any]] = set()
+        self.tasks: list[asyncio.Task[Any]] = []  # the oldest first
         self.events: list[dict[str, Any]] = []
         self.power_lost = asyncio.Event()
         self.disk.on_loss = self.power_lost.set
@@ -226,7 +226,7 @@ class World:
         self.registry = self.make_registry(journal)
         await self.registry.load()
         link.start()
-        self.tasks.add(link._task)  # type: ignore[arg-type]
+        self.tasks.append(link._task)  # type: ignore[arg-type]
 
     def make_registry(self, journal: Journal) -> SubscriptionRegistry:
         return SubscriptionRegistry(journal, self.small, inline, *granted(*self.homes))
@@ -276,7 +276,7 @@ class World:
             cut = asyncio.Event()
             channel = SimChannel(self.rng, down, up, cut, lambda message: self.check_told(home, message))
             session = Session(channel, self.registry, LIMITS)
-            self.tasks.add(asyncio.create_task(session.run(), name="session"))
+            self.tasks.append(asyncio.create_task(session.run(), name="session"))
             return SimChannel(self.rng, up, down, cut)
 
         return connect
