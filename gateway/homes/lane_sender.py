@@ -100,7 +100,7 @@ class LaneSender:
             self.wake.clear()
             await self._tell_path()
             lane = self.delivery.next_lane(self.head)
-            if lane is not None and self._scanned.get(lane, -1) < self.head:
+            if lane is not None and self._is_news(lane):
                 await self._send_from(lane)
                 continue
             if due := [lane for lane in self.delivery.lanes if self._mark_due(lane)]:
@@ -115,7 +115,7 @@ class LaneSender:
         first, end = self.delivery.next_range(lane, self.head)
         at = max(first, self._scanned.get(lane, first))
         near = self.head - at <= NEAR_POSITIONS
-        portion = await self._read(at, near)
+        portion = await (self._read(at, near) if near else self._read_beside_live(lane, at))
         found = portion.found
         if found.expired is not None:
             await self._tell_expired(lane, found.end_position)
@@ -130,6 +130,29 @@ class LaneSender:
             self._scanned[lane] = portion.end_position
             return
         await self._send_block(lane, first, portion, live=near and lane == Lane.LIVE)
+
+    def _is_news(self, lane: Lane) -> bool:
+        return self._scanned.get(lane, -1) < self.head
+
+    def _live_waits(self) -> bool:
+        there = Lane.LIVE in self.delivery.lanes and self.delivery.is_ready(Lane.LIVE, self.head)
+        return there and self._is_news(Lane.LIVE)
+
+    async def _read_beside_live(self, lane: Lane, at: int) -> Portion:
+        """Read a block far behind; what comes live meanwhile does not wait for it."""
+        reading = asyncio.create_task(self._read(at, near=False), name="session reading")
+        reading.add_done_callback(lambda _: self.wake.set())
+        try:
+            while not reading.done():
+                self.wake.clear()
+                if lane == Lane.BACKFILL and self._live_waits():
+                    await self._send_from(Lane.LIVE)
+                else:
+                    await self.wake.wait()
+            return reading.result()
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
     async def _read(self, at: int, near: bool) -> Portion:
         """Read a block; who is behind takes turns with the others who are, and leaves the loop to those who are not."""

@@ -157,16 +157,18 @@ class Delivery:
 
     def next_lane(self, head: int) -> Lane | None:
         """Return the lane to serve now: fair turns, within the window; None = nothing to do."""
-        able = [lane for lane in self.lanes if self._ready(self.lanes[lane], head)]
+        able = [lane for lane in self.lanes if self.is_ready(lane, head)]
         if not able:
             return None
         self._turn = able[0] if len(able) == 1 else Lane.BACKFILL if self._turn == Lane.LIVE else Lane.LIVE
         return self._turn
 
-    def _ready(self, lane: LaneState, head: int) -> bool:
-        most = min(self._window_octets, lane.most_octets)
-        open_window = lane.window_octets < most and len(lane.unacknowledged) < self._window_blocks
-        return bool(lane.todo) and lane.todo[0][0] < min(lane.todo[0][1], head) and open_window
+    def is_ready(self, lane: Lane, head: int) -> bool:
+        """Whether there is something to send in a lane, and room for it in the window. KeyError: no such lane."""
+        state = self.lanes[lane]
+        most = min(self._window_octets, state.most_octets)
+        open_window = state.window_octets < most and len(state.unacknowledged) < self._window_blocks
+        return bool(state.todo) and state.todo[0][0] < min(state.todo[0][1], head) and open_window
 
     def next_range(self, lane: Lane, head: int) -> Range:
         """Return the range [first, end) to read from next in a lane."""

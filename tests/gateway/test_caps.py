@@ -185,6 +185,29 @@ async def test_a_home_shares_its_line_by_priority() -> None:
     await world.close()
 
 
+@on_virtual_time
+async def test_what_comes_live_does_not_wait_for_a_reading_of_what_is_caught_up() -> None:
+    """R5: one session that catches up from a disk that takes a second for each reading has what comes live at once."""
+
+    async def slow_disk(work: Callable[[], T]) -> T:
+        await asyncio.sleep(1)
+        return work()
+
+    world = World()
+    await world.open(40_000, reader=slow_disk, memory=1 << 18)
+    eater = world.eater()
+    await asyncio.sleep(0.5)
+    sent: dict[bytes, float] = {}
+    for _ in range(100):
+        (value,) = await world.commit(1)
+        sent[value] = now_s()
+        await asyncio.sleep(0.13)
+    waits = [eater.items[value] - at for value, at in sent.items()]
+    assert max(waits) < 0.002
+    assert 0 < len(eater.items) - len(sent) < 40_000, "it catches up meanwhile, and has not yet"
+    await world.close()
+
+
 def other_than(k: int) -> dict[str, Any]:
     """A wish that reads for itself: those that ask alike share what is read."""
     return {"kinds": ["tm"], "apids": [5, 1000 + k]}

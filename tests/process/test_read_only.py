@@ -72,18 +72,21 @@ def test_a_disk_that_turns_read_only_and_back(tmp_path: Path) -> None:
     with running(daemon), Station(port, 200) as station:
         with Home(daemon, "all", "complete") as complete, Home(daemon, "now", "timely") as timely:
             until(lambda: complete.items > 100)
-            weather.disk_refuses(errno.EROFS)
-            holds(daemon, complete, timely, "Read-only file system")
-            until(lambda: condition(daemon, "cursors not stored"), what="cursors wait")
-            had = complete.items
-            weather.disk_refuses(0)
-            until(lambda: complete.items > had + 100, what="it resumes by itself")
+            times, waits = 0, None
+            while waits is None and times < 5:  # rarely no acknowledgement waits to be stored at that moment
+                weather.disk_refuses(errno.EROFS)
+                holds(daemon, complete, timely, "Read-only file system")
+                waits, times = condition(daemon, "cursors not stored"), times + 1
+                had = complete.items
+                weather.disk_refuses(0)
+                until(lambda had=had: complete.items > had + 100, what="it resumes by itself")  # type: ignore[misc]
+            assert waits is not None, "cursors wait"
             bad = {"critical", "error"}
             until(lambda: not [row for row in daemon.get("/status")["conditions"] if row["severity"] in bad])
             assert ready(daemon) == 200
         assert station.connects == 1, "the link was not lost"
         once_in_order(complete)
-        until(lambda: told_states(daemon) == ["begun", "ended"], what="its end is told")
+        until(lambda: told_states(daemon) == ["begun", "ended"] * times, what="its end is told")
         assert journal(daemon)["damaged"] == []
 
 
