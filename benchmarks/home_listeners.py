@@ -13,6 +13,7 @@ import os
 import struct
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -65,7 +66,7 @@ class Tally:
     latencies: list[tuple[int, int]] = field(default_factory=list)
 
 
-class Listener(asyncio.Protocol):
+class Listener(asyncio.Protocol, ABC):
     """One home base: it takes blocks off a transport. Subclasses know how messages lie in octets."""
 
     def __init__(self, spec: Spec, home: str, tally: Tally, keep: Callable[[bytes], object] | None) -> None:
@@ -127,17 +128,17 @@ class Listener(asyncio.Protocol):
             "selection": {"kinds": ["tm"]},
         }  # fmt: skip
 
+    @abstractmethod
     def begin(self) -> None:
         """Ask to be served."""
-        raise NotImplementedError
 
+    @abstractmethod
     def taken(self, data: bytes) -> int:
         """Take the whole messages of some octets; return where the first one begins that is not whole."""
-        raise NotImplementedError
 
+    @abstractmethod
     def say(self, told: dict[str, object]) -> None:
         """Send a control message."""
-        raise NotImplementedError
 
 
 class OverWebSocket(Listener):

@@ -115,7 +115,7 @@ class LaneSender:
         first, end = self.delivery.next_range(lane, self.head)
         at = max(first, self._scanned.get(lane, first))
         near = self.head - at <= NEAR_POSITIONS
-        portion = await (self._read(at, near) if near else self._read_beside_live(lane, at))
+        portion = await (self._read(at, near) if near or lane == Lane.LIVE else self._read_beside_live(at))
         found = portion.found
         if found.expired is not None:
             await self._tell_expired(lane, found.end_position)
@@ -138,14 +138,14 @@ class LaneSender:
         there = Lane.LIVE in self.delivery.lanes and self.delivery.is_ready(Lane.LIVE, self.head)
         return there and self._is_news(Lane.LIVE)
 
-    async def _read_beside_live(self, lane: Lane, at: int) -> Portion:
+    async def _read_beside_live(self, at: int) -> Portion:
         """Read a block far behind; what comes live meanwhile does not wait for it."""
         reading = asyncio.create_task(self._read(at, near=False), name="session reading")
         reading.add_done_callback(lambda _: self.wake.set())
         try:
             while not reading.done():
                 self.wake.clear()
-                if lane == Lane.BACKFILL and self._live_waits():
+                if self._live_waits():
                     await self._send_from(Lane.LIVE)
                 else:
                     await self.wake.wait()
