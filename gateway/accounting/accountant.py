@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from gateway.accounting.confirmations import Confirmations
+from gateway.accounting.lags import Lags
 from gateway.accounting.outlived import Outlived
 from gateway.accounting.ranges import DAY_NS, LATE_NS, Span, contact_span, day_span, resolved, time_span
 from gateway.accounting.report import ReportAsked, report, summary
@@ -18,7 +19,6 @@ from gateway.errors import Conflict, UsageError
 from gateway.homes.registry import SubscriptionRegistry
 from gateway.journal import SmallStore
 from gateway.world import Clock, Worker
-from gateway_codecs.batches import ABSENT
 from gateway_codecs.time_scales import format_utc
 from gateway_config import LinkConfig, Mission
 from gateway_routes.conditions import Condition
@@ -32,7 +32,6 @@ COUNTING_S = 300.0
 DAYS_CONFIRMED = 7
 REPORTS_WAITING_MAX = 8
 SEEN_EVERY_S = 30.0
-LAGS_LOOKED_UP = 64
 Ranges = tuple[tuple[str, int, int], ...]
 
 
@@ -68,18 +67,22 @@ class Accountant:
         self.ranges: Ranges = ()
         self._one_report = asyncio.Lock()
         self._reports_waiting = 0
-        self._committed: dict[int, int] = {}  # when the block of a low water was committed
+        self.lags = Lags(registry, around.worker, around.clock.steady_tai_ns)
         self._seen_kept: dict[str, int] = {}
         self.problem = ""
 
     async def open(self) -> None:
-        """Read what is kept. Raises OSError."""
+        """Read what is kept, and how late the home bases are. Raises OSError."""
         await self.confirmations.load()
         await self.outlived.load()
         kept = await self._around.keeper(lambda: self._around.store.get(self._seen_name)) or {}
         ledger = self._around.registry.ledger
         self._seen_kept = {str(home): int(at_ns) for home, at_ns in kept.items()}
         ledger.last_seen_ns.update(self._seen_kept)
+        try:
+            await self.lags.look()
+        except OSError as error:  # a part of the disk that cannot be read keeps nobody from starting
+            self.problem = str(error)
 
     @property
     def _seen_name(self) -> str:
@@ -93,7 +96,7 @@ class Accountant:
             await asyncio.sleep(LOOK_S)
             try:
                 await self._look()
-                if loop.time() - seen_s >= SEEN_EVERY_S:
+                if loop.time() - seen_s >= SEEN_EVERY_S or self._heard_first():
                     seen_s = loop.time()
                     await self.keep_seen()
             except (OSError, ConnectionError) as error:
@@ -102,10 +105,14 @@ class Accountant:
                 self.problem = ""
 
     async def _look(self) -> None:
-        await self._look_up_lags()
+        await self.lags.look()
         if any(session.asking.wanted for session in self._around.registry.sessions.values()):
             self.ranges = await self._due()
             await self.confirmations.ask(self.ranges)
+
+    def _heard_first(self) -> bool:
+        """Return whether a home base was heard of which nothing is kept: that it was heard must outlast a kill."""
+        return not self._around.registry.ledger.last_seen_ns.keys() <= self._seen_kept.keys()
 
     async def keep_seen(self) -> None:
         """Keep when each home base was heard last, durably. Raises OSError."""
@@ -176,18 +183,6 @@ class Accountant:
 
     # ---- what is seen of home bases ----
 
-    async def _look_up_lags(self) -> None:
-        """Find when what the laggards wait for was committed; who is near the head needs no disk."""
-        registry = self._around.registry
-        journal = registry.journal
-        waters = sorted({one.cursor.low_water for one in registry.subscriptions.values()})
-        wanted = [water for water in waters if journal.tail <= water < journal.head]
-        self._committed = {water: at for water, at in self._committed.items() if water in set(wanted)}
-        for water in [water for water in wanted if water not in self._committed][:LAGS_LOOKED_UP]:
-            committed_ns, _, _ = await self._around.worker(lambda water=water: journal.committed(water))  # type: ignore[misc]
-            if committed_ns != ABSENT:
-                self._committed[water] = committed_ns
-
     def homes(self) -> list[dict[str, Any]]:
         """Return one row for each home base that has a subscription, a session or was heard, the worst first."""
         registry = self._around.registry
@@ -195,16 +190,14 @@ class Accountant:
             set(registry.ledger.last_seen_ns) & set(registry.policy.rights)
         )
         names |= {session.home for session in registry.all_sessions() if session.home}
-        rows = [self._home(name) for name in sorted(names)]
+        lags_s = self.lags.lags_s()
+        rows = [self._home(name, lags_s.get(name, 0.0)) for name in sorted(names)]
         return sorted(rows, key=lambda row: (-row["digests_differing"], -row["backlog_items"], row["home"]))
 
-    def _home(self, home: str) -> dict[str, Any]:
+    def _home(self, home: str, lag_s: float) -> dict[str, Any]:
         registry, ledger = self._around.registry, self._around.registry.ledger
         mine = [one for key, one in registry.subscriptions.items() if key[0] == home]
-        journal, now_ns = registry.journal, self._around.clock.steady_tai_ns()
-        lags = [sum(b - a for a, b in one.cursor.missing(journal.head)) for one in mine]
-        late = [one.cursor.low_water for one in mine if one.cursor.low_water < journal.head]
-        known = [now_ns - self._committed[water] for water in late if water in self._committed]
+        lags = [sum(b - a for a, b in one.cursor.missing(registry.journal.head)) for one in mine]
         timely = registry.timely_counts.get(home)
         drops = dict(ledger.drops.get(home, {})) | ({"late": timely.skipped_items} if timely else {})
         seen_ns = ledger.last_seen_ns.get(home)
@@ -214,7 +207,7 @@ class Accountant:
             "sessions": sum(session.home == home for session in registry.all_sessions()),
             "subscriptions": len(mine),
             "lag_items": max(lags, default=0),
-            "lag_s": max([0.0, *(age / 1e9 for age in known)]) if known or not late else None,
+            "lag_s": lag_s,
             "backlog_items": sum(lags),
             "drops": drops,
             "last_seen_utc": None if seen_ns is None else format_utc(seen_ns),

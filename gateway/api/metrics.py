@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -204,7 +205,9 @@ def _homes(instances: Iterable[State]) -> Iterator[Metric]:
     drops = CounterMetricFamily(
         "gateway_home_drops", "Positions told as missing, items skipped in timely mode", labels=[*labels, "cause"]
     )
-    seen = GaugeMetricFamily("gateway_home_last_seen_age_seconds", "Since its newest message", labels=labels)
+    seen = GaugeMetricFamily(
+        "gateway_home_last_seen_age_seconds", "Since its newest message; +Inf = never heard", labels=labels
+    )
     digests = GaugeMetricFamily(
         "gateway_home_digests", "Contacts and days by what came of their digest", labels=[*labels, "state"]
     )
@@ -214,10 +217,8 @@ def _homes(instances: Iterable[State]) -> Iterator[Metric]:
             sessions.add_metric(key, row["sessions"])
             lag.add_metric(key, row["lag_items"])
             backlog.add_metric(key, row["backlog_items"])
-            if row["lag_s"] is not None:
-                late.add_metric(key, row["lag_s"])
-            if row["last_seen_age_s"] is not None:
-                seen.add_metric(key, row["last_seen_age_s"])
+            late.add_metric(key, row["lag_s"])
+            seen.add_metric(key, math.inf if row["last_seen_age_s"] is None else row["last_seen_age_s"])
             for state in ("unconfirmed", "differing"):
                 digests.add_metric([*key, state], row[f"digests_{state}"])
             for cause, count in {**dict.fromkeys(CAUSES, 0), **row["drops"]}.items():

@@ -80,8 +80,9 @@ class HomeState(Answer):
     sessions: int = Field(description="open now, in every mode")
     subscriptions: int = Field(description="in complete mode")
     lag_items: int = Field(description="positions that its worst subscription has not acknowledged")
-    lag_s: float | None = Field(
-        description="for how long what its worst subscription waits for is committed; null = not looked up yet"
+    lag_s: float = Field(
+        description="for how long the oldest position that it has not acknowledged is committed; while it catches up "
+        "from far behind, of the position that was so a second ago"
     )
     backlog_items: int = Field(description="positions not acknowledged, of all its subscriptions together")
     drops: dict[str, int] = Field(

@@ -216,7 +216,7 @@ def homes(instance: str, rows: Sequence[Row]) -> RenderableType:
     for row in rows:
         table.add_row(
             row["home"], Text(str(row["sessions"]), style="" if row["sessions"] else "yellow"),
-            number(row["lag_items"]), "?" if row["lag_s"] is None else duration(row["lag_s"]),
+            number(row["lag_items"]), duration(row["lag_s"]),
             number(row["backlog_items"]), _seen(row), _digests(row),
             ", ".join(f"{number(count)} {cause}" for cause, count in row["drops"].items() if count),
         )  # fmt: skip

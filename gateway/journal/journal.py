@@ -484,6 +484,11 @@ class Journal:
             return ABSENT, position, following
         return block.header.commit_time_ns, block.header.first_position, block.header.end_position
 
+    def committed_lately(self, position: int) -> int | None:
+        """Return when a position was committed, in ns TAI, if its block is in memory: near the head it is."""
+        block = self._recent.find(position)
+        return None if block is None else block.header.commit_time_ns
+
     def _walked(
         self, at: int, end: int, wanted: GroupFilter, small: bool
     ) -> tuple[tuple[I64Array, ItemBatch] | Damage | None, int, bool]:

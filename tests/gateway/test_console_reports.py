@@ -118,7 +118,7 @@ def test_the_state_of_home_bases() -> None:
     """The state fits 80 columns and tells who was never heard, who is late, and what differs."""
     rows = [
         {**HOME, "digests_differing": 2},
-        {**HOME, "home": "b", "last_seen_age_s": None, "lag_s": None, "drops": {}},
+        {**HOME, "home": "b", "last_seen_age_s": None, "drops": {}},
     ]
     text = shown(report_tables.homes("demo.simulation", rows))
     assert max(map(len, text.splitlines())) <= 80
