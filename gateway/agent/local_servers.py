@@ -9,17 +9,15 @@ from typing import Any
 
 import structlog
 
-from gateway.agent.outlet import Outlet, good_packets
+from gateway.agent.listening_outlet import PORTION_OCTETS, ListeningOutlet
+from gateway.agent.outlet import good_packets
 from gateway.homes.keeper import Follower, Keeper
 from gateway.homes.store_reader import Order, Portion
-from gateway.world import Listener, Network, Stream, Worker
+from gateway.world import Network, Stream, Worker
 from gateway_codecs.batches import gather
 from gateway_routes.delivery import Cursor
 
 log = structlog.get_logger()
-
-PORTION_OCTETS = 1 << 17
-"""What a client holds in memory at a time, or one block, if that is larger."""
 
 
 def packets_alone(portion: Portion) -> tuple[int, bytes]:
@@ -28,7 +26,7 @@ def packets_alone(portion: Portion) -> tuple[int, bytes]:
     return len(items), gather(portion.batch.octets, items["offset"], items["length"]).tobytes()
 
 
-class LocalServer(Outlet):
+class LocalServer(ListeningOutlet):
     """See AgentOutlet, type tcp."""
 
     kind = "tcp"
@@ -45,52 +43,23 @@ class LocalServer(Outlet):
         order: Order,
         clients_max: int,
     ) -> None:
-        super().__init__(name)
-        self._keeper, self._network, self._worker, self._address = keeper, network, worker, address
-        self._from_now, self._order, self._clients_max = begin == "now", order, clients_max
-        self._clients: dict[asyncio.Task[None], tuple[str, Follower]] = {}
-        self._listener: Listener | None = None
-        self.refused = 0
+        super().__init__(name, keeper, network, worker, address, clients_max)
+        self._from_now, self._order = begin == "now", order
+        self._clients: dict[Stream, Follower] = {}
         self.behind = 0  # how often a client lagged behind what is kept
 
-    @property
-    def port(self) -> int | None:
-        """The port really bound."""
-        return None if self._listener is None else self._listener.port
-
     async def _serve(self) -> None:
-        self._listener = await self._network.listen(*self._address, self._accepted)
-        self._well()
+        await self._listen()
         await asyncio.Event().wait()
 
-    async def _close(self) -> None:
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            await listener.close()
-        tasks = list(self._clients)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _accepted(self, stream: Stream) -> None:
-        """Serve one client to its end."""
-        if len(self._clients) >= self._clients_max or self._listener is None:
-            self.refused += 1
-            await stream.close()
-            return
+    async def _serve_client(self, stream: Stream) -> None:
         begin = Cursor() if not self._from_now else None
         follower = Follower(self._keeper, self._worker, begin, self._order, self._from_now)
-        sending = asyncio.create_task(self._send(stream, follower), name=f"outlet {self.name} client")
-        self._clients[sending] = (stream.peer, follower)
-        leaving = asyncio.create_task(_wait_for_end(stream), name=f"outlet {self.name} client's end")
+        self._clients[stream] = follower
         try:
-            await asyncio.wait([sending, leaving], return_when=asyncio.FIRST_COMPLETED)
+            await self._until_either_ends(self._send(stream, follower), _wait_for_end(stream))
         finally:
-            self._clients.pop(sending, None)
-            for task in (sending, leaving):
-                task.cancel()
-            await asyncio.gather(sending, leaving, return_exceptions=True)
-            await stream.close()
+            del self._clients[stream]
 
     async def _send(self, stream: Stream, follower: Follower) -> None:
         begun = self._from_now  # what was removed before it came is not lost to it
@@ -111,21 +80,14 @@ class LocalServer(Outlet):
         store = self._keeper.store
         return store is not None and any(a < portion.end and portion.first < b for a, b in store.removed)
 
-    def lag(self) -> int | None:
-        """Return the largest lag of a client."""
-        return max((follower.waiting() for _, follower in self._clients.values()), default=0)
+    def _clients_told(self) -> list[dict[str, Any]]:
+        return [
+            {"peer": stream.peer, "lag_positions": follower.waiting()} for stream, follower in self._clients.items()
+        ]
 
     def described(self) -> dict[str, Any]:
         """Return what the status shows."""
-        clients = [{"peer": peer, "lag_positions": follower.waiting()} for peer, follower in self._clients.values()]
-        where = f"{self._address[0]}:{self.port}" if self.port else None
-        return {
-            **super().described(),
-            "listens_on": where,
-            "clients": clients,
-            "clients_refused": self.refused,
-            "clients_behind": self.behind,
-        }
+        return {**super().described(), "clients_behind": self.behind}
 
 
 async def _wait_for_end(stream: Stream) -> None:

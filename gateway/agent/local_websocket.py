@@ -18,21 +18,19 @@ from urllib.parse import parse_qs, urlsplit
 import structlog
 
 from gateway.agent.json_rows import Message, messages
-from gateway.agent.outlet import Outlet
+from gateway.agent.listening_outlet import PORTION_OCTETS, ListeningOutlet
 from gateway.agent.server_socket import HandshakeRefused, ServerSocket
 from gateway.console.harmless import harmless
 from gateway.homes.keeper import Follower, Keeper
 from gateway.homes.store import HomeStore
 from gateway.homes.store_reader import Portion
-from gateway.world import Listener, Network, Stream, Worker
+from gateway.world import Network, Stream, Worker
 from gateway_routes.delivery import Cursor, Range, normalised
 
 log = structlog.get_logger()
-PORTION_OCTETS = 1 << 17
 WAITING_OCTETS = 4 << 20
 """So much of what comes now waits for a client that is slow; beyond it the oldest is skipped."""
 GOING_AWAY, NORMAL = 1001, 1000
-HANDSHAKES_MAX = 16
 
 
 @dataclass(eq=False)
@@ -93,10 +91,11 @@ class _Client:
         }  # fmt: skip
 
 
-class LocalWebSocket(Outlet):
+class LocalWebSocket(ListeningOutlet):
     """See AgentOutlet, type websocket, and docs/home-base.md for what is said."""
 
     kind = "websocket"
+    newcomers_max = 16
 
     def __init__(
         self,
@@ -109,25 +108,16 @@ class LocalWebSocket(Outlet):
         origins: Sequence[str],
         clients_max: int,
     ) -> None:
-        super().__init__(name)
-        self._keeper, self._network, self._worker, self._address = keeper, network, worker, address
-        self._origins, self._clients_max = tuple(origins), clients_max
-        self._clients: dict[asyncio.Task[Any], _Client] = {}
-        self._coming: set[asyncio.Task[Any]] = set()
-        self._listener: Listener | None = None
+        super().__init__(name, keeper, network, worker, address, clients_max)
+        self._origins = tuple(origins)
+        self._clients: dict[ServerSocket, _Client] = {}
         self._wanted = asyncio.Event()
-        self.refused = self.pages_refused = self.skipped_items = 0
-
-    @property
-    def port(self) -> int | None:
-        """The port really bound."""
-        return None if self._listener is None else self._listener.port
+        self.pages_refused = self.skipped_items = 0
 
     # ---- what comes now ----
 
     async def _serve(self) -> None:
-        self._listener = await self._network.listen(*self._address, self._accepted)
-        self._well()
+        await self._listen()
         while True:
             self._wanted.clear()
             if self._live():
@@ -157,19 +147,12 @@ class LocalWebSocket(Outlet):
 
     # ---- clients ----
 
-    async def _accepted(self, stream: Stream) -> None:
-        """Serve one client to its end."""
-        task = asyncio.current_task()
-        if task is None or len(self._coming) >= self._clients_max + HANDSHAKES_MAX or self._listener is None:
-            self.refused += 1
-            await stream.close()
-            return
-        self._coming.add(task)
+    async def _serve_client(self, stream: Stream) -> None:
         socket = ServerSocket(stream, self._origins)
         code, why = GOING_AWAY, "the agent stops, or serves no more"
         try:
-            await socket.accept(partial(self._let_in, task, socket, stream.peer))
-            code, why = await self._talk(self._clients[task])
+            await socket.accept(partial(self._let_in, socket, stream.peer))
+            code, why = await self._talk(self._clients[socket])
         except HandshakeRefused as error:
             self.refused += 1
             self.pages_refused += error.origin
@@ -177,17 +160,16 @@ class LocalWebSocket(Outlet):
         except (OSError, TimeoutError):
             pass
         finally:
-            self._coming.discard(task)
-            if (known := self._clients.pop(task, None)) is not None:
+            if (known := self._clients.pop(socket, None)) is not None:
                 self.skipped_items += known.skipped_items
             await socket.close(code, why)
 
-    def _let_in(self, task: asyncio.Task[Any], socket: ServerSocket, peer: str, path: str) -> str | None:
+    def _let_in(self, socket: ServerSocket, peer: str, path: str) -> str | None:
         """Make a client of whoever asks for a path that there is; returns why not."""
         if len(self._clients) >= self._clients_max:
             return f"there are {self._clients_max} clients already"
         try:
-            self._clients[task] = _Client(socket, peer, _first_of(path))
+            self._clients[socket] = _Client(socket, peer, _first_of(path))
         except ValueError as error:
             return str(error)
         return None
@@ -195,19 +177,10 @@ class LocalWebSocket(Outlet):
     async def _talk(self, client: _Client) -> tuple[int, str]:
         """Serve a client until it has gone; returns what it is told at the end: a code of WebSockets, and why."""
         send = self._send_now if client.first is None else self._send_from
-        parts = [
-            asyncio.create_task(part, name=f"outlet {self.name} client")
-            for part in (send(client), client.socket.listen())
-        ]
-        try:
-            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for part in parts:
-                part.cancel()
-            await asyncio.gather(*parts, return_exceptions=True)
-        if parts[0] not in done:
+        sending = await self._until_either_ends(send(client), client.socket.listen())
+        if sending.cancelled():
             return NORMAL, ""
-        error = parts[0].exception()
+        error = sending.exception()
         return (NORMAL, "the stream has ended") if error is None else (GOING_AWAY, str(error)[:100])
 
     async def _send_now(self, client: _Client) -> None:
@@ -245,27 +218,14 @@ class LocalWebSocket(Outlet):
         await client.socket.send(text)
         self.octets += len(text)
 
-    async def _close(self) -> None:
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            await listener.close()
-        tasks = list(self._coming)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def lag(self) -> int | None:
-        """Return the largest lag of a client that wants everything."""
-        return max((client.told()["lag_positions"] for client in self._clients.values()), default=0)
+    def _clients_told(self) -> list[dict[str, Any]]:
+        return [client.told() for client in self._clients.values()]
 
     def described(self) -> dict[str, Any]:
         """Return what the status shows."""
-        clients = [client.told() for client in self._clients.values()]
-        return {
-            **super().described(), "listens_on": f"{self._address[0]}:{self.port}" if self.port else None,
-            "clients": clients, "clients_refused": self.refused, "pages_refused": self.pages_refused,
-            "skipped_items": self.skipped_items + sum(client["skipped_items"] for client in clients),
-        }  # fmt: skip
+        told = super().described()
+        skipped = self.skipped_items + sum(client["skipped_items"] for client in told["clients"])
+        return {**told, "pages_refused": self.pages_refused, "skipped_items": skipped}
 
 
 def _first_of(path: str) -> int | None:
