@@ -35,7 +35,7 @@ from gateway_config import GatewaySettings, LinkConfig, Mission
 from gateway_routes.conditions import Condition, ConditionBook, worst_first
 from gateway_routes.contact import Contact, ContactBook, ContactEvent, ContactRefused, Plan
 from gateway_routes.playback import OPEN
-from gateway_routes.rights import LOCAL_OPERATOR, Actor, Where
+from gateway_routes.rights import LOCAL_OPERATOR, Actor, ActorKind, Where
 from gateway_routes.selection import Selection
 
 EVENTS_OCTETS = 1 << 16
@@ -407,6 +407,23 @@ class MissionInstance:
             texts = {f"{k.removesuffix('_ns')}_utc": None if v is None else format_utc(v) for k, v in times.items()}
             rows.append(row | texts)
         return rows
+
+    async def end_subscription(self, home: str, name: str, by: Actor) -> dict[str, Any]:
+        """End a subscription that nobody is served by; returns the event that tells it. Raises NotFound, Conflict,
+        OSError: then it is there still."""
+        known = self.registry.that_can_end(home, name)
+        if by.kind is ActorKind.HOME:
+            self.playbacks.check_pace(home)
+        await self.accounts.confirmations.forget((home, name))
+        await self.registry.remove(home, name)
+        backlog = sum(end - first for first, end in known.cursor.missing(self.journal.head))
+        text = f"{by} ended subscription {home}/{name}: {backlog} positions were not acknowledged"
+        told = {
+            "type": "subscription ended", "severity": "info", "message": text, "home": home, "subscription": name,
+            "by": str(by), "low_water": known.cursor.low_water, "backlog_items": backlog,
+        }  # fmt: skip
+        self.emit(told)
+        return told
 
     async def add_contact(self, spacecraft: str, peer: str, aos_utc: str | None, los_utc: str | None) -> dict[str, Any]:
         """Open a contact now, or plan one that is not over. Raises NotFound, Conflict."""

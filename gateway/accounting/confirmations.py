@@ -176,6 +176,13 @@ class Confirmations:
             self._tell(key, row)
         return {"type": DIFFERS, "items": own.items, "sha256": own.sha256}
 
+    async def forget(self, key: Key) -> None:
+        """The subscription ends: one that is begun by its name later has confirmed nothing. Raises OSError."""
+        if self._kept.pop(key, None):
+            journal_id = str(self._registry.journal.journal_id)
+            await self._keeper(lambda: self._store.remove_confirmations(journal_id, *key))
+        self._asked.pop(key, None)
+
     async def _keep(self, key: Key, row: Confirmation) -> None:
         journal_id = str(self._registry.journal.journal_id)
         await self._keeper(lambda: self._store.put_confirmation(journal_id, *key, asdict(row)))

@@ -43,6 +43,11 @@ SUBSCRIPTION: Data = {
     "acknowledged_ranges": [[2420, 2440]], "lag_items": 47, "selection": {"apids": [200]}, "drops": 0,
     "sent_items": 2440, "sent_octets": 595200, "window_octets": {"live": 12000, "backfill": 0},
 }  # fmt: skip
+ENDED: Data = {
+    "type": "subscription ended", "severity": "info", "home": "laboratory-a", "subscription": "all",
+    "by": "operator local", "low_water": 2400, "backlog_items": 47,
+    "message": "operator local ended subscription laboratory-a/all: 47 positions were not acknowledged",
+}  # fmt: skip
 TIMELY: Data = {"home": "laboratory-a", "delivered_items": 2440, "skipped_items": 27}
 EVENT: Data = {
     "position": 2468, "type": "link", "severity": "info", "message": "station: connected -> receiving (good unit)",
@@ -255,6 +260,21 @@ class SubscriptionState(Answer):
     rate_limit_bps: int | None = Field(default=None, description="bits/s that it may get, with its home base's others")
 
     model_config = example(SUBSCRIPTION)
+
+
+class EndedRow(Answer):
+    """A subscription that was ended; the same is journalled as an event."""
+
+    type: Literal["subscription ended"]
+    severity: Literal["info"]
+    message: str
+    home: str
+    subscription: str
+    by: str = Field(description="the operator, or the home base itself")
+    low_water: int = Field(description="everything below was acknowledged")
+    backlog_items: int = Field(description="positions that were not")
+
+    model_config = example(ENDED)
 
 
 class TimelyCounts(Answer):

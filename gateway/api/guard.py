@@ -32,7 +32,7 @@ ACTIONS: dict[str, Action] = {
     "GET /spacecraft": Action.OBSERVE,
     "GET /instances/{instance}/streams": Action.OBSERVE,
     "GET /instances/{instance}/subscriptions": Action.OBSERVE,
-    "DELETE /instances/{instance}/subscriptions/{home}/{subscription}": Action.OPERATE,
+    "DELETE /instances/{instance}/subscriptions/{home}/{subscription}": Action.OWN,
     "GET /instances/{instance}/events": Action.OBSERVE,
     "GET /instances/{instance}/journal": Action.OBSERVE,
     "GET /instances/{instance}/journal/packets": Action.READ,

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from gateway.api.access import ServiceDep
-from gateway.api.described import described, refusals
+from gateway.api.described import described
+from gateway.api.guard import ActorDep, whose
 from gateway.api.parameters import HomeName, InstanceName, SubscriptionName
+from gateway_routes.rights import ActorKind
 
 router = APIRouter(tags=["instances"])
 Wait = Annotated[float, Query(ge=0, le=60, description="seconds to wait for the first event")]
@@ -57,13 +59,19 @@ async def subscriptions(instance: InstanceName, service: ServiceDep) -> list[dic
 
 
 @router.delete(
-    "/instances/{instance}/subscriptions/{home}/{subscription}", status_code=204, responses=refusals(404, 409, 422, 503)
+    "/instances/{instance}/subscriptions/{home}/{subscription}", **described("EndedRow", 403, 404, 409, 422, 503)
 )
-async def remove_subscription(
-    instance: InstanceName, home: HomeName, subscription: SubscriptionName, service: ServiceDep
-) -> None:
-    """Forget a subscription that nobody needs any more: its cursor is gone. Refused while a session serves it."""
-    await service.instance(instance).registry.remove(home, subscription)
+async def end_subscription(
+    instance: InstanceName, home: HomeName, subscription: SubscriptionName, service: ServiceDep, actor: ActorDep
+) -> dict[str, Any]:
+    """End a subscription that nobody needs any more: the operator any, a home base its own.
+
+    Its cursor is forgotten, so is what was confirmed of it; the journal keeps everything. Refused (409) while a session
+    serves it. Who subscribes by that name again begins anew, or where its own cursor is.
+    """
+    # an operator ends those of a home base too that the configuration has no more
+    whose(service, actor, instance, home if actor.kind is ActorKind.HOME else None)
+    return await service.instance(instance).end_subscription(home, subscription, actor)
 
 
 @router.get("/instances/{instance}/events", **described("Events", 404, 409, 422, 503))

@@ -120,6 +120,26 @@ def home_playback(
         raise typer.Exit(fetch(options))
 
 
+@home_app.command("unsubscribe")
+def home_unsubscribe(
+    subscription: Annotated[str, typer.Argument(help="Its name at the gateway.", show_default=False)],
+    config: Config = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """End a subscription of this home base at the gateway: its place there is forgotten, and the quota has room again.
+
+    For one that is not wanted any more: without this the gateway keeps its place, and counts it as late, for ever. What
+    is stored here stays. One that is being received is refused: take it out of the configuration, and start the agent
+    again, first.
+
+    [bold]gateway home unsubscribe old-display[/bold]
+    """
+    with readable_errors():
+        from gateway.console.unsubscribe import end_own_subscription
+
+        end_own_subscription(config, subscription, as_json)
+
+
 @home_app.command("unit")
 def home_unit(
     config: Config = DEFAULT,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.console.options import DEFAULT_URL, AsJson, Url, readable_errors
-from gateway.console.playback_app import playback_app, resend
+from gateway.console.playback_app import playback_app, resend, unsubscribe
 
 homes_app = typer.Typer(
     no_args_is_help=True,
@@ -20,6 +20,7 @@ homes_app = typer.Typer(
 )
 homes_app.add_typer(playback_app, name="playback")
 homes_app.command("resend")(resend)
+homes_app.command("unsubscribe")(unsubscribe)
 WHOLE = ("token", "state", "made", "expires", "tokens")
 """Columns that are never broken."""
 TokenKind = Annotated[str, typer.Option("--kind", help="home, operator or observer (looks, and sees no data).")]

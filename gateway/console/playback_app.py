@@ -1,4 +1,4 @@
-"""`gateway homes playback` and `gateway homes resend`; each command's work is imported late."""
+"""`gateway homes playback`, `resend` and `unsubscribe`; each command's work is imported late."""
 
 from __future__ import annotations
 
@@ -85,6 +85,29 @@ def cancel(
         from gateway.console.playback import Place, cancel_playback
 
         cancel_playback(Place(url, instance), playback, as_json)
+
+
+def unsubscribe(
+    home: Home,
+    subscription: Annotated[str, typer.Argument(help="Name of its subscription.", show_default=False)],
+    instance: Instance = None,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """End a subscription that nobody needs any more: its place is forgotten, and it counts no more for the quota.
+
+    The journal keeps everything, and so does the home base's store. `gateway status` shows which subscriptions there
+    are. Stop its subscriber first: one that is being served is refused. A home base may end its own, with its token.
+
+    [bold]gateway homes unsubscribe laboratory-a old-display[/bold]
+
+    [bold]gateway --token-file a.token homes unsubscribe laboratory-a old-display --instance picard.flight[/bold]
+    """
+    with readable_errors():
+        from gateway.console.playback import Place
+        from gateway.console.unsubscribe import end_subscription
+
+        end_subscription(Place(url, instance), home, subscription, as_json)
 
 
 def resend(

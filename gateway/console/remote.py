@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Self
 
 import httpx
@@ -21,8 +22,8 @@ class Unreachable(GatewayError):
 class Remote:
     """A thin client of /api/v1. Every failure is a GatewayError that names the address and the way out."""
 
-    def __init__(self, url: str = DEFAULT_URL, timeout_s: float = 10.0) -> None:
-        self.url = url.rstrip("/")
+    def __init__(self, url: str = DEFAULT_URL, timeout_s: float = 10.0, token_file: Path | None = None) -> None:
+        self.url, self._token_file = url.rstrip("/"), token_file
         tls = self.url.lower().startswith("https:")  # without it there is nothing to verify: no certificates are read
         self._client = httpx.Client(
             base_url=self.url + "/api/v1", timeout=timeout_s, trust_env=False, auth=self._show_token, verify=tls
@@ -30,7 +31,7 @@ class Remote:
 
     def _show_token(self, request: httpx.Request) -> httpx.Request:
         """Add the token, read anew each time: a gateway that was started again has left another."""
-        token = token_for(self.url)
+        token = token_for(self.url, self._token_file)
         if token is not None:
             request.headers["Authorization"] = f"Bearer {token}"
         return request

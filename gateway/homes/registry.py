@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 Key = tuple[str, str]
+NAMES_TOLD = 8
 DigestTaken = Callable[["Session", Mapping[str, Any]], Awaitable[dict[str, Any] | None]]
 
 
@@ -68,6 +69,12 @@ class Subscription:
             "ranges": [list(r) for r in self.cursor.ranges],
             "resend": [list(r) for r in self.resend],
         }
+
+
+def some(names: Sequence[str]) -> str:
+    """Return names for people: the first of many."""
+    told, more = ", ".join(names[:NAMES_TOLD]) or "none", len(names) - NAMES_TOLD
+    return f"{told} and {more} more" if more > 0 else told
 
 
 def acknowledged_end(kept: Mapping[str, Any]) -> int:
@@ -190,14 +197,43 @@ class SubscriptionRegistry:
         self.subscriptions[key] = subscription
         await self._store(key, subscription)
 
-    async def remove(self, home: str, name: str) -> None:
-        """Forget a subscription for good. Raises NotFound, Conflict while a session serves it, OSError."""
+    def of_home(self, home: str) -> list[str]:
+        """Return the names of a home base's subscriptions."""
+        return sorted(name for owner, name in self.subscriptions if owner == home)
+
+    def check_room(self, home: str) -> None:
+        """Raises DeliveryError when a home base has as many subscriptions as it may: which, and how it ends one."""
+        owned, most = self.of_home(home), self.policy.rights[home].subscriptions
+        if len(owned) >= most:
+            raise DeliveryError(
+                "too many",
+                f"home base {home!r} has as many subscriptions as it may, {most}: {some(owned)}. End one that nobody "
+                f"needs any more, with your token or the operator's: `gateway homes unsubscribe {home} NAME --instance "
+                f"{self.where.instance}`; or let the operator raise quotas.subscriptions of homes/{home}.yaml",
+            )
+
+    def that_can_end(self, home: str, name: str) -> Subscription:
+        """Return a subscription that nobody is served by now. Raises NotFound, Conflict."""
         if (home, name) not in self.subscriptions:
-            raise NotFound(f"{home!r} has no subscription {name!r}")
+            text = f"home base {home!r} has no subscription {name!r} in {self.where.instance}"
+            raise NotFound(text, f"it has {some(self.of_home(home))}")
         if (home, name) in self.sessions:
-            raise Conflict(f"a session serves {home}/{name}", "stop the subscriber first")
-        del self.subscriptions[home, name]
-        await self._store((home, name), None)
+            raise Conflict(f"a session serves {home}/{name}", "stop its subscriber first: it would begin it anew")
+        return self.subscriptions[home, name]
+
+    async def remove(self, home: str, name: str) -> None:
+        """Forget a subscription for good. Raises NotFound, Conflict while a session serves it, OSError: then it is
+        there still."""
+        key, known = (home, name), self.that_can_end(home, name)
+        del self.subscriptions[key]
+        try:
+            await self._store(key, None)
+        except OSError:
+            if key not in self.subscriptions:
+                self.subscriptions[key] = known
+                self._dirty.pop(key, None)
+            raise
+        self.ledger.latencies.pop(key, None)
         await self.versions.remove(home, name)
 
     async def _store(self, key: Key, subscription: Subscription | None) -> None:

@@ -174,10 +174,7 @@ class Session:
         key = (self.home, self.name)
         known = self._registry.subscriptions.get(key)
         if known is None:
-            owned = sum(home == self.home for home, _ in self._registry.subscriptions)
-            most = self._registry.policy.rights[self.home].subscriptions
-            if owned >= most:
-                raise DeliveryError("too many", f"home base {self.home!r} has {most} subscriptions, as many as it may")
+            self._registry.check_room(self.home)
         cursor = self._cursor(hello, known)
         again = known.resend if known is not None else ()
         for first, end in again:  # whatever the client holds: the operator ordered it to be sent again

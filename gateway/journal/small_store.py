@@ -96,6 +96,12 @@ class SmallStore:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
 
+    def remove_confirmations(self, journal_id: str, home: str, subscription: str) -> None:
+        """Forget what was confirmed of a subscription, durably."""
+        of_it = "DELETE FROM confirmations WHERE journal_id = ? AND home = ? AND subscription = ?"
+        with self._told():
+            self._db.execute(of_it, (journal_id, home, subscription))
+
     def get(self, name: str) -> Any:
         """Return a kept value, or None."""
         with self._told():

@@ -147,7 +147,7 @@ class PlaybackBook:
         )
         if not decision.allowed and decision.code != "not granted":
             raise Refused(decision.why)
-        self._check_pace(asked.home)
+        self.check_pace(asked.home)
         if not decision.allowed:
             return Refused(decision.why, "the operator grants it in homes/NAME.yaml")
         try:
@@ -156,7 +156,7 @@ class PlaybackBook:
             return Refused(str(error), "ask for what is granted, or leave that key out")
         return Refused("nothing of it is granted") if wanted.grants == () else None
 
-    def _check_pace(self, home: str) -> None:
+    def check_pace(self, home: str) -> None:
         """Each request is a forced write and an event: not too many in a minute. Raises Conflict."""
         now_s = asyncio.get_running_loop().time()
         recent = [at for at in self._asked_s.get(home, []) if now_s - at < PACE_S]
