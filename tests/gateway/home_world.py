@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from gateway.homes.home_base import Around, HomeBase
@@ -101,3 +103,57 @@ class HomeWorld:
         self.cut()
         await end_all("session", "cursor", "home base", "subscriber")
         await self.journal.close()
+
+
+class Program(ABC):
+    """Somebody's program that reads, in a task: it is left, killed with the power, and begun again."""
+
+    def __init__(self, world: HomeWorld) -> None:
+        self.world = world
+        self.task: asyncio.Task[None] | None = None
+        self.over = False  # it has all that it wanted
+
+    @abstractmethod
+    async def run(self) -> None:
+        """Read, and note what came and what was finished."""
+
+    def start(self) -> None:
+        """Begin, if it does not run."""
+        if self.task is None and not self.over:
+            self.task = asyncio.create_task(self.run(), name="reader")
+
+    async def stop(self, kill: bool) -> None:
+        """End; where it is killed, the disk's cache is lost too."""
+        task, self.task = self.task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        if kill:
+            await end_all("home base", "subscriber")
+            self.world.disk.crash()
+
+    async def through(self, steps: Iterable[str]) -> None:
+        """Let happen what the steps say: commit, loop, leave, kill, cut, full, away."""
+        for step in steps:
+            if step == "commit":
+                await self.world.commit(self.world.rng.randrange(1, 30))
+            elif step == "loop":
+                self.start()
+            elif step in {"leave", "kill"}:
+                await self.stop(step == "kill")
+            elif step == "cut":
+                self.world.cut()
+            elif step == "full":
+                self.world.disk.fail_writes = self.world.rng.randrange(1, 4)
+            self.world.reachable = step != "away"
+            await asyncio.sleep(self.world.rng.choice([0, 0.05, 2.0]))
+
+    async def until(self, enough: Callable[[], bool]) -> None:
+        """Run where nothing more happens, until it is enough."""
+        self.world.reachable = True
+        self.start()
+        async with asyncio.timeout(3000):
+            while not enough():
+                await asyncio.sleep(1)
+                if self.task is not None and self.task.done():
+                    self.task.result()

@@ -17,28 +17,24 @@ from gateway.homes.client import SubscriptionRefused
 from gateway.homes.digests import StoreDigester
 from gateway.homes.store import HomeStore
 from gateway.homes.store_reader import DamagedStore
-from tests.gateway.home_world import HOME, HomeWorld
-from tests.gateway.simulated import SimStorage, end_all, inline, on_virtual_time
+from tests.gateway.home_world import HOME, HomeWorld, Program
+from tests.gateway.simulated import SimStorage, inline, on_virtual_time
 from tests.gateway.test_journal import packets
 
 KINDS = st.sampled_from(["commit", "loop", "leave", "kill", "cut", "full", "away"])
 
 
-class Reader:
-    """Somebody's loop, in a task; notes what came and what was finished."""
+class Reader(Program):
+    """Somebody's loop for ever; notes what came and what was finished."""
 
     def __init__(self, world: HomeWorld, order: str) -> None:
-        self.world, self.order = world, order
+        super().__init__(world)
+        self.order = order
         self.came: dict[int, bytes] = {}
         self.finished: set[int] = set()
         self.order_of_arrival: list[int] = []
-        self.task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        if self.task is None:
-            self.task = asyncio.create_task(self._run(), name="reader")
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
         async with self.world.home() as home:
             loop = home.packets(apid=5, order=self.order)  # type: ignore[arg-type]
             async for batch in loop:
@@ -51,40 +47,12 @@ class Reader:
                     self.finished |= set(positions)
                     self.order_of_arrival += positions
 
-    async def stop(self, kill: bool) -> None:
-        task, self.task = self.task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        if kill:
-            await end_all("home base", "subscriber")
-            self.world.disk.crash()
-
 
 async def weather(seed: int, steps: list[str], order: str) -> Reader:
     world = await HomeWorld.open(seed)
     reader = Reader(world, order)
-    for step in steps:
-        if step == "commit":
-            await world.commit(world.rng.randrange(1, 30))
-        elif step == "loop":
-            reader.start()
-        elif step in {"leave", "kill"}:
-            await reader.stop(step == "kill")
-        elif step == "cut":
-            world.cut()
-        elif step == "full":
-            world.disk.fail_writes = world.rng.randrange(1, 4)
-        world.reachable = step != "away"
-        await asyncio.sleep(world.rng.choice([0, 0.05, 2.0]))
-    world.reachable = True
-    reader.start()
-    async with asyncio.timeout(3000):
-        while len(reader.came) < world.made:
-            await asyncio.sleep(1)
-            assert reader.task is not None
-            if reader.task.done():
-                reader.task.result()
+    await reader.through(steps)
+    await reader.until(lambda: len(reader.came) >= world.made)
     await reader.stop(kill=False)
     assert [reader.came[position] for position in sorted(reader.came)] == world.wanted()
     await world.end()

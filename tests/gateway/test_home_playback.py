@@ -21,7 +21,7 @@ from gateway.playback.book import Asked, PlaybackBook
 from gateway_codecs.batches import DataMode
 from gateway_routes.playback import PlaybackState
 from gateway_routes.rights import Actor, ActorKind
-from tests.gateway.home_world import HOME, HomeWorld
+from tests.gateway.home_world import HOME, HomeWorld, Program
 from tests.gateway.simulated import SimClock, SimStorage, end_all, inline, on_virtual_time, small_store
 
 FIRST, END = 10, 45
@@ -61,20 +61,15 @@ class BookDesk:
         )
 
 
-class Once:
+class Once(Program):
     """A program that loops over a playback and notes what it has finished, at any time killed and begun again."""
 
     def __init__(self, desk: BookDesk) -> None:
+        super().__init__(desk.world)
         self.desk = desk
         self.finished: dict[int, bytes] = {}
-        self.task: asyncio.Task[None] | None = None
-        self.over = False
 
-    def start(self) -> None:
-        if self.task is None and not self.over:
-            self.task = asyncio.create_task(self._run(), name="reader")
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
         async with self.desk.home() as home:
             loop = home.playback(from_position=FIRST, upto_position=END, apid=5)
             async for batch in loop:
@@ -83,23 +78,14 @@ class Once:
                 positions = batch.positions.tolist()
                 assert not set(self.finished) & set(positions), "what was finished came again"
                 octets = batch.packets
-                await asyncio.sleep(self.desk.world.rng.choice([0, 0.01, 0.5]))
-                if self.desk.world.rng.random() < 0.7:
+                await asyncio.sleep(self.world.rng.choice([0, 0.01, 0.5]))
+                if self.world.rng.random() < 0.7:
                     await loop.finish()
                     self.finished |= dict(zip(positions, octets, strict=True))
                 else:  # the next turn finishes it
                     self.finished |= dict(zip(positions, octets, strict=True))
                     await loop.finish()
         self.over = True
-
-    async def stop(self, kill: bool) -> None:
-        task, self.task = self.task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        if kill:
-            await end_all("home base", "subscriber")
-            self.desk.world.disk.crash()
 
 
 @settings(max_examples=25, deadline=None)
@@ -116,24 +102,8 @@ def test_each_packet_of_the_range_once_whatever_happens(seed: int, steps: list[s
         await world.commit(60)
         desk = BookDesk(world)
         program = Once(desk)
-        for step in steps:
-            if step == "loop":
-                program.start()
-            elif step in {"leave", "kill"}:
-                await program.stop(step == "kill")
-            elif step == "cut":
-                world.cut()
-            elif step == "full":
-                world.disk.fail_writes = world.rng.randrange(1, 4)
-            world.reachable = step != "away"
-            await asyncio.sleep(world.rng.choice([0, 0.05, 2.0]))
-        world.reachable, world.disk.fail_writes = True, 0
-        program.start()
-        async with asyncio.timeout(3000):
-            while not program.over:
-                await asyncio.sleep(1)
-                if program.task is not None and program.task.done():
-                    program.task.result()
+        await program.through(steps)
+        await program.until(lambda: program.over)
         assert [program.finished[k] for k in range(FIRST, END)] == world.wanted()[FIRST:END]
         assert len(program.finished) == END - FIRST
         (row,) = desk.book.rows()
