@@ -13,9 +13,9 @@ from gateway.api.models import GatewayState
 from gateway.homes.registry import Subscription
 from gateway.journal import JournalSettings
 from gateway_routes.delivery import Cursor
-from tests.gateway import test_reports
+from tests.gateway import reported_world
+from tests.gateway.reported_world import S, World
 from tests.gateway.simulated import on_virtual_time
-from tests.gateway.test_reports import S, World
 from tests.gateway.test_sessions import Peer
 
 SMALL_MEMORY = JournalSettings(reserve_octets=0, segment_octets=1 << 12, memory_octets=1, snapshot_every=4)
@@ -71,7 +71,7 @@ async def test_who_lags_a_little_is_told_in_every_look() -> None:
 async def test_who_is_away_is_told_and_after_a_restart_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Issue: the lag of a home base that is away is right, far behind what is in memory, and right after a restart
     before anybody has looked."""
-    monkeypatch.setattr(test_reports, "SETTINGS", SMALL_MEMORY)
+    monkeypatch.setattr(reported_world, "SETTINGS", SMALL_MEMORY)
     world = await World.open()
     peer = Peer(world.registry)
     await peer.hello()
@@ -95,7 +95,7 @@ async def test_who_is_away_is_told_and_after_a_restart_at_once(monkeypatch: pyte
 async def test_who_catches_up_is_told_as_at_the_last_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Issue: a home base whose cursor moves faster than anybody looks is never without a lag: it is told as at the last
     look, and right with the next; one that was never looked at is told no more than is known."""
-    monkeypatch.setattr(test_reports, "SETTINGS", SMALL_MEMORY)
+    monkeypatch.setattr(reported_world, "SETTINGS", SMALL_MEMORY)
     world = await World.open()
     await commit_slowly(world, 40)
     await world.registry.put(Subscription("a", "all", 1, {}, Cursor(3)))
@@ -115,7 +115,7 @@ async def test_who_catches_up_is_told_as_at_the_last_look(monkeypatch: pytest.Mo
 @on_virtual_time
 async def test_the_worst_subscription_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Issue: of several subscriptions the one that waits longest counts; of many home bases all are told."""
-    monkeypatch.setattr(test_reports, "SETTINGS", SMALL_MEMORY)
+    monkeypatch.setattr(reported_world, "SETTINGS", SMALL_MEMORY)
     world = await World.open()
     await commit_slowly(world, 200)
     for k in range(150):
@@ -131,7 +131,7 @@ async def test_the_worst_subscription_counts(monkeypatch: pytest.MonkeyPatch) ->
 async def test_what_retention_removed_or_the_disk_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Issue: a home base that waits for what retention has removed is as late as the oldest that is left; where blocks
     are damaged, as what comes behind; and a disk that cannot be read takes no number away."""
-    monkeypatch.setattr(test_reports, "SETTINGS", replace(SMALL_MEMORY, keep_octets=1 << 14))
+    monkeypatch.setattr(reported_world, "SETTINGS", replace(SMALL_MEMORY, keep_octets=1 << 14))
     world = await World.open()
     await world.registry.put(Subscription("a", "all", 1, {}, Cursor(0)))
     await commit_slowly(world, 100)

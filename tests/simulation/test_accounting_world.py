@@ -34,6 +34,7 @@ from gateway_routes.accounts import Reason
 from gateway_routes.rights import Grant, HomeRights, Where
 from gateway_routes.selection import Selection
 from tests.conftest import SEEDS
+from tests.gateway.reported_world import Ends
 from tests.gateway.simulated import (
     SimClock,
     SimNetwork,
@@ -44,7 +45,6 @@ from tests.gateway.simulated import (
     on_virtual_time,
     small_store,
 )
-from tests.gateway.test_reports import _Ends
 
 SCID, ZONE, PORT = 42, 20, 5000
 NO_START = 0x7FF
@@ -284,7 +284,7 @@ class World:
         async def dial() -> Any:
             if not self.up:
                 raise ConnectionError("the gateway is dead")
-            return _Ends(self.registry)
+            return Ends(self.registry)
 
         wish = Wish(home, "all", {"kinds": ["tm"], "bad_quality": False})
         self.homes[home] = asyncio.create_task(Subscriber(dial, store, inline, wish).run(), name=f"home {home}")
