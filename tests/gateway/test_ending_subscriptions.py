@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from gateway.accounting.ranges import LATE_NS
 from gateway.console.app import app
 from gateway.console.remote import Remote
 from gateway.errors import Conflict
 from gateway.homes.registry import Subscription
 from gateway.playback.book import ASKS_PER_MINUTE
 from gateway_routes.delivery import Cursor
+from tests.gateway.reported_world import World
 from tests.gateway.simulated import on_virtual_time
 from tests.gateway.test_guard import INSTANCE, Site, site
-from tests.gateway.test_reports import LATE_NS, World
 from tests.gateway.test_sessions import Peer
 
 __all__ = ["site"]  # a fixture
