@@ -147,6 +147,11 @@ class HandOver:
             failed, self._failed = self._failed, None
             raise failed
 
+    async def committed(self, most_s: float) -> None:
+        """Wait until what was handed over is journalled, or for so long."""
+        if self.pending:
+            await asyncio.wait(self.pending, timeout=most_s)
+
     async def settled(self) -> None:
         """Wait until everything handed over is journalled, unless that would end what timely listeners get."""
         while self.pending and not self._reads_on():

@@ -28,7 +28,7 @@ log = structlog.get_logger()
 WATCH_S = 0.25
 LOOK_EVERY_S = 30.0
 LISTEN_AGAIN_S = 0.1
-GATHER_S, LITTLE_OCTETS = 0.003, 1 << 14
+GATHER_S, COMMIT_S, LITTLE_OCTETS = 0.003, 0.02, 1 << 14
 DRAIN_S = 3.0
 """So long a link that ends takes what the kernel has of it: a stop has ten seconds for everything."""
 SEAMLESS_S = 60.0
@@ -235,11 +235,16 @@ class Link(Supervised):
         """Let a little more come before it is read when what was read at `read_s` was little, and came just now.
 
         Each read costs as much as tens of frames do: who sends a thousand frames each second, one by one, would keep
-        the loop busy with reading alone. What comes alone never waits.
+        the loop busy with reading alone. What comes alone never waits. Where nobody wants items before their commit,
+        what comes while one is under way waits for its end: it could not be in an earlier one anyway.
         """
         octets = data.octets if isinstance(data, Datagrams) else data
+        if len(octets) >= LITTLE_OCTETS or self._source.resumable:
+            return
+        if not self._context.timely.wanted:
+            await self._out.committed(COMMIT_S)
         left_s = read_s + GATHER_S - self._now()
-        if left_s > 0 and len(octets) < LITTLE_OCTETS and not self._source.resumable:
+        if left_s > 0:
             await asyncio.sleep(left_s)
 
     async def _feed(self, data: bytes | Datagrams) -> None:

@@ -17,10 +17,11 @@ import pytest
 from gateway.journal import Journal, JournalSettings, Recording
 from gateway.journal.recording import WholeUnits
 from gateway.links import Link, LinkContext, LinkSettings, Source, TcpClientSource, TcpServerSource
-from gateway.links.link import GATHER_S, SEAMLESS_S
+from gateway.links.link import COMMIT_S, GATHER_S, SEAMLESS_S
 from gateway.links.sources import Pause, next_read_octets
 from gateway.real import TcpNetwork
-from gateway.world import Network, Stream
+from gateway.timely import TimelyTap
+from gateway.world import Network, Stream, Worker
 from gateway_codecs import uslp_frame
 from gateway_codecs.batches import IntakeBatch, Quality, Unit
 from gateway_codecs.frames import FrameFormat, VcFormat
@@ -59,9 +60,9 @@ def frames(count: int, seed: int = 1) -> bytes:
     return b"".join(craft.next_frame().octets for _ in range(count))
 
 
-async def journal() -> Journal:
+async def journal(writer: Worker = inline) -> Journal:
     settings = JournalSettings(reserve_octets=0)
-    return await Journal.open(SimStorage(random.Random(1)), SimClock(), inline, inline, settings, "m")
+    return await Journal.open(SimStorage(random.Random(1)), SimClock(), writer, inline, settings, "m")
 
 
 def link(log: Journal, name: str, source: Source, events: list[Any], contacts: Contacts | None = None) -> Link:
@@ -546,10 +547,9 @@ async def test_a_link_waits_while_too_much_is_not_recorded(monkeypatch: pytest.M
     await tested.stop()
 
 
-@on_virtual_time
-async def test_what_comes_little_by_little_is_gathered() -> None:
-    """A thousand frames each second, one by one, are few batches; a frame that comes alone does not wait."""
-    fed, loop = list[float](), asyncio.get_running_loop()
+async def trickled(fed: list[float], writer: Worker = inline, timely: TimelyTap | None = None) -> tuple[Link, Stream]:
+    """A link that has got 200 frames, one each millisecond, and its peer. When it fed its intake is in `fed`."""
+    loop = asyncio.get_running_loop()
 
     class Counted(FrameIntake):
         def feed(self, octets: bytes, *times: int) -> IntakeBatch:
@@ -558,7 +558,8 @@ async def test_what_comes_little_by_little_is_gathered() -> None:
 
     network, sent = SimNetwork(), frames(200)
     source = TcpServerSource(network, "127.0.0.1", PORT)
-    context = LinkContext(await journal(), SimClock(), Contacts(), [].append, inline, inline)
+    log = await journal(writer)
+    context = LinkContext(log, SimClock(), Contacts(), [].append, inline, inline, timely=timely or TimelyTap())
     tested = Link(LinkSettings("a", "tcp", "s"), source, lambda: Counted(LinkFormat(1, FORMAT, 1)), context)
     tested.start()
     await until(lambda: source.port > 0)
@@ -567,6 +568,14 @@ async def test_what_comes_little_by_little_is_gathered() -> None:
         await peer.write(sent[at : at + FRAME_OCTETS])
         await asyncio.sleep(0.001)
     await until(lambda: tested.snapshot()["counters"]["frames"] == 200)
+    return tested, peer
+
+
+@on_virtual_time
+async def test_what_comes_little_by_little_is_gathered() -> None:
+    """A thousand frames each second, one by one, are few batches; a frame that comes alone does not wait."""
+    fed, loop = list[float](), asyncio.get_running_loop()
+    tested, peer = await trickled(fed)
     assert 40 < len(fed) < 100
     assert min(later - one for one, later in itertools.pairwise(fed)) >= GATHER_S - 1e-6
     await asyncio.sleep(1)
@@ -574,6 +583,37 @@ async def test_what_comes_little_by_little_is_gathered() -> None:
     await peer.write(frames(1))
     await until(lambda: tested.snapshot()["counters"]["frames"] == 201)
     assert fed[-1] - began < GATHER_S / 2
+    await tested.stop()
+
+
+@pytest.mark.parametrize(("commit_s", "apart_s"), [(0.01, 0.01), (1.0, COMMIT_S)])
+@on_virtual_time
+async def test_what_comes_during_a_commit_is_read_when_it_has_ended(commit_s: float, apart_s: float) -> None:
+    """Little by little, one read for one commit: but a disk that hangs holds reading up for COMMIT_S alone."""
+
+    async def slow(work: Callable[[], Any]) -> Any:
+        await asyncio.sleep(commit_s)
+        return work()
+
+    fed = list[float]()
+    tested, _ = await trickled(fed, slow)
+    assert fed[1] - fed[0] == pytest.approx(apart_s, abs=GATHER_S)
+    assert commit_s > COMMIT_S or len(fed) <= 200 * 0.001 / commit_s + 1
+    await tested.stop()
+
+
+@on_virtual_time
+async def test_a_commit_holds_up_no_reading_for_who_listens_timely() -> None:
+    """R3: timely listeners get what came before it is journalled, however long the commits take."""
+
+    async def slow(work: Callable[[], Any]) -> Any:
+        await asyncio.sleep(0.01)
+        return work()
+
+    fed, tap = list[float](), TimelyTap()
+    with tap.open(Selection()):
+        tested, _ = await trickled(fed, slow, tap)
+        assert max(later - one for one, later in itertools.pairwise(fed)) < 2 * GATHER_S
     await tested.stop()
 
 
