@@ -1,9 +1,7 @@
-"""Samples of parameters as CSV, a file a UTC day, each sample once: the columns are those of the API's CSV."""
+"""Samples of parameters as CSV, a file a UTC day, each sample once; the columns are those of the API's CSV."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,13 +11,10 @@ from gateway.homes.line import Line
 from gateway.homes.loops import CompleteValues, place_of
 from gateway.homes.received import ValueBatch
 from gateway.homes.ways_in import Dial
+from gateway.values.sample_csv import SAMPLE_COLUMNS, heading, line
 from gateway.world import Worker
 
-NAMES = (
-    "time_utc", "parameter", "value", "unit", "raw", "validity", "limit", "position", "element", "receive_time_utc",
-    "link", "data_mode", "database",
-)  # fmt: skip
-HEADER = (",".join(NAMES) + "\r\n").encode()
+HEADER = heading(SAMPLE_COLUMNS).encode()
 
 
 class DayTables(Outlet):
@@ -87,18 +82,9 @@ class DayTables(Outlet):
 
 def by_day(rows: tuple[Mapping[str, Any], ...], database: str | None) -> dict[str, bytes]:
     """Return lines of CSV by file name, in the order of the rows."""
-    tables: dict[str, io.StringIO] = {}
+    tables: dict[str, list[str]] = {}
     for row in rows:
         day = str(row.get("time_utc") or "unknown")[:10]
         name = f"{day if day.replace('-', '').isdigit() else 'unknown'}.csv"
-        out = tables.setdefault(name, io.StringIO())
-        csv.writer(out).writerow([_cell({"database": database, **row}.get(key)) for key in NAMES])
-    return {name: out.getvalue().encode() for name, out in tables.items()}
-
-
-def _cell(value: Any) -> Any:
-    """Return a value as a spreadsheet may have it: a text that it would take for a formula is quoted."""
-    if value is None:
-        return ""
-    text_of_formula = isinstance(value, str) and value[:1] in {"=", "+", "@", "-", "\t", "\r"}
-    return f"'{value}" if text_of_formula else value
+        tables.setdefault(name, []).append(line(SAMPLE_COLUMNS, {"database": database, **row}))
+    return {name: "".join(lines).encode() for name, lines in tables.items()}

@@ -17,7 +17,11 @@ from gateway.errors import UsageError
 from gateway_codecs.time_scales import parse_utc
 
 router = APIRouter(tags=["values"])
-CSV_EXAMPLE = "time_utc,parameter,value,unit\r\n2026-11-24T10:03:09.480000000Z,/PICARD/TEMP_1,21.5,degC\r\n"
+CSV_EXAMPLE = (
+    "time_utc,parameter,value,unit,raw,validity,limit,position,element,receive_time_utc,link,data_mode,database,also\r\n"
+    "2026-11-24T10:03:09.480000000Z,/PICARD/TEMP_1,21.5,degC,2048,valid,ok,1200,,2026-11-24T10:03:09.600000000Z,station,"
+    "real_time,3f1c9e,\r\n"
+)
 CSV = {
     "description": "rows, with a line of names",
     "content": {"text/csv": {"schema": {"type": "string", "examples": [CSV_EXAMPLE]}}},

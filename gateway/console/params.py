@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from gateway.console.remote import Remote
 from gateway.console.tables import Column
 from gateway.console.terminal import Terminal
 from gateway.errors import NotFound, UsageError
+from gateway.values import sample_csv
 from gateway_codecs.time_scales import SECOND_NS, format_utc, parse_utc
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -31,8 +31,6 @@ PIPE_WIDTH = 10_000
 TEXT_SHOWN = 40
 NAMES_AT_ONCE = 50
 LIST_CSV = ("parameter", "kind", "source", "unit", "description", "aliases", "value", "limit", "time_utc")
-LATEST_CSV = ("parameter", "value", "unit", "raw", "validity", "limit", "time_utc", "age_s", "stale", "position")
-HISTORY_CSV = ("time_utc", "parameter", "value", "unit", "raw", "validity", "limit", "position", "data_mode", "link")
 LIST_COLUMNS = (
     Column("parameter", shrinks="end"), Column("value", right=True), Column("unit"), Column("state"),
     Column("kind", spare=2), Column("description", spare=1, shrinks="begin"),
@@ -140,7 +138,7 @@ def show_latest(place: Place, names: list[str], as_json: bool, as_csv: bool) -> 
     if as_json:
         print(json.dumps(rows, indent=2))
     elif as_csv:
-        _print_csv(LATEST_CSV, rows)
+        _print_csv(sample_csv.LATEST_COLUMNS, rows)
     else:
         console, width = _console()
         console.print(_latest_table(rows, width))
@@ -240,9 +238,11 @@ def show_history(
     limit: int | None,
     as_json: bool,
     as_csv: bool,
+    head: bool = True,
 ) -> None:
-    """Print samples, page by page; JSON is one sample a line."""
-    wish = {"parameter": name, "from": place.time(from_time), "to": place.time(to_time), "order": order, "raw": raw}
+    """Print samples, page by page; JSON is one sample a line, CSV has raw values, and with `head` column names."""
+    wish: Row = {"parameter": name, "from": place.time(from_time), "to": place.time(to_time), "order": order}
+    wish["raw"] = raw or as_csv
     (console, width), first, left = _console(), True, limit
     for page in _pages(place, wish, limit):
         rows = [{**row, "parameter": page["parameter"], "unit": page["unit"]} for row in page["samples"]][:left]
@@ -250,7 +250,8 @@ def show_history(
         if as_json:
             print("".join(json.dumps(row) + "\n" for row in rows), end="")
         elif as_csv:
-            _print_csv(HISTORY_CSV, rows, head=first)
+            rows = [{**row, "database": page["database"]} for row in rows]
+            _print_csv(sample_csv.SAMPLE_COLUMNS, rows, head=first and head)
         else:
             console.print(_history_table(rows, raw, page["decimals"], first, width))
         if first and page["damaged"]:
@@ -327,7 +328,5 @@ def _print_csv(names: tuple[str, ...], rows: Iterable[Row], head: bool = True) -
     """Print rows; what texts say is for programs as it is, for a terminal harmless."""
     if sys.stdout.isatty():
         rows = [{key: harmless(one) if isinstance(one, str) else one for key, one in row.items()} for row in rows]
-    writer = csv.DictWriter(sys.stdout, names, extrasaction="ignore", restval="")
-    if head:
-        writer.writeheader()
-    writer.writerows(rows)
+    head_line = sample_csv.heading(names) if head else ""
+    sys.stdout.write(head_line + "".join(sample_csv.line(names, row) for row in rows))

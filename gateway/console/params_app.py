@@ -73,7 +73,7 @@ def params_get(
     ] = None,
     to_time: To = "now",
     order: Annotated[HistoryOrder, typer.Option(help="Of history.")] = HistoryOrder.GENERATION,
-    raw: Annotated[bool, typer.Option("--raw", help="Raw values of history too.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Raw values of history too; --csv has them anyway.")] = False,
     limit: Annotated[int | None, typer.Option("-n", min=1, help="Samples at most; default all.")] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -90,8 +90,8 @@ def params_get(
                     "--mdb, --to, --order, --raw and -n are of history", "say --from too, such as --from -1h"
                 )
             raise typer.Exit(show_latest(place, name, as_json, as_csv))
-        for one in name:
-            show_history(place, one, from_time, to_time, order.value, raw, limit, as_json, as_csv)
+        for number, one in enumerate(name):
+            show_history(place, one, from_time, to_time, order.value, raw, limit, as_json, as_csv, head=not number)
 
 
 @params_app.command("watch")

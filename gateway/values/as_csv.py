@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.values import rendered
+from gateway.values.sample_csv import HISTORY_COLUMNS, cell, heading
 from gateway_codecs.batches import ABSENT, I64Array
 from gateway_codecs.mdb.samples import Samples
 from gateway_codecs.time_scales import format_utc_batch
@@ -21,10 +22,6 @@ from gateway_codecs.time_scales import format_utc_batch
 if TYPE_CHECKING:
     from gateway.values.service import Values
 
-NAMES = (
-    "time_utc", "parameter", "value", "unit", "raw", "validity", "limit", "position", "element", "receive_time_utc",
-    "link", "data_mode", "also", "database",
-)  # fmt: skip
 PIECE_ROWS = 4096
 
 
@@ -44,7 +41,7 @@ async def pages(
     first = await values.history_csv(spacecraft, parameter, span, mdb, page, None)
 
     async def lines() -> AsyncIterator[str]:
-        yield ",".join(NAMES) + "\r\n"
+        yield heading(HISTORY_COLUMNS)
         found = first
         while True:
             for piece in found.pieces:
@@ -58,7 +55,7 @@ async def pages(
 
 
 def pieces(samples: Samples, kind: str | None, links: Mapping[int, str], database: str) -> Iterator[str]:
-    """Yield the lines of samples, `PIECE_ROWS` at a time; `kind` is that of the parameter's type."""
+    """Yield the lines of samples in HISTORY_COLUMNS, `PIECE_ROWS` at a time; `kind` is that of the parameter's type."""
     again = dict[int, list[str]]()
     for row, position in zip(samples.again.row.tolist(), samples.again.position.tolist(), strict=True):
         again.setdefault(row, []).append(str(position))
@@ -86,8 +83,8 @@ def _lines(
         _times(samples["receive_time_ns"]),
         _told(samples["link"], links.get),
         _told(samples["data_mode"], rendered.MODES.__getitem__),
-        also,
         [cell(database)] * rows,
+        also,
     )
     return "\r\n".join([*map(",".join, zip(*columns, strict=True)), ""])
 
@@ -123,15 +120,3 @@ def _told(column: NDArray[Any], told: Callable[[int], str | None]) -> list[str]:
         return [cell(told(int(column[0])))] * len(column)
     known = {number: cell(told(int(number))) for number in np.unique(column).tolist()}
     return list(map(known.__getitem__, column.tolist()))
-
-
-def cell(value: Any) -> str:
-    """Return a value as a cell: a text that a spreadsheet would take for a formula has a quote in front."""
-    if value is None:
-        return ""
-    text = str(value)
-    if isinstance(value, str) and text[:1] in {"=", "+", "@", "-", "\t", "\r"}:
-        text = f"'{text}"
-    if any(one in text for one in ',"\r\n'):
-        text = '"' + text.replace('"', '""') + '"'
-    return text

@@ -69,7 +69,7 @@ class SampleStream:
         found: list[Row] = []
         for name, samples in self._taken(positions, batch):
             if name in self._names:
-                rows = rendered.rows(samples, kind_of(self._version.database, name), links, with_raw=False)
+                rows = rendered.rows(samples, kind_of(self._version.database, name), links, with_raw=True)
                 found += [{"parameter": name, "unit": samples.unit, **row} for row in rows]
         return sorted(found, key=lambda row: int(row["position"]))
 

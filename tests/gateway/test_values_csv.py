@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.values import as_csv, rendered
+from gateway.values.sample_csv import HISTORY_COLUMNS
 from gateway_codecs.batches import ABSENT
 from gateway_codecs.mdb.samples import DTYPES, Again, Samples
 
@@ -28,7 +29,7 @@ def row_by_row(samples: Samples, kind: str | None) -> str:
     for row in rendered.rows(samples, kind, LINKS, True):
         told: dict[str, Any] = {**row, "parameter": samples.parameter, "unit": samples.unit, "database": DIGEST}
         told["also"] = ";".join(str(one["position"]) for one in row.get("also", ()))
-        writer.writerow([_guarded(told.get(name)) for name in as_csv.NAMES])
+        writer.writerow([_guarded(told.get(name)) for name in HISTORY_COLUMNS])
     return out.getvalue()
 
 
