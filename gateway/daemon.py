@@ -111,7 +111,7 @@ def _made(service: Gateway, connections: Connections, host: str, port: int) -> _
 def bind(host: str, port: int) -> socket.socket:
     """Return a socket bound for the control plane; port 0 = any free one. Raises StartError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # so named, asyncio sets TCP_NODELAY
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
