@@ -61,7 +61,7 @@ class PlaybackRun:
         )
 
     async def run(self, tell: Callable[[dict[str, Any]], None]) -> None:
-        """Fetch and write to the end. Raises SubscriptionRefused, DigestMismatch, Conflict, UsageError."""
+        """Fetch and write to the end. Raises SubscriptionRefused, MarkMismatch, Conflict, UsageError."""
         around = self._around
         self.request = await self._folder.request(self._asked or "", around.desk, around.jitter)
         wish = Wish(self._home, self.request, mode="playback", whole=True)

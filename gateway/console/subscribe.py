@@ -18,6 +18,7 @@ import typer
 
 from gateway.access.local import token_for
 from gateway.blocking import run_blocking
+from gateway.console.tables import many
 from gateway.errors import UsageError
 from gateway.homes.channel import Channel
 from gateway.homes.client import Progress, Subscriber, WebSocketDial, Wish
@@ -192,6 +193,13 @@ def _described(selection: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in selection.items()) or "everything"
 
 
+def _confirmed(progress: Progress) -> str:
+    """Say with what of the gateway's own count what came, and what is stored, agreed."""
+    marks, digests = many(progress.marks_confirmed, "mark"), many(progress.digests_confirmed, "digest")
+    differing = f", {progress.digests_differing} differ" if progress.digests_differing else ""
+    return f"{marks} confirmed, {digests} of ranges confirmed{differing}"
+
+
 def print_summary(options: SubscribeOptions, store: HomeStore, progress: Progress) -> None:
     """Print what is stored now."""
     summary: dict[str, Any] = {
@@ -209,7 +217,7 @@ def print_summary(options: SubscribeOptions, store: HomeStore, progress: Progres
     if hint := _new_store_hint(progress):
         typer.echo(hint, err=True)
     typer.echo(f"{store.items} items stored in {options.store}, {store.packets} of them packets; "
-               f"{progress.marks_confirmed} digests confirmed in this run")  # fmt: skip
+               f"in this run {_confirmed(progress)}")  # fmt: skip
     if store.missing:
         told = ", ".join(f"{first}..{end}" for first, end in store.missing)
         typer.echo(f"gone for ever, as the gateway told: positions {told}")

@@ -48,8 +48,8 @@ class SubscriptionRefused(GatewayError):
         return self.code in PASSING
 
 
-class DigestMismatch(GatewayError):
-    """What arrived is not what the gateway says it sent."""
+class MarkMismatch(GatewayError):
+    """What arrived up to a mark is not what the gateway says it sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class Subscriber:
         self._unsure = False  # whether the gateway may not know of it what it must
 
     async def run(self) -> None:
-        """Receive until enough, reconnecting for ever. Raises SubscriptionRefused, DigestMismatch, OSError (disk)."""
+        """Receive until enough, reconnecting for ever. Raises SubscriptionRefused, MarkMismatch, OSError (disk)."""
         delay = BACKOFF_FIRST_S
         while not self._enough(self._store, self.progress):
             before = self.progress.blocks
@@ -253,7 +253,7 @@ class Subscriber:
     def _keep(self, blocks: list[tuple[DeliveryBlock, bytes]]) -> None:
         """Check, write and force, also when a block is refused: the store's cursor tells what was written before it.
 
-        In the worker. Raises ConnectionError, DigestMismatch, OSError.
+        In the worker. Raises ConnectionError, MarkMismatch, OSError.
         """
         self._store.check_room()
         try:
@@ -278,7 +278,7 @@ class Subscriber:
         try:
             self._reception.take(block)
         except MarkDiffers as error:
-            raise DigestMismatch(str(error)) from error
+            raise MarkMismatch(str(error)) from error
         self.progress.marks_confirmed += block.kind == MARK
 
     async def _control(self, channel: Channel, message: str) -> None:

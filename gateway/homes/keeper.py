@@ -18,7 +18,7 @@ import structlog
 from gateway.console.harmless import harmless
 from gateway.errors import Conflict, GatewayError
 from gateway.homes.channel import Channel
-from gateway.homes.client import DigestMismatch, Progress, Subscriber, SubscriptionRefused, Wish
+from gateway.homes.client import MarkMismatch, Progress, Subscriber, SubscriptionRefused, Wish
 from gateway.homes.digests import StoreDigester
 from gateway.homes.places import read_cursor
 from gateway.homes.retention import Keep, Retention
@@ -54,7 +54,7 @@ class Bell:
 
 @dataclass(slots=True)
 class Trouble:
-    """What is wrong now; `kind` is disk, refused, digest or journal."""
+    """What is wrong now; `kind` is disk, refused, mark, digest or journal."""
 
     kind: str
     text: str
@@ -124,7 +124,7 @@ class Keeper:
 
     async def run(self) -> None:
         """Receive until the stream has ended, or `failure` says why not: a refusal (of an owner that is not patient),
-        another journal, a digest that differs."""
+        another journal, a mark that differs."""
         while not self.finished and self.failure is None:
             try:
                 await self._receive()
@@ -132,9 +132,9 @@ class Keeper:
                 self._told(None)
             except SubscriptionRefused as error:
                 await self._refused(error)
-            except (DigestMismatch, Conflict) as error:
+            except (MarkMismatch, Conflict) as error:
                 self.failure = error
-                self._told(Trouble("digest" if isinstance(error, DigestMismatch) else "journal", str(error)))
+                self._told(Trouble("mark" if isinstance(error, MarkMismatch) else "journal", str(error)))
             except OSError as error:
                 await self._mend(error)
 
@@ -196,7 +196,7 @@ class Keeper:
         are done with it. Never raises: it is told, and tried again."""
         retention, store = self.retention, self.store
         kind = self.trouble.kind if self.trouble is not None else ""
-        if retention is None or store is None or not store.meta or kind in {"digest", "journal"}:
+        if retention is None or store is None or not store.meta or kind in {"mark", "journal"}:
             return  # what somebody has to look at stays as it is
         try:
             consumers = await self._worker(self._consumers)

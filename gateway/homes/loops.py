@@ -70,7 +70,7 @@ class Packets(Loop):
         self._taken: Portion | None = None
 
     async def __anext__(self) -> PacketBatch:
-        """Finish the batch before, and return the next one. Raises SubscriptionRefused, DigestMismatch, Conflict."""
+        """Finish the batch before, and return the next one. Raises SubscriptionRefused, MarkMismatch, Conflict."""
         await self.finish()
         while (portion := await self._follower.next()) is not None:
             store = self._follower.keeper.store
@@ -94,12 +94,13 @@ class Packets(Loop):
 
     @property
     def state(self) -> dict[str, Any]:
-        """How it goes: `connected`, `waiting` (positions stored and not finished), `trouble` (text, or None)."""
+        """How it goes: `connected`, `waiting` (positions stored and not finished), `marks_confirmed`, `trouble` (text,
+        or None)."""
         keeper = self._follower.keeper
         return {
             "connected": keeper.progress.connected,
             "waiting": self._follower.waiting(),
-            "confirmed_digests": keeper.progress.marks_confirmed,
+            "marks_confirmed": keeper.progress.marks_confirmed,
             "trouble": keeper.trouble.text if keeper.trouble else None,
         }
 

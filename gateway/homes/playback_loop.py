@@ -79,7 +79,7 @@ class Playback(Loop):
         self.request: str | None = None
 
     async def __anext__(self) -> PacketBatch:
-        """Finish the batch before, and return the next one. Raises SubscriptionRefused, DigestMismatch, Conflict."""
+        """Finish the batch before, and return the next one. Raises SubscriptionRefused, MarkMismatch, Conflict."""
         if self._packets is None:
             self.request, self._packets = await self._begin()
         try:

@@ -140,7 +140,9 @@ async def test_nothing_is_acknowledged_that_is_not_stored() -> None:
         while len(found) < 40:
             found += (await anext(loop)).packets
         assert loop.state["trouble"] is None
+        assert set(loop.state) == {"connected", "waiting", "marks_confirmed", "trouble"}
         await asyncio.sleep(5)
+        assert loop.state["marks_confirmed"] > 0
     assert found == world.wanted()
     assert world.registry.subscriptions[HOME, known.name].cursor.low_water == 40
     await world.end()

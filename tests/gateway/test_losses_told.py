@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import homes
 from gateway.console.subscribe import SubscribeOptions, print_summary
 from gateway.homes.client import Progress, Subscriber, Wish
 from gateway.homes.registry import Subscription, SubscriptionRegistry
@@ -179,6 +180,25 @@ def test_the_summary_lists_what_is_missing(capsys: pytest.CaptureFixture[str], a
         assert json.loads(told)["missing"] == [[3, 84], [90, 91]]
     else:
         assert "gone for ever, as the gateway told: positions 3..84, 90..91" in told
+
+
+def test_marks_and_digests_are_called_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """House rule (one name for one thing): a mark is the gateway's count of what it sent; a digest is of a range that
+    it asked for. Summary, status and client call them so, and the errors that the page names can be imported."""
+    options = SubscribeOptions(
+        "", "m", "a", "all", Path("store"), {}, False, False, None, False, None, None, None, False
+    )
+    store = HomeStore(SimStorage(random.Random(1)))
+    print_summary(options, store, Progress(marks_confirmed=3, digests_confirmed=1))
+    assert "in this run 3 marks confirmed, 1 digest of ranges confirmed\n" in capsys.readouterr().out
+    print_summary(options, store, Progress(marks_confirmed=1, digests_differing=2))
+    assert "1 mark confirmed, 0 digests of ranges confirmed, 2 differ\n" in capsys.readouterr().out
+    for name in homes.__all__:
+        assert getattr(homes, name).__name__ == name
+    page = (Path(__file__).parents[2] / "docs" / "home-base.md").read_text()
+    for word in ("SubscriptionRefused", "MarkMismatch", "Conflict"):
+        assert f"`{word}`" in page
+        assert word in homes.__all__
 
 
 class Pipe:
