@@ -648,6 +648,6 @@ async def test_an_instance_counts_what_retention_removes(world: World) -> None:
     report = await instance.accounts.report(span_asked(instance.accounts, {"first": 0}))
     about = report["journal"]
     assert (about["expired_positions"], about["expired_items"], about["items"]) == (tail, tail, report["range"]["end"])
-    await until(lambda: instance.journal.head > report["range"]["end"])
+    await instance._everything_committed()
     events = (await instance.events(None, 100, 0.0))["events"]
     assert [event["end"] for event in events if event["type"] == "retention"] == [tail]
