@@ -19,6 +19,8 @@ ABSENT = int(np.iinfo(np.int64).min)
 """A time that is not known (int64 minimum)."""
 FEW_ROWS = 64
 """Of so few rows a loop in Python is done before numpy has begun."""
+MANY_PIECES, FEW_LENGTHS, SHORT_OCTETS = 512, 8, 1 << 10
+"""So many pieces, of so few lengths and so short, are copied quicker length by length than one by one."""
 
 U8Array = NDArray[np.uint8]
 I64Array = NDArray[np.int64]
@@ -207,6 +209,18 @@ def joined_rows(parts: Sequence[Records]) -> Records:
     return np.frombuffer(bytearray().join([part.tobytes() for part in parts]), parts[0].dtype)
 
 
+def picked(rows: Records, which: NDArray[Any]) -> Records:
+    """Return the rows of an index or a mask as an array of their own: as `rows[which]`, which copies field by field."""
+    picked_rows: Records = rows.view(f"V{rows.dtype.itemsize}")[which].view(rows.dtype)
+    return picked_rows
+
+
+def own_rows(rows: Records) -> Records:
+    """Return a copy: as `rows.copy()`, which copies field by field."""
+    copied: Records = rows.view(f"V{rows.dtype.itemsize}").copy().view(rows.dtype)
+    return copied
+
+
 def distinct(column: NDArray[Any]) -> list[int]:
     """Return the different values of an integer column, in rising order; of few without numpy's beginning."""
     if len(column) <= FEW_ROWS:
@@ -290,12 +304,22 @@ class IntakeBatch:
 def gather(octets: U8Array, offset: I64Array, length: NDArray[Any]) -> U8Array:
     """Copy the pieces octets[offset[i]:offset[i]+length[i]], in order, into one uint8 array.
 
-    Neighbouring pieces are joined first, so that a batch taken whole is one copy. This is one
-    of the seams for a compiled kernel.
+    Neighbouring pieces are joined first, so that a batch taken whole is one copy; many pieces of few lengths are copied
+    length by length. This is one of the seams for a compiled kernel.
     """
     if len(offset) == 0:
         return np.zeros(0, np.uint8)
-    runs = _few_runs(offset, length) if len(offset) <= FEW_ROWS else _runs(offset, length)
+    if len(offset) <= FEW_ROWS:
+        return _joined_runs(octets, _few_runs(offset, length))
+    start, size = _runs(offset, length)
+    if len(start) >= MANY_PIECES and int(size.max()) <= SHORT_OCTETS:
+        lengths = np.flatnonzero(np.bincount(size))
+        if len(lengths) <= FEW_LENGTHS:
+            return _by_length(np.ascontiguousarray(octets), start, size, lengths)
+    return _joined_runs(octets, list(zip(start.tolist(), (start + size).tolist(), strict=True)))
+
+
+def _joined_runs(octets: U8Array, runs: list[tuple[int, int]]) -> U8Array:
     if len(runs) == 1:
         begin, end = runs[0]
         return octets[begin:end]
@@ -303,8 +327,24 @@ def gather(octets: U8Array, offset: I64Array, length: NDArray[Any]) -> U8Array:
     return np.frombuffer(b"".join([view[begin:end] for begin, end in runs]), np.uint8)
 
 
-def _runs(offset: I64Array, length: NDArray[Any]) -> list[tuple[int, int]]:
-    """Return [begin, end) of pieces (n >= 1), those that are neighbours as one."""
+def _by_length(octets: U8Array, start: I64Array, size: I64Array, lengths: I64Array) -> U8Array:
+    """Copy the pieces of each length at once: to numpy an array of all places at which one could begin."""
+    if len(lengths) == 1:
+        return np.frombuffer(_places(octets, int(lengths[0]))[start], np.uint8)
+    taken = np.empty(int(size.sum()), np.uint8)
+    to = np.cumsum(size) - size
+    for length in lengths[lengths > 0].tolist():
+        mine = np.flatnonzero(size == length)
+        _places(taken, length)[to[mine]] = _places(octets, length)[start[mine]]
+    return taken
+
+
+def _places(octets: U8Array, length: int) -> NDArray[np.void]:
+    return np.ndarray((max(0, len(octets) - length + 1),), f"V{length}", octets, strides=(1,))
+
+
+def _runs(offset: I64Array, length: NDArray[Any]) -> tuple[I64Array, I64Array]:
+    """Return where pieces (n >= 1) begin and their lengths, those that are neighbours as one."""
     start = offset.astype(np.int64, copy=False)
     end = start + length
     first = np.empty(len(start), np.bool_)
@@ -312,7 +352,7 @@ def _runs(offset: I64Array, length: NDArray[Any]) -> list[tuple[int, int]]:
     np.not_equal(start[1:], end[:-1], out=first[1:])
     heads = np.flatnonzero(first)
     tails = np.append(heads[1:], len(start)) - 1
-    return list(zip(start[heads].tolist(), end[tails].tolist(), strict=True))
+    return start[heads], end[tails] - start[heads]
 
 
 def _few_runs(offset: I64Array, length: NDArray[Any]) -> list[tuple[int, int]]:

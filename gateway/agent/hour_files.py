@@ -14,7 +14,7 @@ from gateway.errors import Conflict
 from gateway.homes.keeper import Follower, Keeper
 from gateway.homes.store_reader import Portion
 from gateway.world import Worker
-from gateway_codecs.batches import ABSENT, ItemBatch, gather
+from gateway_codecs.batches import ABSENT, ItemBatch, gather, picked
 from gateway_codecs.time_scales import tai_ns_to_utc_batch
 from gateway_routes.delivery import Cursor, DeliveryError, parse_cursor
 
@@ -76,7 +76,7 @@ def _cursor(place: Mapping[str, Any] | None) -> Cursor | None:
 
 def by_hour(batch: ItemBatch, names: Mapping[str, Mapping[str, str]], hour_of: str) -> dict[str, bytes]:
     """Return the octets of good packets by file name, those of one file in the order of the batch."""
-    items = batch.items[good_packets(batch)]
+    items = picked(batch.items, good_packets(batch))
     if not len(items):
         return {}
     times = items["receive_time_ns"].astype(np.int64)

@@ -14,7 +14,7 @@ from gateway.agent.outlet import good_packets
 from gateway.homes.keeper import Follower, Keeper
 from gateway.homes.store_reader import Order, Portion
 from gateway.world import Network, Stream, Worker
-from gateway_codecs.batches import gather
+from gateway_codecs.batches import gather, picked
 from gateway_routes.delivery import Cursor
 
 log = structlog.get_logger()
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 def packets_alone(portion: Portion) -> tuple[int, bytes]:
     """Return how many good packets there are, and their octets back to back."""
-    items = portion.batch.items[good_packets(portion.batch)]
+    items = picked(portion.batch.items, good_packets(portion.batch))
     return len(items), gather(portion.batch.octets, items["offset"], items["length"]).tobytes()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway_codecs.batches import I64Array, ItemBatch, Unit
+from gateway_codecs.batches import I64Array, ItemBatch, Unit, picked
 from gateway_codecs.time_scales import format_utc
 
 
@@ -93,7 +93,7 @@ def packets_of(batch: ItemBatch, positions: I64Array) -> tuple[ItemBatch, I64Arr
     wanted = batch.items["unit"] == Unit.PACKET
     if wanted.all():
         return batch, positions
-    return ItemBatch(batch.octets, batch.items[wanted]), positions[wanted]
+    return ItemBatch(batch.octets, picked(batch.items, wanted)), positions[wanted]
 
 
 @dataclass(frozen=True, slots=True)

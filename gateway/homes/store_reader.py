@@ -8,7 +8,6 @@ before what is caught up, in turns.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +16,7 @@ import numpy as np
 from gateway.errors import GatewayError
 from gateway.homes.store import Extent, HomeStore
 from gateway.world import Storage
-from gateway_codecs.batches import I64Array, ItemBatch, concatenate, empty_items, gather
+from gateway_codecs.batches import BoolArray, I64Array, ItemBatch, concatenate, empty_items, gather, picked
 from gateway_codecs.delivery_block import (
     DATA,
     HEADER_OCTETS,
@@ -172,9 +171,9 @@ def _undone(done: Cursor, span: Range) -> list[Range]:
     return [(max(a, first), b) for a, b in done.missing(end) if b > first]
 
 
-def _part(batch: ItemBatch, inside: Sequence[bool] | np.ndarray) -> ItemBatch:
+def _part(batch: ItemBatch, inside: BoolArray) -> ItemBatch:
     """Return some items of a batch with their octets, contiguous."""
-    items = batch.items[inside].copy()
+    items = picked(batch.items, inside)
     octets = gather(batch.octets, items["offset"], items["length"])
     lengths = items["length"].astype(np.int64)
     items["offset"] = np.cumsum(lengths) - lengths

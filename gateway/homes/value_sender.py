@@ -17,7 +17,7 @@ from gateway.errors import GatewayError
 from gateway.homes.lines import Pace
 from gateway.journal import Journal, Slice
 from gateway.values.door import QUIET_POSITIONS, ValuesDoor
-from gateway_codecs.batches import BoolArray, DataMode, ItemBatch, Kind, Unit
+from gateway_codecs.batches import BoolArray, DataMode, ItemBatch, Kind, Unit, picked
 from gateway_routes.delivery import DeliveryError
 from gateway_routes.selection import Selection
 
@@ -90,7 +90,9 @@ def _whole_packets(rows: list[Row], end: int) -> int:
 
 def _chosen(found: Slice, mask: BoolArray) -> Slice:
     """Return some of the items that were read."""
-    return Slice(found.positions[mask], ItemBatch(found.batch.octets, found.batch.items[mask]), found.end_position)
+    return Slice(
+        found.positions[mask], ItemBatch(found.batch.octets, picked(found.batch.items, mask)), found.end_position
+    )
 
 
 @dataclass(slots=True)

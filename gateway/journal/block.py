@@ -32,6 +32,7 @@ from gateway_codecs.batches import (
     gather,
     no_frames,
     no_items,
+    picked,
 )
 from gateway_codecs.crc import crc32c
 
@@ -181,9 +182,9 @@ class Block:
         keep = positions >= position
         rows, positions = rows[keep], positions[keep]
         order = np.argsort(positions, kind="stable")
-        items = self.items[rows[order]]
+        items = picked(self.items, rows[order])
         chosen = wanted.mask(items)
-        return positions[order][chosen], items[chosen]
+        return positions[order][chosen], picked(items, chosen)
 
     def _select_of_one(self, wanted: GroupFilter, position: int) -> tuple[I64Array, Records]:
         """Select from one group, whose rows stand in order of arrival."""
@@ -192,7 +193,7 @@ class Block:
         begin = max(0, position - self.header.first_position)
         items = self.items[begin:]
         chosen = wanted.mask(items).nonzero()[0]
-        return self.header.first_position + begin + chosen, items[chosen]
+        return self.header.first_position + begin + chosen, picked(items, chosen)
 
     def _rows(self, wanted: GroupFilter) -> I64Array:
         ends = np.cumsum(self.directory["rows"])
@@ -219,7 +220,7 @@ def build_block(
     """Group a batch given in order of arrival; return the block in memory and as octets."""
     items = batch.items
     order = _grouping(items)
-    grouped = items[order]
+    grouped = picked(items, order)
     octets = np.ascontiguousarray(gather(batch.octets, grouped["offset"], grouped["length"]))
     octets = octets if octets.base is None else octets.copy()  # a view would keep a link's whole buffer in memory
     lengths = grouped["length"].astype(np.int64)

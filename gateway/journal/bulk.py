@@ -29,7 +29,18 @@ from gateway.journal.block import (
     Header,
     read_header,
 )
-from gateway_codecs.batches import ITEM_DTYPE, BoolArray, I64Array, ItemBatch, Records, U8Array, gather, no_items
+from gateway_codecs.batches import (
+    ITEM_DTYPE,
+    BoolArray,
+    I64Array,
+    ItemBatch,
+    Records,
+    U8Array,
+    gather,
+    no_items,
+    own_rows,
+    picked,
+)
 from gateway_codecs.crc import crc32c
 
 SMALL_BLOCK_OCTETS = 1 << 16
@@ -72,7 +83,7 @@ def sweep(data: bytes, offset: int, position: int, identity: bytes, wanted: Grou
     positions = np.concatenate([one[0] for one in found]) if found else np.zeros(0, np.int64)
     items = _joined([one[1] for one in found]) if found else no_items()
     order = np.argsort(positions, kind="stable")
-    return Swept(positions[order], own(octets, items[order]), following, offset + at)
+    return Swept(positions[order], own(octets, picked(items, order)), following, offset + at)
 
 
 def _whole(view: memoryview, at: int, position: int, identity: bytes) -> Header | None:
@@ -159,7 +170,7 @@ def _stacked(
     keep = np.repeat(chosen.reshape(-1), directory["rows"].reshape(-1))
     rows = np.flatnonzero(keep)
     rows = rows[wanted.mask(items[rows])]
-    return positions[rows], items[rows], None
+    return positions[rows], picked(items, rows), None
 
 
 def _fill(
@@ -229,7 +240,7 @@ def _octets_good(view: memoryview, directory: Records, chosen: BoolArray, starts
 
 def own(octets: U8Array, items: Records) -> ItemBatch:
     """Return items with their octets alone."""
-    mine = items.copy()
+    mine = own_rows(items)
     lengths = mine["length"].astype(np.int64)
     taken = gather(octets, items["offset"], lengths)
     mine["offset"] = np.cumsum(lengths) - lengths

@@ -9,7 +9,7 @@ import numpy as np
 
 from gateway.journal.block import Block, GroupFilter
 from gateway.journal.segments import Damage
-from gateway_codecs.batches import I64Array, ItemBatch, Records, U8Array, concatenate, gather
+from gateway_codecs.batches import I64Array, ItemBatch, Records, U8Array, concatenate, gather, own_rows
 
 TURN_S, TURN_BLOCKS = 0.002, 64
 AHEAD_OCTETS = 8 << 20
@@ -105,7 +105,7 @@ class Taken:
         count = self._fitting(rows)
         if count:
             octets = gather(block.octets, rows["offset"][:count], rows["length"][:count])
-            self._add(positions[:count], rows[:count].copy(), octets)
+            self._add(positions[:count], own_rows(rows[:count]), octets)
         return block.header.end_position if count == len(rows) else int(positions[count])
 
     def take_found(self, found: Found, position: int) -> int:
@@ -121,7 +121,7 @@ class Taken:
         if count:
             first, last = rows[0], rows[count - 1]
             octets = batch.octets[int(first["offset"]) : int(last["offset"]) + int(last["length"])]
-            self._add(positions[begin : begin + count], rows[:count].copy(), octets.copy())
+            self._add(positions[begin : begin + count], own_rows(rows[:count]), octets.copy())
         return found.end if count == len(rows) else int(positions[begin + count])
 
     def _fitting(self, rows: Records) -> int:

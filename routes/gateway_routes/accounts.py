@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from gateway_codecs.batches import I64Array, ItemFlag, Kind, Quality, Records, Unit
+from gateway_codecs.batches import I64Array, ItemFlag, Kind, Quality, Records, Unit, picked
 
 STREAMS_MAX = 8192
 """Streams that have a row of their own; what is of others is summed up in one."""
@@ -279,7 +279,7 @@ class StreamAccounts:
         rows = np.flatnonzero(refused)
         if not len(rows):
             return
-        part, at = items[rows], positions[rows]
+        part, at = picked(items, rows), positions[rows]
         pairs = np.stack([part["link"].astype(np.int64), part["quality"].astype(np.int64)], axis=1)
         for (link, cause), count in zip(*np.unique(pairs, axis=0, return_counts=True), strict=True):
             key = (int(link), int(cause))

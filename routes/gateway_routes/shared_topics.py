@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from gateway_codecs.batches import I64Array, ItemBatch, gather
+from gateway_codecs.batches import I64Array, ItemBatch, gather, picked
 from gateway_codecs.mqtt_message import HEADER_OCTETS, ROW_OCTETS, U32_MAX
 from gateway_routes.timely import StreamKey
 
@@ -94,7 +94,7 @@ def _close_in_time(rows: I64Array, times: I64Array) -> list[I64Array]:
 
 
 def _taken(batch: ItemBatch, rows: I64Array) -> ItemBatch:
-    items = batch.items[rows]
+    items = picked(batch.items, rows)
     lengths = items["length"].astype(np.int64)
     octets = gather(batch.octets, items["offset"], items["length"])
     items["offset"] = np.cumsum(lengths) - lengths

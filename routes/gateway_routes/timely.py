@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gateway_codecs.batches import I64Array, ItemBatch, Records, concatenate, gather
+from gateway_codecs.batches import I64Array, ItemBatch, Records, concatenate, gather, own_rows, picked
 from gateway_routes.selection import Selection
 
 STREAMS_MAX = 1024
@@ -198,7 +198,7 @@ class TimelyQueue:
 def selected(batch: ItemBatch, selection: Selection) -> ItemBatch:
     """Return the items that a selection wants, with octets of their own, contiguous in order of the items."""
     mask = selection.mask(batch.items)
-    items = batch.items if mask.all() else batch.items[mask]
+    items = batch.items if mask.all() else picked(batch.items, mask)
     return _compact(ItemBatch(batch.octets, items))
 
 
@@ -209,7 +209,7 @@ def _compact(batch: ItemBatch) -> ItemBatch:
     if len(batch) and int(offset[-1] + lengths[-1]) == len(batch.octets) and (batch.items["offset"] == offset).all():
         return batch
     octets = gather(batch.octets, batch.items["offset"], batch.items["length"])
-    items = batch.items.copy()
+    items = own_rows(batch.items)
     items["offset"] = offset
     return ItemBatch(octets.copy() if isinstance(octets.base, np.ndarray) else octets, items)
 
@@ -233,7 +233,7 @@ def _counts(items: Records) -> list[tuple[StreamKey, StreamCount]]:
     if not len(items):
         return []
     order = np.lexsort((items["apid"], items["vcid"], items["spacecraft"]))
-    rows = items[order]
+    rows = picked(items, order)
     first = np.ones(len(rows), np.bool_)
     first[1:] = False
     for name in ("spacecraft", "vcid", "apid"):

@@ -6,11 +6,23 @@ import random
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_codecs import batches
-from gateway_codecs.batches import FEW_ROWS, FRAME_DTYPE, ITEM_DTYPE, distinct, gather, joined_rows, no_frames, no_items
+from gateway_codecs.batches import (
+    FEW_ROWS,
+    FRAME_DTYPE,
+    ITEM_DTYPE,
+    distinct,
+    gather,
+    joined_rows,
+    no_frames,
+    no_items,
+    own_rows,
+    picked,
+)
 from gateway_codecs.frames import FrameFormat, VcFormat
 from gateway_codecs.intake import FrameIntake, LinkFormat
 from gateway_simulators.spacecraft import FRAME_OCTETS, SCID, Spacecraft
@@ -30,7 +42,43 @@ def test_few_pieces_are_gathered_as_many_are(pieces: list[tuple[int, int]]) -> N
     offset, length = (np.array(column, np.int64) for column in zip(*pieces, strict=True))
     wanted = b"".join(octets[at : at + size].tobytes() for at, size in pieces)
     assert gather(octets, offset, length.astype(np.uint32)).tobytes() == wanted
-    assert batches._few_runs(offset, length) == batches._runs(offset, length)
+    start, size = batches._runs(offset, length)
+    assert batches._few_runs(offset, length) == list(zip(start.tolist(), (start + size).tolist(), strict=True))
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=10), st.randoms(use_true_random=False))
+@settings(max_examples=30)
+def test_many_short_pieces_are_gathered_as_few_are(lengths: list[int], rng: random.Random) -> None:
+    """Pieces of one length, of a few, of too many, empty ones too: the same octets, whatever lies beneath."""
+    pieces = [(rng.randrange(90), rng.choice(lengths)) for _ in range(batches.MANY_PIECES + FEW_ROWS)]
+    offset, length = (np.array(column, np.int64) for column in zip(*pieces, strict=True))
+    whole = np.arange(200, dtype=np.uint8)
+    for octets in (whole[:100], whole[::2], np.frombuffer(whole[:100].tobytes(), np.uint8)):
+        wanted = b"".join(octets[at : at + size].tobytes() for at, size in pieces)
+        assert gather(octets, offset, length.astype(np.uint32)).tobytes() == wanted
+
+
+def test_a_piece_that_is_not_there_is_no_piece_of_something_else() -> None:
+    """Many pieces, one of which reaches beyond the octets: an error, not the octets of others."""
+    offset = np.arange(batches.MANY_PIECES, dtype=np.int64) * 2
+    with pytest.raises(IndexError):
+        gather(np.zeros(2 * len(offset) - 1, np.uint8), offset[::-1], np.full(len(offset), 2))
+
+
+@given(st.integers(0, 40), st.randoms(use_true_random=False))
+def test_rows_are_picked_and_copied_as_numpy_does(count: int, rng: random.Random) -> None:
+    """By index and by mask, of whole arrays and of every second row; what is picked is one's own."""
+    for dtype in (ITEM_DTYPE, FRAME_DTYPE):
+        rows = np.frombuffer(bytearray(rng.randbytes(count * dtype.itemsize)), dtype)
+        for part in (rows, rows[::2]):
+            index = np.array([rng.randrange(len(part)) for _ in part], np.int64)
+            mask = np.array([rng.random() < 0.5 for _ in part], np.bool_)
+            for which in (index, mask):
+                assert picked(part, which).tobytes() == part[which].tobytes()
+            copied = own_rows(part)
+            assert copied.tobytes() == part.tobytes()
+            assert not np.shares_memory(copied, rows)
+            assert copied.dtype == picked(part, mask).dtype == dtype
 
 
 @given(st.lists(st.integers(-(2**40), 2**40), max_size=2 * FEW_ROWS))
