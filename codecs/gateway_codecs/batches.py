@@ -89,8 +89,6 @@ FRAME_CAUSES = frozenset(
         Quality.FHP_OUT_OF_RANGE,
         Quality.SERVICE,
         Quality.FIELD,
-        Quality.REED_SOLOMON,
-        Quality.FHEC,
     }
 )
 """Causes for which a whole frame was refused; the others are of packets and of octets between units."""

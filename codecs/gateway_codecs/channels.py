@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gateway_codecs.batches import (
+    FEW_ROWS,
     Gap,
     I64Array,
     ItemFlag,
@@ -147,49 +148,124 @@ def channel_statistics(channel: Channel) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _flags_of_first_octet(octet: int) -> int:
+    """Return what the first octet of a packet sets in `flags`."""
+    version = octet >> 5
+    flags = version << ItemFlag.PACKET_VERSION_SHIFT
+    if version == ENCAPSULATION:
+        return flags | (0 if octet & 0x1C else ItemFlag.IDLE)
+    secondary = ItemFlag.SECONDARY_HEADER if octet & 0x08 else 0
+    return flags | secondary | (ItemFlag.TELECOMMAND if octet & 0x10 else 0)
+
+
+PACKET = int(Unit.PACKET)  # an enumeration's member is looked up by Python code
+ENCAPSULATION = 7  # packet version number (133.1-B-3 4.1.2.2)
+FLAGS_OF_FIRST_OCTET = [_flags_of_first_octet(octet) for octet in range(256)]
+_FLAGS = np.array(FLAGS_OF_FIRST_OCTET, np.uint16)
+_WORDS = np.arange(4)
+
+
 def fill_packet_headers(items: Records, octets: U8Array) -> None:
     """Fill the columns that packet primary headers give; encapsulation packets have no APID."""
-    first = octets[items["offset"]] if len(items) else np.zeros(0, np.uint8)
-    version = (first >> 5).astype(np.uint16)
-    packet = items["unit"] == Unit.PACKET
-    items["flags"] |= np.where(packet, version << ItemFlag.PACKET_VERSION_SHIFT, 0).astype(np.uint16)
-    space = np.flatnonzero(packet & (version != 7))
-    at = items["offset"][space]
-    apid = ((octets[at].astype(np.int32) & 7) << 8) | octets[at + 1]
-    sequence = (octets[at + 2].astype(np.int32) << 8) | octets[at + 3]
+    if len(items) <= FEW_ROWS:
+        _fill_few_packet_headers(items, octets)
+        return
+    offset, packet = items["offset"], items["unit"] == PACKET
+    first = octets[offset]
+    flags = _FLAGS[first]
+    space = (packet & (first < ENCAPSULATION << 5)).nonzero()[0]
+    words = octets[offset[space][:, None] + _WORDS].view(">u2")
+    apid = words[:, 0] & 0x7FF
+    flags[space] |= (words[:, 1] >> 14) | np.where(apid == IDLE_APID, np.uint16(ItemFlag.IDLE), np.uint16(0))
     items["apid"][space] = apid
-    items["sequence_count"][space] = sequence & 0x3FFF
-    flags = (sequence >> 14) | np.where(octets[at] & 0x08, ItemFlag.SECONDARY_HEADER, 0)
-    flags |= np.where(octets[at] & 0x10, ItemFlag.TELECOMMAND, 0) | np.where(apid == IDLE_APID, ItemFlag.IDLE, 0)
-    items["flags"][space] |= flags.astype(np.uint16)
-    idle = packet & (version == 7) & ((first & 0x1C) == 0)
-    items["flags"][idle] |= np.uint16(ItemFlag.IDLE)
+    items["sequence_count"][space] = words[:, 1] & 0x3FFF
+    items["flags"] |= flags * packet
+
+
+def _fill_few_packet_headers(items: Records, octets: U8Array) -> None:
+    """As `fill_packet_headers`, quicker for a few."""
+    view = octets.data
+    apids, counts, flags = items["apid"].tolist(), items["sequence_count"].tolist(), items["flags"].tolist()
+    for row, (at, unit) in enumerate(zip(items["offset"].tolist(), items["unit"].tolist(), strict=True)):
+        if unit != PACKET:
+            continue
+        flags[row] |= FLAGS_OF_FIRST_OCTET[view[at]]
+        if view[at] >> 5 != ENCAPSULATION:
+            word = view[at + 2] << 8 | view[at + 3]
+            apids[row], counts[row] = (view[at] & 7) << 8 | view[at + 1], word & 0x3FFF
+            flags[row] |= word >> 14 | (ItemFlag.IDLE if apids[row] == IDLE_APID else 0)
+    items["apid"], items["sequence_count"], items["flags"] = apids, counts, flags
 
 
 def read_packets(channel: Channel, items: Records, octets: U8Array, vcid: int, gaps: list[Gap]) -> None:
     """Take a batch's packets APID by APID: count them, fill `missing_before` and times, sum up gaps as values."""
-    packets = np.flatnonzero((items["unit"] == Unit.PACKET) & (items["apid"] >= 0))
-    apids = items["apid"][packets]
-    shared: dict[str, list[int]] = {}
+    packets = ((items["unit"] == PACKET) & (items["apid"] >= 0)).nonzero()[0]
+    if not len(packets):
+        return
+    shared: dict[str, list[I64Array]] = {}
     timed: dict[PacketTime, list[I64Array]] = {}
-    for apid in np.unique(apids).tolist():
-        mine = packets[apids == apid]
-        state, rule = channel.apid(apid), channel.settings.counting_of(apid)
-        state.octets += int(items["length"][mine].sum())
-        channel.moved_apids.add(apid)
-        time = channel.settings.time_of(apid)
+    for taken in _by_apid(items, packets):
+        state, rule = channel.apid(taken.apid), channel.settings.counting_of(taken.apid)
+        state.octets += taken.octets
+        channel.moved_apids.add(taken.apid)
+        time = channel.settings.time_of(taken.apid)
         if time is not None:
-            timed.setdefault(time, []).append(mine)
-        if rule in {"apid", "none"}:
-            _count_steps(state, items, mine, vcid, gaps if rule == "apid" else None)
-        else:
-            state.note(items["sequence_count"][mine])
-            shared.setdefault(rule.removeprefix("shared:"), []).append(apid)
+            timed.setdefault(time, []).append(taken.rows)
+        if rule not in {"apid", "none"}:
+            state.note(items["sequence_count"][taken.rows])
+            shared.setdefault(rule.removeprefix("shared:"), []).append(taken.rows)
+        elif not (taken.even and state.go_on(taken.first, taken.last, len(taken.rows), SEQUENCE_MODULUS)):
+            _count_steps(state, items, taken.rows, vcid, gaps if rule == "apid" else None)
     for time, rows in timed.items():
         channel.unreadable_times += fill_generation_times(items, np.concatenate(rows), octets, time)
     for group, members in shared.items():
         channel.moved_groups.add(group)
-        _count_steps(channel.group(group), items, packets[np.isin(apids, members)], vcid, gaps, group)
+        _count_steps(channel.group(group), items, np.sort(np.concatenate(members)), vcid, gaps, group)
+
+
+class _Packets(NamedTuple):
+    """The packets of one APID in a batch: `rows` in order of arrival; `even`: each count follows the previous one."""
+
+    apid: int
+    rows: I64Array
+    octets: int
+    first: int
+    last: int
+    even: bool
+
+
+def _by_apid(items: Records, packets: I64Array) -> list[_Packets]:
+    """Return the packets (n >= 1) APID by APID."""
+    if len(packets) <= FEW_ROWS:
+        return _few_by_apid(items, packets)
+    rows = packets[np.argsort(items["apid"][packets], kind="stable")]
+    apids, counts = items["apid"][rows], items["sequence_count"][rows]
+    heads = np.append(0, (apids[1:] != apids[:-1]).nonzero()[0] + 1)
+    ends = np.append(heads[1:], len(rows))
+    octets = np.add.reduceat(items["length"][rows], heads, dtype=np.int64)
+    uneven = (counts[1:] - counts[:-1] - 1) % SEQUENCE_MODULUS != 0
+    uneven[ends[:-1] - 1] = False
+    broken = set((np.searchsorted(heads, uneven.nonzero()[0], "right") - 1).tolist())
+    columns = (apids[heads], heads, ends, octets, counts[heads], counts[ends - 1])
+    return [
+        _Packets(apid, rows[begin:end], size, first, last, k not in broken)
+        for k, (apid, begin, end, size, first, last) in enumerate(zip(*(c.tolist() for c in columns), strict=True))
+    ]
+
+
+def _few_by_apid(items: Records, packets: I64Array) -> list[_Packets]:
+    """As `_by_apid`, quicker for a few."""
+    rows: dict[int, list[int]] = {}
+    found: dict[int, tuple[int, int, int, bool]] = {}
+    columns = (items[name][packets].tolist() for name in ("apid", "length", "sequence_count"))
+    for row, apid, length, count in zip(packets.tolist(), *columns, strict=True):
+        if apid in found:
+            octets, first, last, even = found[apid]
+            found[apid] = octets + length, first, count, even and (count - last) % SEQUENCE_MODULUS == 1
+            rows[apid].append(row)
+        else:
+            found[apid], rows[apid] = (length, count, count, True), [row]
+    return [_Packets(apid, np.array(rows[apid], np.int64), *found[apid]) for apid in sorted(found)]
 
 
 def _count_steps(

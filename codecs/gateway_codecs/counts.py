@@ -70,6 +70,17 @@ class CountState:
         self.last = int(counts[-1])
         self.units += len(counts)
 
+    def go_on(self, first: int, last: int, units: int, modulus: int) -> bool:
+        """Take units whose counts follow each other, if the first follows the last one known; else take nothing."""
+        if self.last is not None and (first - self.last) % modulus != 1:
+            return False
+        self.reason = ""  # it would have explained one jump, and there is none
+        if self.first is None:
+            self.first = first
+        self.last = last
+        self.units += units
+        return True
+
     def take(self, counts: I64Array, modulus: I64Array | int, reset_beyond: I64Array | int) -> Steps:
         """Take a batch (at least one unit) and count its steps."""
         moved = steps(counts, self.last, modulus, reset_beyond)

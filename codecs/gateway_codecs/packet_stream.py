@@ -39,6 +39,7 @@ from gateway_codecs.packets import VcExtractor
 if TYPE_CHECKING:
     from gateway_codecs.kiss_intake import KissIntake
 
+GOOD, TM, PACKET, OCTETS = int(Quality.GOOD), int(Kind.TM), int(Unit.PACKET), int(Unit.OCTETS)
 SKIPPED_MAX_OCTETS = 65536
 """A search without success keeps what it skipped in items of at most this size."""
 
@@ -136,11 +137,11 @@ class PacketIntake:
         no_time = self._channel.unreadable_times
         if len(items):
             read_packets(self._channel, items, buffer, -1, gaps)
-        packets = int((items["unit"] == Unit.PACKET).sum())
-        counters = {"octets": octets_in, "packets": packets}
+        causes = [quality for _, _, quality in pieces if quality != GOOD]
+        counters = {"octets": octets_in, "packets": len(pieces) - len(causes)}
         if self._channel.unreadable_times > no_time:
             counters["unreadable_times"] = self._channel.unreadable_times - no_time
-        for cause in items["quality"][items["quality"] != Quality.GOOD].tolist():
+        for cause in causes:
             self._count(cause, 1)
             name = f"rejected_{Quality(cause).name.lower()}"
             counters[name] = counters.get(name, 0) + 1
@@ -153,8 +154,8 @@ class PacketIntake:
         items = no_items(len(pieces))
         if pieces:
             items["offset"], items["length"], items["quality"] = np.array(pieces, np.int64).T
-        items["kind"] = Kind.TM
-        items["unit"] = np.where(items["quality"] == Quality.GOOD, Unit.PACKET, Unit.OCTETS)
+        items["kind"] = TM
+        items["unit"] = np.where(items["quality"] == GOOD, PACKET, OCTETS)
         items["data_mode"], items["link"] = self._settings.data_mode, self._settings.link
         items["spacecraft"] = self._settings.spacecraft
         items["receive_time_ns"], items["earth_receive_time_ns"] = now_ns, earth_ns
@@ -185,7 +186,7 @@ class PacketIntake:
             if view[begin] == IDLE_OCTET:
                 self._idle_octets += 1
             else:
-                pieces.append((begin, length, int(Quality.GOOD)))
+                pieces.append((begin, length, GOOD))
             at = begin + length
         return pieces, at
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway_codecs import batches
+from gateway_codecs import batches, channels
 from gateway_codecs.batches import (
     FEW_ROWS,
     FRAME_DTYPE,
@@ -25,6 +25,8 @@ from gateway_codecs.batches import (
 )
 from gateway_codecs.frames import FrameFormat, VcFormat
 from gateway_codecs.intake import FrameIntake, LinkFormat
+from gateway_codecs.packet_stream import PacketIntake
+from gateway_codecs.space_packet import SpacePacket, encode
 from gateway_simulators.spacecraft import FRAME_OCTETS, SCID, Spacecraft
 
 FORMAT = FrameFormat(
@@ -134,6 +136,40 @@ def test_an_intake_takes_few_rows_as_many(seed: int, at_a_time: int) -> None:
     few = taken()
     with patch.object(batches, "FEW_ROWS", 0):
         assert taken() == few
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 90))
+@settings(max_examples=30)
+def test_few_packets_are_counted_as_many(seed: int, at_a_time: int) -> None:
+    """Fast == general: jumps, repeats, idle, telecommand and encapsulation packets, every rule, rubbish; all counts."""
+    rng = random.Random(seed)
+    counts = dict.fromkeys((5, 6, 7, 8, 2047), rng.randrange(16384))
+    chunks = [b"".join(rough_packet(rng, counts) for _ in range(at_a_time)) for _ in range(4)]
+    rules = {6: "none", 7: "shared:both", 8: "shared:both"}
+    fmt = LinkFormat(1, packets=VcFormat(apid_counting=rules, max_packet_octets=300))
+
+    def taken() -> list[object]:
+        intake = PacketIntake(fmt)
+        fed = [intake.feed(chunk, 7) for chunk in chunks]
+        told = [(b.items.items.tobytes(), b.items.octets.tobytes(), b.gaps, b.state, b.counters) for b in fed]
+        return [told, intake.statistics(), intake.state()]
+
+    few = taken()
+    with patch.object(channels, "FEW_ROWS", 0):
+        assert taken() == few
+    with patch.object(channels, "FEW_ROWS", 1 << 20):
+        assert taken() == few
+
+
+def rough_packet(rng: random.Random, counts: dict[int, int]) -> bytes:
+    """Return one packet, at times out of order, rarely rubbish."""
+    if rng.random() < 0.1:
+        return bytes([0xE0 | rng.randrange(8) << 2 | 1, 2 + (size := rng.randrange(9)), *bytes(size)])
+    apid = rng.choice(list(counts))
+    counts[apid] = (counts[apid] + rng.choice((1, 1, 1, 1, 1, 0, 3, 9000))) % 16384
+    body, kind = bytes(rng.randrange(1, 40)), rng.randrange(4)
+    packet = encode(SpacePacket(apid, counts[apid], body, telecommand=kind == 1, secondary_header=kind > 1))
+    return rng.randbytes(3) if rng.random() < 0.02 else packet
 
 
 def rough_frames(rng: random.Random, count: int) -> bytes:
