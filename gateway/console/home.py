@@ -26,7 +26,7 @@ from gateway.agent.agent import STATUS, AgentAround, HomeAgent
 from gateway.agent.status import STALE_S, picture
 from gateway.agent.systemd import Notifier, this_command, unit
 from gateway.blocking import run_blocking
-from gateway.errors import Conflict, StartError, UsageError
+from gateway.errors import Conflict, NotFound, StartError, UsageError
 from gateway.homes.channel import Channel
 from gateway.homes.ways_in import Dial, way_in
 from gateway.patient_log import set_up_logging
@@ -244,7 +244,7 @@ def write_example(config: Path) -> None:
 
 
 def show_status(config: Path, store: Path | None, as_json: bool, follow: bool) -> int:
-    """Print what the agent wrote last; returns 1 when it does not run or is in trouble. Raises UsageError."""
+    """Print what the agent wrote last; returns 1 when it does not run or is in trouble. Raises UsageError, NotFound."""
     folder = store if store is not None else config.parent / load_agent(config).store
     console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
     while True:
@@ -269,7 +269,8 @@ def _read_status(path: Path) -> tuple[dict[str, Any], float]:
             age_s = max(0.0, time.time() - os.fstat(file.fileno()).st_mtime)
             return dict(json.loads(file.read(STATUS_MAX_OCTETS))), age_s
     except FileNotFoundError:
-        raise UsageError(f"no agent has run over the store {path.parent}", "--store DIR, or --config FILE") from None
+        hint = "`gateway home run` runs it; is it another one: --store DIR, or --config FILE"
+        raise NotFound(f"no agent has run over the store {path.parent}", hint) from None
     except ValueError as error:
         raise UsageError(f"{path} cannot be read: {error}", "the agent writes it every second") from None
 

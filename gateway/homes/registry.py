@@ -216,7 +216,7 @@ class SubscriptionRegistry:
         """Return a subscription that nobody is served by now. Raises NotFound, Conflict."""
         if (home, name) not in self.subscriptions:
             text = f"home base {home!r} has no subscription {name!r} in {self.where.instance}"
-            raise NotFound(text, f"it has {some(self.of_home(home))}")
+            raise NotFound(text, f"its subscriptions are: {some(self.of_home(home))}")
         if (home, name) in self.sessions:
             raise Conflict(f"a session serves {home}/{name}", "stop its subscriber first: it would begin it anew")
         return self.subscriptions[home, name]

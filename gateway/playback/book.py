@@ -216,7 +216,10 @@ class PlaybackBook:
     def one(self, request: str) -> PlaybackRequest:
         """Return a request. Raises NotFound."""
         if request not in self.requests:
-            raise NotFound(f"{self.instance} has no playback request {request[:80]!r}")
+            raise NotFound(
+                f"{self.instance} has no playback request {request[:80]!r}",
+                "`gateway homes playback list` shows the open ones, and the newest that are closed",
+            )
         return self.requests[request]
 
     async def cancel(self, request: str, by: str) -> PlaybackRequest:

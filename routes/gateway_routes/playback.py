@@ -190,9 +190,15 @@ def restored(kept: Mapping[str, Any]) -> PlaybackRequest:
     return PlaybackRequest(**{**kept, "span": made, "state": PlaybackState(kept["state"])})
 
 
+_DONE = {
+    _A.ACCEPT: "accepted", _A.REFUSE: "refused", _A.BEGIN: "fetched", _A.COMPLETE: "completed", _A.FAIL: "given up",
+    _A.CANCEL: "cancelled",
+}  # fmt: skip
+
+
 def _why_not(request: PlaybackRequest, act: PlaybackAct) -> str:
     because = f": {request.reason}" if request.reason else ""
-    return f"playback request {request.id} is {request.state}{because}; it cannot {act.value} now"
+    return f"playback request {request.id} is {request.state}{because}; it cannot be {_DONE[act]} now"
 
 
 @dataclass(slots=True)

@@ -120,6 +120,18 @@ class Decision:
     grants: tuple[Grant, ...] = ()
 
 
+_IN_WORDS: Mapping[Action, str] = {
+    Action.KNOW: "know that it is there",
+    Action.OBSERVE: "look at the state of the gateway",
+    Action.OPERATE: "change links, contacts, replays, subscriptions or the clock",
+    Action.ADMINISTER: "make or end tokens, or change the configuration",
+    Action.READ: "read data of every home base",
+    Action.OWN: "ask about a home base as its own",
+    Action.RECEIVE: "receive",
+    Action.VALUE: "receive values",
+}
+"""Behind "may not"."""
+
 _MAY: Mapping[ActorKind, frozenset[Action]] = {
     ActorKind.OPERATOR: frozenset(Action),
     ActorKind.OBSERVER: frozenset({Action.KNOW, Action.OBSERVE}),
@@ -147,7 +159,7 @@ def decide(
         if actor.kind is ActorKind.NOBODY:
             return Decision(False, "no token", "show a token: Authorization: Bearer gwt_...")
         who = "a home base" if actor.kind is ActorKind.HOME else f"an {actor.kind}"
-        return Decision(False, "not allowed", f"{who} may not {action}")
+        return Decision(False, "not allowed", f"{who} may not {_IN_WORDS[action]}")
     if where is not None and actor.instances is not None and where.instance not in actor.instances:
         return Decision(False, "not allowed", f"this token is not for {where.instance}")
     if actor.kind is ActorKind.HOME and home and home != actor.name:

@@ -40,7 +40,7 @@ async def test_who_may_end_a_subscription(site: Site) -> None:
     for home, name in (("a", "x"), ("a", "y"), ("b", "x"), ("gone", "x")):
         await kept(site, home, name)
     for token, path, status, why in (
-        (observer["token"], "a/x", 403, "an observer may not own"),
+        (observer["token"], "a/x", 403, "an observer may not ask about a home base as its own"),
         (a["token"], "b/x", 403, "this token is of home base 'a', not of 'b'"),
         (scoped["token"], "a/x", 403, "this token is not for"),
         (a["token"], "a/z", 404, "home base 'a' has no subscription 'z'"),
@@ -48,7 +48,7 @@ async def test_who_may_end_a_subscription(site: Site) -> None:
     ):
         answer = await site.ask("DELETE", f"{HERE}/{path}", token)
         assert (answer.status_code, why in answer.json()["error"]) == (status, True), answer.text
-    assert (await site.ask("DELETE", f"{HERE}/a/z", a["token"])).json()["hint"] == "it has x, y"
+    assert (await site.ask("DELETE", f"{HERE}/a/z", a["token"])).json()["hint"] == "its subscriptions are: x, y"
     mine = await site.ask("DELETE", f"{HERE}/a/x", a["token"])
     assert (mine.status_code, mine.json()["by"], mine.json()["low_water"]) == (200, "home a", 1)
     for path in ("a/y", "b/x", "gone/x"):

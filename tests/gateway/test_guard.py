@@ -129,6 +129,27 @@ async def test_what_anybody_may_know(site: Site, path: str) -> None:
     assert (await site.ask("GET", path)).status_code == 200
 
 
+async def test_a_refusal_says_what_was_not_allowed(site: Site) -> None:
+    """Errors: who may not is told what, in words that are not those of the code, and who may."""
+    home, observer = await site.token("a"), await site.token("o", "observer")
+    for path, token, words in (
+        ("/api/v1/status", home, "a home base may not look at the state of the gateway"),
+        ("/api/v1/tokens", home, "a home base may not make or end tokens, or change the configuration"),
+        (f"/api/v1/instances/{INSTANCE}/playbacks", observer, "an observer may not ask about a home base as its own"),
+        (
+            f"/api/v1/instances/{INSTANCE}/parameters/latest",
+            observer,
+            "an observer may not read data of every home base",
+        ),
+    ):
+        answer = await site.ask("GET", path, token["token"])
+        assert (answer.status_code, words in answer.json()["error"]) == (403, True), answer.text
+    refused = await site.ask("POST", "/api/v1/clock/accept", observer["token"])
+    assert "an observer may not change links, contacts, replays, subscriptions or the clock" in refused.text
+    nobody = await site.ask("GET", f"/api/v1/instances/{INSTANCE}/playbacks/playback-9", site.operator)
+    assert (nobody.status_code, "playback list" in nobody.json()["hint"]) == (404, True)
+
+
 async def test_a_session_is_its_own_home_base_s(site: Site) -> None:
     """Over the WebSocket: no token 401 in the handshake, another home base's stream and a mode that is not granted are
     errors with a code, and a page of elsewhere is not let in, whatever token it shows."""

@@ -260,7 +260,7 @@ async def test_what_is_refused() -> None:
     await world.ask(0, 20, home="b")
     for request in [row["playback"] for row in world.book.rows("a") if row["state"] == "accepted"]:
         await world.book.cancel(request, "home a")
-    with pytest.raises(Conflict, match="is cancelled: cancelled by home a; it cannot cancel now"):
+    with pytest.raises(Conflict, match="is cancelled: cancelled by home a; it cannot be cancelled now"):
         await world.book.cancel(request, "home a")
     with pytest.raises(NotFound):
         await world.book.cancel("playback-999", "home a")
