@@ -183,6 +183,8 @@ class LaneSender:
         self.blocks.sent(lane, first, upto, portion.items, portion.oldest_ns())
         async with self.pace.sending(live) as turn:
             turn.cost = len(data)
+        if live and portion.items:
+            self.pace.went_live()
         await self._tell_path()
         if lane == Lane.BACKFILL:
             self._catching_up.sent(upto, len(data), asyncio.get_running_loop().time())

@@ -1,7 +1,8 @@
 """What subscriptions share, and how each gets its part: the gateway's reading of journals, and a home base's line.
 
 *Reading*: who is behind reads blocks by the hundred, from the disk, on the loop that all share. So those take turns,
-one at a time, by the weights of their priorities; who is close to the head never waits for them.
+one at a time, by the weights of their priorities; who is close to the head never waits for them. While anybody is
+live, each turn is followed by a rest as long as it took: what is live finds the gateway at rest in between.
 *A home base's line* is what `rate_limit_bps` of its file says: its sessions together stay within it. Turns on it go
 by weight too, live and timely before what is caught up.
 """
@@ -30,6 +31,8 @@ from gateway_routes.pacing import (
 ROW_OCTETS = 72
 READ_COST_OCTETS = 4096
 """What a read costs that finds nothing."""
+LIVE_WITHIN_S, REST_MAX_S = 0.1, 0.01
+"""So long ago something live was sent while anybody is live; a rest is not for as long as a slow disk takes."""
 
 
 class Turn:
@@ -103,8 +106,14 @@ class Lines:
         self.reading = Line()
         self.readers: Counter[str] = Counter()  # sessions of each home base that read or wait to read
         self.turns = Turns()
+        self.live_s = float("-inf")  # when something live was sent last
         self.homes: dict[str, Line] = {}
         self.change(rates_bps or {})
+
+    async def rest(self, took_s: float) -> None:
+        """Leave the gateway to those who are live, if anybody is, after a turn of reading that took so long."""
+        if asyncio.get_running_loop().time() - self.live_s <= LIVE_WITHIN_S:
+            await asyncio.sleep(min(took_s, REST_MAX_S))
 
     def change(self, rates_bps: Mapping[str, float]) -> None:
         """Take other limits: from the next message on, sessions go by them. Who waits for a turn keeps it."""
@@ -178,6 +187,10 @@ class Pace:
         for bucket in buckets:
             bucket.spend(octets, now_s)
 
+    def went_live(self) -> None:
+        """Note that items were sent that came just now."""
+        self._lines.live_s = asyncio.get_running_loop().time()
+
     async def step(self) -> None:
         """Wait for the home base's turn on the event loop: its sessions have one for all (gateway.homes.turns)."""
         await self._lines.turns.mine(self._key[0])
@@ -190,8 +203,11 @@ class Pace:
         try:
             weight = WEIGHTS[self.priority] / readers[home]
             async with self._lines.reading.turn(self._key, weight, live=False) as turn:
+                loop = asyncio.get_running_loop()
+                began_s = loop.time()
                 yield turn
                 turn.cost += READ_COST_OCTETS
+                await self._lines.rest(loop.time() - began_s)
         finally:
             readers[home] -= 1
             if not readers[home]:

@@ -69,6 +69,7 @@ class TimelySender:
                 taken = self.feed.take_now(max_items, max_octets)
                 messages = self._messages(taken)
                 turn.cost = sum(len(message) for message in messages)
+            self._pace.went_live()
             for message in messages:
                 await self._send(message)
             self._note(taken, turn.cost)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from gateway.homes.lines import Lines
+from gateway.homes.lines import LIVE_WITHIN_S, REST_MAX_S, Lines
 from gateway.homes.registry import SubscriptionRegistry
 from gateway.homes.session import Session, SessionLimits
 from gateway.journal import Journal
@@ -243,6 +243,44 @@ async def test_who_catches_up_does_not_delay_who_is_live() -> None:
     assert all(len(eater.items) > 0 for eater in low), "nobody starves"
     assert 10_000 < had < 40_000
     assert most < had / 4
+    await world.close()
+
+
+@pytest.mark.parametrize(("reading_s", "rest_s"), [(0.004, 0.004), (0.1, REST_MAX_S)])
+@on_virtual_time
+async def test_reading_what_is_caught_up_rests_while_anybody_is_live(reading_s: float, rest_s: float) -> None:
+    """R5: live has a share beside backfill: a rest as long as a turn of reading, within a bound, while it is there."""
+    began = list[float]()
+
+    async def disk(work: Callable[[], T]) -> T:
+        began.append(now_s())
+        await asyncio.sleep(reading_s)
+        return work()
+
+    async def apart_s() -> float:
+        """How long after one reading has ended the next one begins, of one that catches up."""
+        began.clear()
+        eater = world.eater(subscription="all", mode="offline")
+        await asyncio.sleep(6 * reading_s)
+        await eater.leave()
+        return max(later - one for one, later in pairwise(began)) - reading_s
+
+    world = World()
+    await world.open(40_000, reader=disk, memory=1 << 18)
+    assert await apart_s() == pytest.approx(0, abs=1e-6)
+    world.eater(subscription="live", **{"from": "head"})
+
+    async def committing() -> None:
+        while True:
+            await world.commit(1)
+            await asyncio.sleep(0.05)
+
+    committed = asyncio.create_task(committing())
+    await asyncio.sleep(0.1)
+    assert rest_s - 1e-6 <= await apart_s() <= REST_MAX_S + 1e-6
+    committed.cancel()
+    await asyncio.sleep(LIVE_WITHIN_S + 0.1)
+    assert await apart_s() == pytest.approx(0, abs=1e-6), "nobody is live any more"
     await world.close()
 
 
