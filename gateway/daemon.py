@@ -20,9 +20,10 @@ from typing import Any, TypeVar
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 
 from gateway.access import local
-from gateway.api.app import build_app
+from gateway.api.app import build_app, prepare
 from gateway.api.connections import Connections
 from gateway.errors import StartError
 from gateway.homes.hello import CONTROL_MAX_OCTETS
@@ -54,7 +55,8 @@ async def serving(service: Gateway, sock: socket.socket) -> AsyncIterator[int]:
     connections = Connections(
         service.admission, service.tolls, service.lines.turns, service.access.whoever, service.access.count
     )
-    current = _made(service, connections, host, port)
+    app = build_app(service)
+    current = _made(app, connections, host, port)
     ending = False
 
     async def serve() -> None:
@@ -65,32 +67,34 @@ async def serving(service: Gateway, sock: socket.socket) -> AsyncIterator[int]:
                 service.supervisor.note("http server", None, "it ended by itself; it is started again")
                 await asyncio.sleep(SERVER_AGAIN_S)
                 sock.close()
-                sock, current = bind(host, port), _made(service, connections, host, port)
+                sock, current = bind(host, port), _made(app, connections, host, port)
 
     _leave_token(service, port)  # before anybody can be answered: who comes at once must not show the one before
     task = service.supervisor.keep("http server", serve)
-    watching = service.supervisor.keep("connections", connections.watch)
+    others = [service.supervisor.keep("connections", connections.watch)]
     try:
         while not current.started and not task.done() and "http server" not in service.supervisor.failures:
             await asyncio.sleep(0.01)
         if not current.started:
             raise StartError(f"the control plane did not start on {host}:{port}")
+        others.append(service.supervisor.keep("routes", partial(service.study, partial(prepare, app))))
         yield port
     finally:
         local.take_away(port)
         connections.leave_unasked()
         ending = current.should_exit = True
         await asyncio.wait([task], timeout=STOP_DEADLINE_S)
-        for one in (task, watching):
+        tasks = [task, *others]
+        for one in tasks:
             one.cancel()
-        await asyncio.gather(task, watching, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         sock.close()
 
 
-def _made(service: Gateway, connections: Connections, host: str, port: int) -> _Server:
+def _made(app: FastAPI, connections: Connections, host: str, port: int) -> _Server:
     return _Server(
         uvicorn.Config(
-            build_app(service),
+            app,
             host=host,
             port=port,
             log_config=None,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import NoMatchFound
 
 from gateway import __version__
 from gateway.api import (
@@ -87,6 +91,16 @@ def build_app(service: Gateway) -> FastAPI:
     app.add_api_route("/health/live", _live, methods=["GET"], tags=["operation"], **described("Health"))
     app.add_api_route("/health/ready", _ready, methods=["GET"], tags=["operation"], **ready)
     return app
+
+
+def prepare(app: FastAPI) -> None:
+    """Do what the first request would wait for, and with it the event loop: 100 ms, so in a worker.
+
+    The routes are built when they are looked at first, and what runs blocking handlers is imported by the first one.
+    """
+    with contextlib.suppress(NoMatchFound):
+        app.url_path_for("no route has this name: all of them are looked at")
+    asyncio.run(run_in_threadpool(int))
 
 
 def _document(request: Request) -> Response:
