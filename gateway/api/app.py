@@ -45,7 +45,7 @@ messages are JSON and control, binary messages are blocks of items. The whole pr
 
 **Errors** are `{"error", "hint"}`, whatever went wrong. A query parameter that an operation does not have is refused
 with 422, which names those that it has. Beside what each operation states, any request may be refused
-with 403 (sent by a foreign page), 413 (too large), 421 (a host name that is not this gateway's) or 503 (too many
+with 403 (sent by a foreign page), 413 (too large), 421 (a host name that is not this gateway's), or 503 (too many
 connections).
 """
 

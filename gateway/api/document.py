@@ -29,6 +29,7 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         for method, operation in operations.items():
             if path.startswith(BELOW):  # `queries.only_known` refuses
                 operation["responses"].setdefault("422", answer("Problem", MEANINGS[422]))
+            operation["responses"]["429"] = answer("Problem", "more requests, or refused ones, than one may make: wait")
             _say_who_may(operation, ACTIONS.get(route_key(method.upper(), path), Action.ADMINISTER))
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas.update(described["$defs"])

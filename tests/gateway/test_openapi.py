@@ -217,12 +217,13 @@ def test_every_model_that_is_named_is_there(published: dict[str, Any]) -> None:
 
 
 def test_every_refusal_is_documented(published: dict[str, Any]) -> None:
-    """Errors are `Problem`, everywhere; whatever takes a name can be not found, whatever is stored can fail."""
+    """Errors are `Problem`; whoever asks too much is told, a name can be not found, what is stored can fail."""
     for path, method, operation in operations(published):
         refusals = {s: a for s, a in operation["responses"].items() if not s.startswith("2")}
         for status, answer in refusals.items():
             assert answer["content"]["application/json"]["schema"]["$ref"].endswith("/Problem"), f"{path} {status}"
             assert answer["description"]
+        assert "429" in refusals, path
         if "{" in path:
             assert {"404", "422"} <= set(refusals), path
         if "requestBody" in operation:
