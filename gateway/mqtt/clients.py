@@ -15,6 +15,7 @@ import select
 import socket
 import ssl
 import termios
+import threading
 import time
 from array import array
 from collections.abc import Awaitable, Callable, Sequence
@@ -32,6 +33,7 @@ SEND_BUFFER_OCTETS = 1 << 20
 SILENT_S = 10.0
 LOOK_S = 1.0
 INBOX_MESSAGES = 4096
+READ_AHEAD_MESSAGES, READ_AHEAD_OCTETS, READ_S = 256, 1 << 20, 0.002
 REFUSED = 0x80
 QUIET = logging.getLogger("gateway.mqtt.paho")
 QUIET.setLevel(logging.CRITICAL + 1)
@@ -76,6 +78,12 @@ class Inbox(asyncio.Queue[aiomqtt.Message | None]):
         super().__init__()
         self._max_octets, self._on_discard, self._most_of_one = max_octets, on_discard, most_of_one
         self.waiting_octets = 0
+        self.came = 0  # what was taken and what was discarded
+
+    @property
+    def much(self) -> bool:
+        """Whether what waits is enough for now."""
+        return self.qsize() >= READ_AHEAD_MESSAGES or self.waiting_octets >= READ_AHEAD_OCTETS
 
     def _put(self, item: aiomqtt.Message | None) -> None:
         self.waiting_octets += _size(item)
@@ -88,6 +96,7 @@ class Inbox(asyncio.Queue[aiomqtt.Message | None]):
 
     def put_nowait(self, item: aiomqtt.Message | None) -> None:
         """Take what came, or discard it."""
+        self.came += 1
         too_large = self._most_of_one is not None and _size(item) > self._most_of_one
         too_many = self.qsize() >= INBOX_MESSAGES or self.waiting_octets + _size(item) > self._max_octets
         if item is not None and (too_large or too_many):
@@ -110,6 +119,7 @@ class Client(aiomqtt.Client):
     def __init__(self, inbox: Inbox, *args: Any, **settings: Any) -> None:
         super().__init__(*args, queue_type=cast("Any", lambda maxsize: inbox), **settings)
         self.inbox = inbox
+        self._thread = threading.get_ident()  # that of the loop
         self._disconnected.add_done_callback(_looked_at)
 
     async def _wait_for(self, fut: Awaitable[T], timeout: float | None) -> T:
@@ -163,6 +173,10 @@ class Client(aiomqtt.Client):
                     if message is not None:
                         return message
 
+    def next_now(self) -> aiomqtt.Message | None:
+        """Return the next message if it is here already; that the connection has ended `next` finds."""
+        return None if self.inbox.empty() else self.inbox.get_nowait()
+
     def waiting_octets(self) -> int:
         """Return what has come and was not taken: in the inbox and in the system's buffer."""
         sock, count = self._client.socket(), array("i", [0])
@@ -186,6 +200,31 @@ class Client(aiomqtt.Client):
 
     # ---- paho's callbacks: none of them may raise ----
 
+    def _on_socket_open(self, client: Any, userdata: Any, sock: Any) -> None:
+        super()._on_socket_open(client, userdata, sock)
+        self._loop.call_soon_threadsafe(self._watch_readable, sock)
+
+    def _watch_readable(self, sock: Any) -> None:
+        """Read in place of aiomqtt, which takes one message in a turn of the loop, however many are there."""
+        now = cast("Any", self._client.socket())
+        if now is sock and now.fileno() >= 0:
+            self._loop.add_reader(now.fileno(), self._readable)
+
+    def _readable(self) -> None:
+        """Read what is there; when it is much, or much waits in the inbox, the rest in the next turns."""
+        until_s = time.monotonic() + READ_S
+        try:
+            while True:
+                came = self.inbox.came
+                self._client.loop_read()
+                if self.inbox.came == came or self.inbox.much or time.monotonic() > until_s:
+                    break
+            pending = getattr(self._client.socket(), "pending", None)  # of TLS: read, and to be seen nowhere else
+            if pending is not None and pending():
+                self._loop.call_soon(self._readable)
+        except Exception as error:
+            self._end(error)
+
     def _on_socket_close(self, client: Any, userdata: Any, sock: Any) -> None:
         with contextlib.suppress(RuntimeError, ValueError, OSError):
             super()._on_socket_close(client, userdata, sock)
@@ -204,7 +243,14 @@ class Client(aiomqtt.Client):
             self._end(error)
 
     def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:
-        self._loop.call_soon_threadsafe(self._watch_writable, sock)
+        """Something is to be written. On the loop it goes at once, as far as the socket takes it: who publishes waits
+        for no turn of the loop while the broker reads. (paho connects in a thread.)"""
+        if threading.get_ident() != self._thread:
+            self._loop.call_soon_threadsafe(self._watch_writable, sock)
+            return
+        self._writable()
+        if self._client.want_write():
+            self._watch_writable(sock)
 
     def _watch_writable(self, sock: Any) -> None:
         now = cast("Any", self._client.socket())

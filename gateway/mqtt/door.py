@@ -71,12 +71,12 @@ class HomeDoor:
         """How many sessions there are."""
         return len(self._tasks)
 
-    def take(self, topic: str, payload: bytes, retained: bool) -> None:
-        """Take one message of a home base; never raises, never waits."""
+    def take(self, topic: str, payload: bytes, retained: bool) -> str | None:
+        """Take one message of a home base, and return whose it is; never raises, never waits."""
         whose = topics.requested(topic)
         if whose is None or retained:  # a request that was kept is nobody's who waits for an answer
             self.counters.bad_requests += 1
-            return
+            return None
         self.counters.requests += 1
         session: str | None = None
         now_s = asyncio.get_running_loop().time()
@@ -92,6 +92,7 @@ class HomeDoor:
             self.count(error.code)
             told = {"type": "error", "code": error.code, "message": str(error), "session": session}
             self._answer(whose, told)
+        return whose.home
 
     def discarded(self, topic: str) -> None:
         """A message was thrown away before it came here, for too many wait: it is paid for too."""

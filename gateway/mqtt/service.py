@@ -211,11 +211,12 @@ class Mqtt:
     def _lost(self, why: str) -> None:
         self._door.cut_all(why)
 
-    def _message(self, topic: str, payload: bytes, retained: bool) -> None:
+    def _message(self, topic: str, payload: bytes, retained: bool) -> str | None:
+        """Take a message; returns the home base whose it is."""
         if topic == topics.status(self._settings.name):
             self._descriptors.told_otherwise(payload)
-        else:
-            self._door.take(topic, payload, retained)
+            return None
+        return self._door.take(topic, payload, retained)
 
     def _discarded(self, topic: str) -> None:
         self._door.discarded(topic)

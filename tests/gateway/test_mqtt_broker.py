@@ -88,12 +88,14 @@ class Site:
     def __init__(self, address: BrokerAddress, topics: tuple[str, ...] = ("t",)) -> None:
         self.told: list[tuple[str, str]] = []
         self.heard: list[bytes] = []
+        self.turn: Callable[[], int] = lambda: 0  # of the loop
+        self.heard_in: list[int] = []
         self.losses: list[str] = []
         self._address = address
         self.connection = BrokerConnection(
             Hooks(
                 address=self._where, connected=self._nothing, lost=self.losses.append,
-                message=lambda topic, payload, retained: self.heard.append(payload),
+                message=self._message,
                 tell=lambda severity, text: self.told.append((severity, text)), topics=topics,
                 message_max_octets=1000,
             )
@@ -101,6 +103,11 @@ class Site:
 
     async def _where(self) -> BrokerAddress:
         return self._address
+
+    def _message(self, topic: str, payload: bytes, retained: bool) -> str:
+        self.heard.append(payload)
+        self.heard_in.append(self.turn())
+        return topic
 
     async def _nothing(self) -> None:
         pass
@@ -196,6 +203,66 @@ async def test_a_broker_that_stops_reading() -> None:
         await site.until(lambda: site.connection.counters.connects >= 2)
         assert site.connection.counters.cuts >= 1
         assert site.losses
+
+
+class Turns:
+    """Counts the turns of the loop."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._next()
+
+    def _next(self) -> None:
+        self.count += 1
+        self._handle = asyncio.get_running_loop().call_soon(self._next)
+
+    def stop(self) -> None:
+        self._handle.cancel()
+
+
+async def test_publishing_takes_no_turn_of_the_loop() -> None:
+    """100 home bases keep up: while the broker reads, who publishes waits for nothing, however much others do."""
+    took: list[bytes] = []
+
+    async def reads(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await packet(reader)
+        writer.write(CONNACK)
+        while True:
+            took.append((await packet(reader))[1])
+
+    async with broker(reads) as address, Site(address, ()) as site:
+        await site.until(site.connection.up.is_set)
+        turns = Turns()
+        before = turns.count
+        for number in range(200):
+            await site.connection.publish("t", b"%03d" % number)
+        assert turns.count == before
+        turns.stop()
+        await site.until(lambda: len(took) == 200)
+        assert took == [b"\x00\x01t%03d" % number for number in range(200)], "in order"
+
+
+@pytest.mark.parametrize(("homes", "least", "most"), [(100, 1, 60), (1, 50, 100)])
+async def test_messages_of_many_are_taken_together(homes: int, least: int, most: int) -> None:
+    """100 home bases keep up: their acknowledgements do not wait for a turn of the loop each; those of one do."""
+
+    async def speaks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await packet(reader)
+        writer.write(CONNACK)
+        await packet(reader)
+        for number in range(100):
+            writer.write(b"\x30\x07\x00\x02%02d%03d" % (number % homes, number))
+        await asyncio.Event().wait()
+
+    async with broker(speaks) as address, Site(address, ()) as site:
+        await site.until(site.connection.up.is_set)
+        turns = Turns()
+        site.turn = lambda: turns.count
+        await site.connection.publish("t", b"speak")
+        await site.until(lambda: len(site.heard) == 100)
+        turns.stop()
+        assert site.heard == [b"%03d" % number for number in range(100)], "in order"
+        assert least <= len(set(site.heard_in)) <= most
 
 
 async def test_a_broker_that_refuses_us() -> None:
