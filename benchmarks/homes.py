@@ -295,16 +295,19 @@ async def build(data_dir: Path, packets: float = math.inf, octets: float = math.
     while journal.head < packets and journal.octets < octets:
         items["sequence_count"] = (journal.head + np.arange(BLOCK_PACKETS)) // APIDS % 16384
         await journal.append(IntakeBatch(ItemBatch(random, items.copy())), "station")
+    force(data_dir)
     return journal.octets
 
 
-def forget_pages(folder: Path) -> None:
-    """Force files to the disk and take them out of the page cache: what is read then is read from the disk."""
+def force(folder: Path, forget: bool = False) -> None:
+    """Force segments to the disk, as a gateway has; those to `forget` are taken out of the page cache: what is read
+    then is read from the disk."""
     for path in folder.rglob("*.seg"):
         number = os.open(path, os.O_RDONLY)
         try:
             os.fsync(number)
-            os.posix_fadvise(number, 0, 0, os.POSIX_FADV_DONTNEED)
+            if forget:
+                os.posix_fadvise(number, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(number)
 
@@ -317,7 +320,7 @@ async def restart(folder: Path, sizes: Sizes) -> tuple[float, list[tuple[str, fl
     rows = []
     for what in ("pages in the cache", "page cache emptied"):
         if what.endswith("emptied"):
-            forget_pages(data_dir)
+            force(data_dir, forget=True)
         began = time.monotonic()
         async with gateway(folder, 1, data_dir=data_dir) as bench:
             up_s = bench.api_s - began
