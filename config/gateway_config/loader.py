@@ -91,6 +91,9 @@ def load(directory: Path) -> Configuration:
 
 def load_agent(path: Path) -> AgentSettings:
     """Return the configuration of a home base's agent (home.yaml). Raises ConfigError with all problems."""
+    if not path.exists():
+        text = f"there is no such file; `gateway home init {path}` writes one to begin with"
+        raise ConfigError([Problem(str(path), 1, "", "cannot be read", text)])
     settings, document = _read(path, AgentSettings, path.parent)
     if settings is None or document.problems:
         raise ConfigError(document.problems)

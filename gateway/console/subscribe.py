@@ -75,7 +75,8 @@ class SubscribeOptions:
 
 
 def subscribe_home(options: SubscribeOptions) -> int:
-    """Receive until told to stop, or until enough; print a summary. Raises UsageError."""
+    """Receive until told to stop, or until enough; print a summary. Returns 1 when what is stored is not what the
+    gateway has, by a digest. Raises UsageError."""
     folder = _store_of(options)
     new = not folder.exists()
     storage = LocalStorage(folder, lock=True)
@@ -93,7 +94,7 @@ def subscribe_home(options: SubscribeOptions) -> int:
             (folder / "lock").unlink()
             folder.rmdir()
     print_summary(options, store, progress)
-    return 0
+    return int(progress.digests_differing > 0)
 
 
 def _store_of(options: SubscribeOptions) -> Path:

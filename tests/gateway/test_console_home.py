@@ -47,6 +47,15 @@ def test_it_is_set_up_in_two_commands(tmp_path: Path) -> None:
     assert "properties" in json.loads(home("check", "--schema").stdout)
 
 
+@pytest.mark.parametrize("command", [["check"], ["run", "--config"], ["status", "--config"]])
+def test_who_begins_without_a_file_is_told_how_to_make_one(tmp_path: Path, command: list[str]) -> None:
+    """The first thing that a newcomer does wrong: the error names the file and the command that writes one."""
+    config = tmp_path / "home.yaml"
+    found = home(*command, config)
+    assert found.exit_code == 2
+    assert f"there is no such file; `gateway home init {config}` writes one" in found.stderr
+
+
 def test_the_unit_is_one(tmp_path: Path) -> None:
     """A unit may write into the agent's folders alone, which are made before it is shut in; systemd finds nothing wrong
     with it; a place that it cannot see is refused."""

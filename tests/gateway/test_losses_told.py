@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway import homes
+from gateway.console import subscribe
 from gateway.console.subscribe import SubscribeOptions, print_summary
 from gateway.homes.client import Progress, Subscriber, Wish
 from gateway.homes.registry import Subscription, SubscriptionRegistry
@@ -215,3 +216,19 @@ class Pipe:
 
     async def close(self, reason: str) -> None:
         await self.peer.leave()
+
+
+@pytest.mark.parametrize("differing", [0, 1])
+def test_a_store_that_is_not_what_the_gateway_has_ends_with_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, differing: int
+) -> None:
+    """R2: a digest that differs is trouble to a script too, though everything was received."""
+
+    async def received(*_: object) -> Progress:
+        return Progress(digests_differing=differing)
+
+    monkeypatch.setattr(subscribe, "_receive", received)
+    options = SubscribeOptions(
+        "", "m", "a", "all", tmp_path / "store", {}, False, False, None, False, None, None, None, False
+    )
+    assert subscribe.subscribe_home(options) == differing
