@@ -180,7 +180,7 @@ class LaneSender:
         self.delivery.sent(lane, first, upto, len(data))
         if self.returning is not None:
             self.returning.sent(upto, batch)
-        self.blocks.sent(lane, first, upto, portion.items, portion.oldest_ns())
+        self.blocks.sent(lane, first, upto, portion.items, portion.oldest_ns)
         async with self.pace.sending(live) as turn:
             turn.cost = len(data)
         if live and portion.items:

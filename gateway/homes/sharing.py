@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -43,8 +44,9 @@ class Portion:
             self._block = lane, first, data
         return self._block[2]
 
+    @cached_property
     def oldest_ns(self) -> int:
-        """Return the earliest time of reception; ABSENT of no items."""
+        """The earliest time of reception; ABSENT of no items."""
         return int(np.min(self.found.batch.items["receive_time_ns"])) if self.items else ABSENT
 
     def kept_octets(self) -> int:
