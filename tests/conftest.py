@@ -23,4 +23,5 @@ SHARED = Path(__file__).parents[2] / "shared"
 RUBBISH_UNITS = int(os.environ.get("GATEWAY_RUBBISH_UNITS", "1000"))
 SEEDS = int(os.environ.get("GATEWAY_SEEDS", "100"))
 WORLDS = SEEDS // 2 if SEEDS > 100 else 30  # a whole world takes half a second
+HOMES_WORLDS = max(WORLDS, 200)  # a quarter
 sys.setswitchinterval(0.0005)

@@ -26,7 +26,7 @@ from gateway_codecs.batches import Unit
 from gateway_codecs.delivery_block import DATA, decode
 from gateway_routes.rights import Grant, HomeRights, Rights
 from gateway_routes.selection import Selection
-from tests.conftest import WORLDS
+from tests.conftest import HOMES_WORLDS
 from tests.gateway.simulated import WHERE, SimLoop, inline
 from tests.simulation.test_whole_gateway import LIMITS, SETTINGS, SimChannel, World
 
@@ -205,7 +205,7 @@ class HomesWorld(World):
         assert digest.digest() == wanted.digest()
 
 
-@pytest.mark.parametrize("seed", range(WORLDS))
+@pytest.mark.parametrize("seed", range(HOMES_WORLDS))
 def test_received_is_entitled(seed: int) -> None:
     """R3, R4 and rights: whatever is cut, killed, taken over or reloaded, a home base holds exactly what it was
     entitled to when it was sent, each item once, in order; nothing leaves that is not granted at that instant."""
