@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +20,9 @@ settings.load_profile("new each time" if os.environ.get("GATEWAY_SOAK") else "sa
 # The gateways of tests leave their operators' tokens where no other gateway of this user looks.
 os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="gateway-tests-")
 atexit.register(shutil.rmtree, os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)
+# A shell that starts us in the background has interrupts ignored, and what we start inherits that: Ctrl-C is tested.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 SHARED = Path(__file__).parents[2] / "shared"
 RUBBISH_UNITS = int(os.environ.get("GATEWAY_RUBBISH_UNITS", "1000"))
 SEEDS = int(os.environ.get("GATEWAY_SEEDS", "100"))
