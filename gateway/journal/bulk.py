@@ -169,8 +169,9 @@ def _stacked(
     positions = (first[:, None] + _arrival(parts, len(blocks), count)).reshape(-1)
     keep = np.repeat(chosen.reshape(-1), directory["rows"].reshape(-1))
     rows = np.flatnonzero(keep)
-    rows = rows[wanted.mask(items[rows])]
-    return positions[rows], picked(items, rows), None
+    found = picked(items, rows)
+    wants = wanted.mask(found)
+    return positions[rows[wants]], picked(found, wants), None
 
 
 def _fill(
